@@ -1,1 +1,37 @@
-//! x
+//! What api, workers and scheduler have in common: tenancy, jobs, queue, databases, objects, quota, config, telemetry.
+//!
+//! Rooms, from the ground up:
+//!
+//! - [`ids`], [`units`], [`clock`], [`retry`], [`shutdown`]: small types that everything speaks.
+//! - [`db`]: the one name for a database, SQLite or PostgreSQL.
+//! - [`control`]: SQL of the control database (plans, tenants, jobs, idempotency keys).
+//! - [`tenancy`]: contexts, the resolver, and the only way to a tenant's tables.
+//! - [`queue`], [`cache`], [`objects`]: ports with two adapters each and one contract suite each.
+//! - [`jobs`]: what a job is, its envelope, the outbox.
+//! - [`quota`]: reserve, settle, release.
+//! - [`config`], [`telemetry`]: how a process is set up and watched.
+//!
+//! To add a job kind: a payload type in [`jobs`], a line in [`jobs::JobKind`], a handler in the workers crate.
+//! To add a back end: a variant in the port's enum, two arms a method, a line in its contract list.
+//! To add a limit: a field in [`tenancy::Limits`], and the place that enforces it.
+
+pub mod cache;
+pub mod clock;
+pub mod config;
+pub mod control;
+pub mod db;
+pub mod ids;
+pub mod jobs;
+pub mod objects;
+pub mod queue;
+pub mod quota;
+pub mod retry;
+pub mod shutdown;
+pub mod telemetry;
+pub mod tenancy;
+#[cfg(feature = "testing")]
+pub mod testing;
+pub mod units;
+
+/// Any error, for the `source` of errors whose cause the caller only reports.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

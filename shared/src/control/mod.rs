@@ -1,0 +1,13 @@
+//! SQL of the control database, one file per family of tables.
+//!
+//! Everything here takes a [`crate::db::Db`] or one of its transactions; nobody else writes SQL for these tables.
+
+pub mod idempotency;
+pub mod jobs;
+pub(crate) mod leases;
+pub mod plans;
+pub mod tenants;
+pub mod timers;
+
+#[cfg(test)]
+mod statements;

@@ -1,0 +1,181 @@
+//! The one name for a database, SQLite or PostgreSQL.
+//!
+//! No other crate names a driver. One SQL text serves both engines; where they differ, [`Db`] has a method with both
+//! answers in view. SQLite: WAL, every commit on disk before it returns, one writing connection whose transactions
+//! begin as writers. PostgreSQL: its defaults.
+
+mod batch;
+mod fault;
+mod migrate;
+mod sql;
+
+pub use batch::Batcher;
+pub(crate) use fault::During;
+pub use fault::{DbError, Fault, OpenError};
+pub(crate) use sql::{Sql, padded, sql};
+
+use sqlx::{Any, AnyConnection, AnyPool, Executor, Transaction, any::AnyPoolOptions, pool::PoolConnection};
+use std::{sync::Once, time::Duration};
+use url::Url;
+
+/// Longest wait for a connection.
+const ACQUIRE: Duration = Duration::from_secs(5);
+
+/// Which engine is behind a [`Db`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// A file.
+    Sqlite,
+    /// A server.
+    Postgres,
+}
+
+/// A database. Cloning shares its connections.
+#[derive(Clone, Debug)]
+pub struct Db {
+    read: AnyPool,
+    write: AnyPool,
+    engine: Engine,
+}
+
+fn install_drivers() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        sqlx::any::install_default_drivers();
+        install_crypto();
+    });
+}
+
+/// Makes aws-lc-rs the process's TLS provider, once. Every adapter that speaks TLS calls it.
+pub(crate) fn install_crypto() {
+    // An error says that somebody was first with a provider: as good.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
+impl Db {
+    /// Opens the database of `url` (`sqlite:///path/file.db` or `postgres://user@host/name?sslmode=…`) with at most
+    /// `connections` connections. Connects when first used: a server that is away is no error here.
+    ///
+    /// # Errors
+    /// When the URL names no database.
+    pub fn open(url: &Url, connections: u32) -> Result<Self, OpenError> {
+        install_drivers();
+        let refuse = |problem: String| OpenError {
+            url: crate::config::redacted(url),
+            problem,
+        };
+        let options = AnyPoolOptions::new()
+            .acquire_timeout(ACQUIRE)
+            .max_lifetime(Duration::from_secs(1_800))
+            .idle_timeout(Duration::from_secs(300));
+        match url.scheme() {
+            "sqlite" => {
+                if url.path().trim_matches('/').is_empty() || url.as_str().contains(":memory:") {
+                    return Err(refuse(
+                        "a file is needed: an in-memory database is another one on every connection".into(),
+                    ));
+                }
+                let mut file = url.clone();
+                if !file.query_pairs().any(|(name, _)| name == "mode") {
+                    file.query_pairs_mut().append_pair("mode", "rwc");
+                }
+                let open = |size: u32| {
+                    options
+                        .clone()
+                        .max_connections(size)
+                        // A file needs no check before use, and the check would cost as much as the query.
+                        .test_before_acquire(false)
+                        .after_connect(|connection, _| Box::pin(async move { prepare_sqlite(connection).await }))
+                        .connect_lazy(file.as_str())
+                        .map_err(|error| refuse(error.to_string()))
+                };
+                Ok(Self {
+                    read: open(connections.max(2) - 1)?,
+                    write: open(1)?,
+                    engine: Engine::Sqlite,
+                })
+            }
+            "postgres" | "postgresql" => {
+                let pool = options
+                    .max_connections(connections.max(1))
+                    .connect_lazy(url.as_str())
+                    .map_err(|error| refuse(error.to_string()))?;
+                Ok(Self {
+                    read: pool.clone(),
+                    write: pool,
+                    engine: Engine::Postgres,
+                })
+            }
+            scheme => Err(refuse(format!("unknown scheme {scheme:?}"))),
+        }
+    }
+
+    /// The engine.
+    #[must_use]
+    pub const fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    /// Where reads go.
+    pub(crate) const fn read(&self) -> &AnyPool {
+        &self.read
+    }
+
+    /// Where single writing statements go.
+    pub(crate) const fn write(&self) -> &AnyPool {
+        &self.write
+    }
+
+    /// A transaction that writes.
+    pub(crate) async fn begin_write(&self) -> Result<Transaction<'static, Any>, DbError> {
+        match self.engine {
+            // A reader that turns writer gets SQLITE_BUSY at once, whatever busy_timeout says.
+            Engine::Sqlite => self.write.begin_with("BEGIN IMMEDIATE").await,
+            Engine::Postgres => self.write.begin().await,
+        }
+        .during("begin a transaction")
+    }
+
+    /// Takes rows that no other transaction holds. SQLite has one writer at a time, so nobody else holds any.
+    pub(crate) const fn skip_locked(&self) -> &'static str {
+        match self.engine {
+            Engine::Sqlite => "",
+            Engine::Postgres => " FOR UPDATE SKIP LOCKED",
+        }
+    }
+
+    /// A connection for schema changes.
+    pub(crate) async fn writer(&self) -> Result<PoolConnection<Any>, DbError> {
+        self.write.acquire().await.during("connect")
+    }
+
+    /// Whether the database answers, within two seconds.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<(), DbError> {
+        const PING: Sql = Sql::new("SELECT 1");
+        let answer = tokio::time::timeout(Duration::from_secs(2), PING.query().execute(&self.read)).await;
+        match answer {
+            Ok(result) => result.map(|_| ()).during("ping"),
+            Err(_) => Err(DbError::Deadline { during: "ping" }),
+        }
+    }
+
+    /// Closes every connection, waiting for those in use.
+    pub async fn close(&self) {
+        self.write.close().await;
+        self.read.close().await;
+    }
+}
+
+async fn prepare_sqlite(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+    // WAL lets readers go on beside the writer; FULL puts every commit on disk before it returns, power loss included.
+    connection
+        .execute(
+            "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
+             PRAGMA cache_size = -16000; PRAGMA temp_store = MEMORY;",
+        )
+        .await?;
+    Ok(())
+}

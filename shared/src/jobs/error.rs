@@ -1,0 +1,134 @@
+//! How a job can fail, said where the failure is born.
+
+use crate::BoxError;
+use std::{borrow::Cow, fmt, time::Duration};
+
+/// A stable code for programs and a sentence for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    code: Cow<'static, str>,
+    text: String,
+}
+
+impl Reason {
+    /// The payload in the row does not parse.
+    pub const UNREADABLE_PAYLOAD: &'static str = "unreadable-payload";
+    /// The staged bytes of an upload are gone.
+    pub const STAGED_BYTES_MISSING: &'static str = "staged-bytes-missing";
+    /// The tenant's quota is used up.
+    pub const OVER_QUOTA: &'static str = "over-quota";
+    /// The tenant does not exist any more, or may not write.
+    pub const TENANT_NOT_ACTIVE: &'static str = "tenant-not-active";
+    /// The job needs more memory than any worker here has.
+    pub const TOO_LARGE_FOR_WORKER: &'static str = "too-large-for-worker";
+
+    /// `code` is kebab-case and never changes its meaning; `text` fits "failed: {text}".
+    #[must_use]
+    pub fn new(code: impl Into<Cow<'static, str>>, text: impl Into<String>) -> Self {
+        Self {
+            code: code.into(),
+            text: text.into(),
+        }
+    }
+
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// The sentence.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// What a handler says when it did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// Trying again cannot help.
+    #[error("the job cannot succeed: {reason}")]
+    Permanent {
+        /// Why.
+        reason: Reason,
+        /// The cause, for the log.
+        #[source]
+        source: Option<BoxError>,
+    },
+    /// Trying again may help.
+    #[error("the job may succeed later")]
+    Transient {
+        /// The server's own hint, if it gave one: not before so long.
+        not_before: Option<Duration>,
+        /// The cause.
+        #[source]
+        source: BoxError,
+    },
+}
+
+impl JobError {
+    /// A permanent failure without a deeper cause.
+    #[must_use]
+    pub fn permanent(code: &'static str, text: impl Into<String>) -> Self {
+        Self::Permanent {
+            reason: Reason::new(code, text),
+            source: None,
+        }
+    }
+
+    /// The whole chain in one line.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut next = std::error::Error::source(self);
+        while let Some(error) = next {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            next = error.source();
+        }
+        text
+    }
+}
+
+/// Classifies an error at the line where it is born.
+pub trait ResultExt<T> {
+    /// Trying again may help.
+    fn transient(self) -> Result<T, JobError>;
+    /// Trying again cannot help.
+    fn permanent(self, code: &'static str, text: impl Into<String>) -> Result<T, JobError>;
+}
+
+impl<T, E: Into<BoxError>> ResultExt<T> for Result<T, E> {
+    fn transient(self) -> Result<T, JobError> {
+        self.map_err(|error| JobError::Transient {
+            not_before: None,
+            source: error.into(),
+        })
+    }
+
+    fn permanent(self, code: &'static str, text: impl Into<String>) -> Result<T, JobError> {
+        self.map_err(|error| JobError::Permanent {
+            reason: Reason::new(code, text),
+            source: Some(error.into()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chain_names_every_cause_once() {
+        let failed: Result<(), _> = Err(std::io::Error::other("disk gone"));
+        let error = failed.transient().unwrap_err();
+        assert_eq!(error.chain(), "the job may succeed later: disk gone");
+    }
+}

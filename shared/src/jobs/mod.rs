@@ -1,0 +1,162 @@
+//! What a job is, as the side that enqueues knows it.
+//!
+//! `jobs` in the control database is what "accepted" means; the queue only carries [`Envelope`]s and may be lost at
+//! any time. The work itself, `Handler`, lives in the workers crate.
+//!
+//! To add a kind: a payload type here that implements [`Job`], its line in [`JobKind`], and a handler in workers.
+
+mod envelope;
+mod error;
+mod media;
+mod outbox;
+
+pub use envelope::{Envelope, Malformed};
+pub use error::{JobError, Reason, ResultExt};
+pub use media::{DeleteMedia, ProcessMedia};
+pub use outbox::{Outbox, OutboxSettings};
+
+use crate::retry::RetryPolicy;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::{fmt, str::FromStr, time::Duration};
+
+/// A kind of work: its payload, and the constants that everybody must agree on.
+pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// Name on the wire and in the `jobs` table.
+    const KIND: JobKind;
+    /// Which workers take it.
+    const POOL: Pool;
+    /// What follows a transient failure.
+    const RETRY: RetryPolicy = RetryPolicy::JOB;
+    /// One attempt takes at most this long.
+    const TIMEOUT: Duration = Duration::from_secs(300);
+}
+
+/// A text is no name of this closed set.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown {what} {text:?}; known: {known}")]
+pub struct UnknownName {
+    what: &'static str,
+    text: String,
+    known: String,
+}
+
+macro_rules! names {
+    ($(#[$doc:meta])* $name:ident, $what:literal { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum $name {
+            $($(#[$vdoc])* #[serde(rename = $text)] $variant),+
+        }
+
+        impl $name {
+            /// Every one.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// Its name in tables, on the wire and in metrics.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = UnknownName;
+            fn from_str(text: &str) -> Result<Self, UnknownName> {
+                match text {
+                    $($text => Ok(Self::$variant),)+
+                    _ => Err(UnknownName {
+                        what: $what,
+                        text: text.into(),
+                        known: Self::ALL.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", "),
+                    }),
+                }
+            }
+        }
+    };
+}
+
+names!(
+    /// The kinds of work, a closed set.
+    JobKind, "job kind" {
+        /// Does nothing; measures what a job costs.
+        Noop = "system.noop",
+        /// Cleans an upload, makes its variants, places and counts them.
+        MediaProcess = "media.process",
+        /// Removes a picture, its objects and its count.
+        MediaDelete = "media.delete",
+    }
+);
+
+names!(
+    /// Which workers take a job; each pool is a queue of its own.
+    Pool, "pool" {
+        /// Pixels: bounded by processor and memory.
+        Media = "media",
+        /// Tenants coming, changing and going.
+        Provision = "provision",
+        /// Everything that may wait.
+        Maintenance = "maintenance",
+    }
+);
+
+names!(
+    /// Where a job stands.
+    JobState, "job state" {
+        /// Accepted; waiting for a worker, or for its next attempt.
+        Queued = "queued",
+        /// A worker has it.
+        Running = "running",
+        /// Its effect is committed.
+        Done = "done",
+        /// It cannot succeed; the cause says why. Never retried.
+        Failed = "failed",
+        /// It might have succeeded, but its attempts or deliveries are used up. An operator may retry it.
+        Dead = "dead",
+    }
+);
+
+impl JobState {
+    /// Whether nothing more will happen without an operator.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        match self {
+            Self::Queued | Self::Running => false,
+            Self::Done | Self::Failed | Self::Dead => true,
+        }
+    }
+}
+
+/// A job that does nothing, end to end: for benches and for `mediamill doctor`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Noop {}
+
+impl Job for Noop {
+    const KIND: JobKind = JobKind::Noop;
+    const POOL: Pool = Pool::Maintenance;
+}
+
+/// A delivery that keeps coming back without an outcome kills its worker; after so many it is dead.
+pub const DELIVERY_LIMIT: i64 = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_read_back() {
+        for kind in JobKind::ALL {
+            assert_eq!(kind.as_str().parse::<JobKind>().as_ref(), Ok(kind));
+        }
+        let unknown = "nope".parse::<Pool>().unwrap_err();
+        assert_eq!(
+            unknown.to_string(),
+            "unknown pool \"nope\"; known: media, provision, maintenance"
+        );
+    }
+}

@@ -1,0 +1,7 @@
+//! To come.
+/// To come.
+#[derive(Debug)]
+pub struct Outbox;
+/// To come.
+#[derive(Debug)]
+pub struct OutboxSettings;
