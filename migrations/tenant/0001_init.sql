@@ -1,4 +1,4 @@
--- One tenant's tables. {table} stands for the tenant's own name of it; indexes take the table's name as theirs.
+-- One tenant's tables. Names in braces become the tenant's own; everything that is indexed is a key, so nothing else needs a name.
 
 CREATE TABLE {users} (
     id TEXT PRIMARY KEY NOT NULL,

@@ -2,7 +2,7 @@
 //!
 //! Everything here takes a [`crate::db::Db`] or one of its transactions; nobody else writes SQL for these tables.
 
-pub mod idempotency;
+pub mod accept;
 pub mod jobs;
 pub(crate) mod leases;
 pub mod plans;

@@ -136,14 +136,6 @@ impl Db {
         .during("begin a transaction")
     }
 
-    /// Takes rows that no other transaction holds. SQLite has one writer at a time, so nobody else holds any.
-    pub(crate) const fn skip_locked(&self) -> &'static str {
-        match self.engine {
-            Engine::Sqlite => "",
-            Engine::Postgres => " FOR UPDATE SKIP LOCKED",
-        }
-    }
-
     /// A connection for schema changes.
     pub(crate) async fn writer(&self) -> Result<PoolConnection<Any>, DbError> {
         self.write.acquire().await.during("connect")

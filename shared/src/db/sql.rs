@@ -33,14 +33,6 @@ impl Sql {
         sqlx::query(self.0)
     }
 
-    /// The statement with `suffix`, one of the texts that `Db` keeps for its engine.
-    pub(crate) fn query_with(self, suffix: &'static str) -> Query<'static, Any, AnyArguments> {
-        if suffix.is_empty() {
-            return self.query();
-        }
-        assert_safe(format!("{}{suffix}", self.0))
-    }
-
     /// The statement with `{rows}` written out: `rows` rows of `columns` placeholders, numbered from `first`.
     pub(crate) fn rows(self, first: usize, rows: usize, columns: usize) -> Query<'static, Any, AnyArguments> {
         assert_safe(self.render(first, rows, columns))
@@ -71,10 +63,7 @@ impl Sql {
 }
 
 fn assert_safe(text: String) -> Query<'static, Any, AnyArguments> {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a checked constant with placeholders or an engine's own suffix"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "a checked constant with numbered placeholders")]
     let text = sqlx::AssertSqlSafe(text);
     sqlx::query(text)
 }

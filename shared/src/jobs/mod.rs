@@ -13,11 +13,11 @@ mod outbox;
 pub use envelope::{Envelope, Malformed};
 pub use error::{JobError, Reason, ResultExt};
 pub use media::{DeleteMedia, ProcessMedia};
-pub use outbox::{Outbox, OutboxSettings};
+pub use outbox::{Outbox, publish};
 
 use crate::retry::RetryPolicy;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::{fmt, str::FromStr, time::Duration};
+use std::time::Duration;
 
 /// A kind of work: its payload, and the constants that everybody must agree on.
 pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
@@ -40,10 +40,20 @@ pub struct UnknownName {
     known: String,
 }
 
+impl UnknownName {
+    pub(crate) fn new(what: &'static str, text: &str, known: &[&str]) -> Self {
+        Self {
+            what,
+            text: text.to_owned(),
+            known: known.join(", "),
+        }
+    }
+}
+
 macro_rules! names {
     ($(#[$doc:meta])* $name:ident, $what:literal { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
         pub enum $name {
             $($(#[$vdoc])* #[serde(rename = $text)] $variant),+
         }
@@ -59,27 +69,25 @@ macro_rules! names {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(self.as_str())
             }
         }
 
-        impl FromStr for $name {
-            type Err = UnknownName;
-            fn from_str(text: &str) -> Result<Self, UnknownName> {
+        impl std::str::FromStr for $name {
+            type Err = $crate::jobs::UnknownName;
+            fn from_str(text: &str) -> Result<Self, $crate::jobs::UnknownName> {
                 match text {
                     $($text => Ok(Self::$variant),)+
-                    _ => Err(UnknownName {
-                        what: $what,
-                        text: text.into(),
-                        known: Self::ALL.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", "),
-                    }),
+                    _ => Err($crate::jobs::UnknownName::new($what, text, &[$($text),+])),
                 }
             }
         }
     };
 }
+
+pub(crate) use names;
 
 names!(
     /// The kinds of work, a closed set.

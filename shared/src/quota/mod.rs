@@ -1,1 +1,198 @@
-//! To come.
+//! Counting what a tenant uses.
+//!
+//! - **Reserve** at accept: a fast counter in the cache holds what is stored plus what open jobs may add, and refuses in
+//!   one step what would pass the limit.
+//! - **Settle** in the worker: the ledger's line is written in the transaction of the media rows
+//!   ([`crate::tenancy::TenantTx::settle`]), then the counter is corrected by the difference.
+//! - **Release** on failure or delete.
+//!
+//! The ledger and the job rows are the truth, the counter is a guess with a short life: it is seeded from them, and
+//! again when its time is up, so drift has an end. A tenant without limits has no counters.
+
+use crate::{
+    cache::{Added, Cache, CachePort},
+    control::jobs,
+    db::{Db, DbError},
+    ids::TenantId,
+    tenancy::{Limit, Tenant, TenantDb, store::usage::Usage},
+    units::ByteCount,
+};
+use std::time::Duration;
+
+/// Life of a counter: the longest that drift lasts.
+const COUNTER_TTL: Duration = Duration::from_secs(300);
+/// Seeding races with other seeders at most so often before the answer comes from the database alone.
+const SEED_ATTEMPTS: u32 = 3;
+
+/// What a job may add.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    /// Pictures.
+    pub media: i64,
+    /// Bytes.
+    pub bytes: ByteCount,
+}
+
+/// A limit would be passed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{used} of {limit} {} are used or reserved, {asked} more do not fit", resource.as_str())]
+pub struct OverQuota {
+    /// Which limit.
+    pub resource: Limit,
+    /// Used and reserved.
+    pub used: i64,
+    /// The limit.
+    pub limit: i64,
+    /// What was asked for.
+    pub asked: i64,
+}
+
+/// Why nothing was reserved.
+#[derive(Debug, thiserror::Error)]
+pub enum ReserveError {
+    /// It does not fit.
+    #[error(transparent)]
+    Over(#[from] OverQuota),
+    /// Neither counter nor database answered.
+    #[error("usage could not be read")]
+    Db(#[source] DbError),
+}
+
+/// The counters. Cloning shares them.
+#[derive(Clone, Debug)]
+pub struct Quota {
+    control: Db,
+    cache: Cache,
+}
+
+fn key(tenant: &TenantId, resource: Limit) -> String {
+    format!("quota:{tenant}:{}", resource.as_str())
+}
+
+impl Quota {
+    /// Counters in `cache` over the rows of `control`.
+    #[must_use]
+    pub const fn new(control: Db, cache: Cache) -> Self {
+        Self { control, cache }
+    }
+
+    /// Reserves `claim`, both parts or neither.
+    ///
+    /// # Errors
+    /// When a limit would be passed, or nothing answers.
+    pub async fn reserve(&self, tenant: &Tenant, db: &TenantDb, claim: Claim) -> Result<(), ReserveError> {
+        let limits = tenant.context().limits;
+        self.reserve_one(tenant.id(), db, Limit::Media, limits.media, claim.media)
+            .await?;
+        let bytes = self
+            .reserve_one(
+                tenant.id(),
+                db,
+                Limit::StoredBytes,
+                limits.stored_bytes,
+                claim.bytes.get(),
+            )
+            .await;
+        if bytes.is_err() && limits.media > 0 {
+            self.add(tenant.id(), Limit::Media, -claim.media).await;
+        }
+        bytes
+    }
+
+    /// Gives a reservation back: its job failed, or was never accepted.
+    pub async fn release(&self, tenant: &Tenant, claim: Claim) {
+        self.correct(
+            tenant,
+            Usage {
+                media: -claim.media,
+                bytes: ByteCount::new(-claim.bytes.get()),
+            },
+        )
+        .await;
+    }
+
+    /// Corrects the counters after a settlement: by what was stored less what was reserved, or by what was removed.
+    pub async fn correct(&self, tenant: &Tenant, change: Usage) {
+        let limits = tenant.context().limits;
+        if limits.media > 0 && change.media != 0 {
+            self.add(tenant.id(), Limit::Media, change.media).await;
+        }
+        if limits.stored_bytes > 0 && change.bytes != ByteCount::ZERO {
+            self.add(tenant.id(), Limit::StoredBytes, change.bytes.get()).await;
+        }
+    }
+
+    /// Throws the counters away: the next reservation reads the rows.
+    pub async fn forget(&self, tenant: &TenantId) {
+        for resource in [Limit::Media, Limit::StoredBytes] {
+            if let Err(error) = self.cache.remove(&key(tenant, resource)).await {
+                tracing::debug!(tenant.id = %tenant, error = %error, "a counter stays until its time is up");
+            }
+        }
+    }
+
+    async fn add(&self, tenant: &TenantId, resource: Limit, delta: i64) {
+        // Lost corrections end with the counter's life.
+        if let Err(error) = self.cache.add_within(&key(tenant, resource), delta, None).await {
+            tracing::debug!(tenant.id = %tenant, error = %error, "a counter was not corrected");
+        }
+    }
+
+    async fn reserve_one(
+        &self,
+        tenant: &TenantId,
+        db: &TenantDb,
+        resource: Limit,
+        limit: i64,
+        asked: i64,
+    ) -> Result<(), ReserveError> {
+        if limit == 0 {
+            return Ok(());
+        }
+        let over = |used| {
+            ReserveError::Over(OverQuota {
+                resource,
+                used,
+                limit,
+                asked,
+            })
+        };
+        for _ in 0..SEED_ATTEMPTS {
+            match self.cache.add_within(&key(tenant, resource), asked, Some(limit)).await {
+                Ok(Added::Now(_)) => return Ok(()),
+                Ok(Added::Over(used)) => return Err(over(used)),
+                Ok(Added::Absent) => {
+                    let used = self.used(tenant, db, resource).await.map_err(ReserveError::Db)?;
+                    if self
+                        .cache
+                        .seed(&key(tenant, resource), used, COUNTER_TTL)
+                        .await
+                        .is_err()
+                    {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(tenant.id = %tenant, error = %error, "checking a limit against the rows: the cache did not answer");
+                    break;
+                }
+            }
+        }
+        let used = self.used(tenant, db, resource).await.map_err(ReserveError::Db)?;
+        if used.saturating_add(asked) > limit {
+            Err(over(used))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// What is stored plus what open jobs may add, from the rows.
+    async fn used(&self, tenant: &TenantId, db: &TenantDb, resource: Limit) -> Result<i64, DbError> {
+        let usage = db.usage().await?;
+        let (bytes, jobs) = jobs::reserved(&self.control, tenant).await?;
+        Ok(match resource {
+            Limit::Media => usage.media.saturating_add(jobs),
+            _ => usage.bytes.plus(bytes).get(),
+        })
+    }
+}

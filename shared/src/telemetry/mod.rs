@@ -1,1 +1,2 @@
-//! To come.
+//! s
+pub mod names;

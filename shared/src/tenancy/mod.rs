@@ -1,1 +1,68 @@
-//! To come.
+//! Tenants: who they are, what they may, and the only way to their tables.
+//!
+//! `Host` or id → [`Resolver`] → [`Tenant`] → [`TenantDb`]. Only the resolver makes a [`Tenant`], only an active one
+//! gives a [`TenantDb`], and only that names a tenant's tables: a query for another tenant would need that tenant's
+//! `TenantDb`, so there is no id to mix up.
+
+mod context;
+mod db;
+mod keys;
+mod limits;
+mod migrate;
+mod provision;
+mod resolver;
+mod sql;
+pub mod store;
+
+pub use context::{Isolation, NotActive, Tenant, TenantContext, TenantState};
+pub use db::{TenantDb, TenantTx};
+pub use keys::{ApiKey, KeyText, KeyTextError};
+pub use limits::{Limit, LimitOverrides, Limits, LimitsError};
+pub use migrate::{TENANT_SCHEMA_VERSION, migrate_tenant};
+pub use provision::{NewTenant, ProvisionError, Provisioned, create, remove_rows};
+pub use resolver::{ResolveError, Resolver, ResolverSettings};
+pub use sql::TablePrefix;
+
+#[cfg(test)]
+pub(crate) fn tenant_statements() -> [(&'static str, &'static [(&'static str, sql::TenantSql)]); 3] {
+    [
+        ("media", store::media::STATEMENTS),
+        ("usage", store::usage::STATEMENTS),
+        ("users", store::users::STATEMENTS),
+    ]
+}
+
+/// A host name as tenants are looked up by: lower case, no port, no trailing dot. `None` when it is no host name.
+#[must_use]
+pub fn normal_host(text: &str) -> Option<String> {
+    let name = match text.rsplit_once(':') {
+        Some((name, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) && !name.contains(':') => {
+            name
+        }
+        _ => text,
+    };
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    ((1..=253).contains(&name.len()) && name.split('.').all(label)).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::normal_host;
+
+    #[test]
+    fn hosts_are_normalised_or_refused() {
+        assert_eq!(normal_host("Demo.LocalHost:8080").as_deref(), Some("demo.localhost"));
+        assert_eq!(normal_host("a.example.").as_deref(), Some("a.example"));
+        for bad in ["", "a..b", "-a.b", "a b", "a/b", "[::1]", "a:b", &"x".repeat(254)] {
+            assert_eq!(normal_host(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Accepting a tenant's work: job rows and the request's idempotency key in one transaction.
+//!
+//! The control database has the last word here: a tenant that is not active any more, or whose context has changed
+//! since the caller read it, is refused, however fresh a cache seemed.
+
+use super::{jobs, jobs::NewJob, tenants};
+use crate::{
+    db::{Db, DbError, During, sql},
+    ids::TenantId,
+    tenancy::TenantState,
+    units::Millis,
+};
+use sqlx::Row;
+
+sql! {
+    REMEMBER = "INSERT INTO idempotency_keys (tenant, name, request_hash, answer, created_at) VALUES ($1, $2, $3, $4, $5) \
+        ON CONFLICT (tenant, name) DO NOTHING RETURNING name";
+    RECALL = "SELECT request_hash, answer FROM idempotency_keys WHERE tenant = $1 AND name = $2";
+    PRUNE = "DELETE FROM idempotency_keys WHERE created_at < $1";
+}
+
+/// A request that must have its effect once.
+#[derive(Debug, Clone)]
+pub struct Idempotency {
+    /// The client's `Idempotency-Key`.
+    pub name: String,
+    /// SHA-256 of what was asked, hexadecimal: the same key with another request is refused.
+    pub request_hash: String,
+    /// What to answer, now and again, JSON.
+    pub answer: String,
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Accepted {
+    /// The rows are committed.
+    New,
+    /// It was accepted before: the answer of that time.
+    Replayed(String),
+    /// The key was used for another request.
+    KeyReused,
+    /// The caller's context is not the present one: resolve again.
+    Outdated,
+    /// The tenant is not active, or not there.
+    NotActive(Option<TenantState>),
+}
+
+/// Accepts `jobs` of `tenant`, all or none.
+///
+/// # Errors
+/// When the database is away; nothing is accepted then, or it is unknown, which an idempotency key makes harmless.
+pub async fn accept(
+    db: &Db,
+    tenant: &TenantId,
+    context_version: i64,
+    jobs: &[NewJob],
+    once: Option<&Idempotency>,
+    now: Millis,
+    published: bool,
+) -> Result<Accepted, DbError> {
+    let mut tx = db.begin_write().await?;
+    match tenants::standing(&mut tx, tenant).await? {
+        Some((TenantState::Active, version)) if version == context_version => {}
+        Some((TenantState::Active, _)) => return Ok(Accepted::Outdated),
+        other => return Ok(Accepted::NotActive(other.map(|(state, _)| state))),
+    }
+    if let Some(once) = once {
+        let query = REMEMBER
+            .query()
+            .bind(tenant.as_str().to_owned())
+            .bind(once.name.clone())
+            .bind(once.request_hash.clone())
+            .bind(once.answer.clone())
+            .bind(now.get());
+        if query
+            .fetch_optional(&mut *tx)
+            .await
+            .during("remember a request")?
+            .is_none()
+        {
+            let query = RECALL.query().bind(tenant.as_str().to_owned()).bind(once.name.clone());
+            let row = query.fetch_one(&mut *tx).await.during("recall a request")?;
+            let hash: String = row.try_get(0).during("recall a request")?;
+            let answer: String = row.try_get(1).during("recall a request")?;
+            return Ok(if hash == once.request_hash {
+                Accepted::Replayed(answer)
+            } else {
+                Accepted::KeyReused
+            });
+        }
+    }
+    for job in jobs {
+        jobs::insert(&mut tx, job, now, published).await?;
+    }
+    tx.commit().await.during("accept jobs")?;
+    Ok(Accepted::New)
+}
+
+/// What an idempotency key was used for before: the request's hash and its answer.
+///
+/// # Errors
+/// When the database is away.
+pub async fn recall(db: &Db, tenant: &TenantId, name: &str) -> Result<Option<(String, String)>, DbError> {
+    const WHAT: &str = "recall a request";
+    let query = RECALL.query().bind(tenant.as_str().to_owned()).bind(name.to_owned());
+    let row = query.fetch_optional(db.read()).await.during(WHAT)?;
+    row.map(|row| Ok((row.try_get(0).during(WHAT)?, row.try_get(1).during(WHAT)?)))
+        .transpose()
+}
+
+/// Forgets keys older than `before`. Returns how many.
+///
+/// # Errors
+/// When the database is away.
+pub async fn prune_keys(db: &Db, before: Millis) -> Result<u64, DbError> {
+    let query = PRUNE.query().bind(before.get());
+    query
+        .execute(db.write())
+        .await
+        .map(|done| done.rows_affected())
+        .during("forget idempotency keys")
+}

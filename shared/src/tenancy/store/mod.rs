@@ -1,0 +1,5 @@
+//! SQL of a tenant's tables, one file per family: reads on [`super::TenantDb`], writes on [`super::TenantTx`].
+
+pub mod media;
+pub mod usage;
+pub mod users;
