@@ -26,6 +26,7 @@ pub mod objects;
 pub mod queue;
 pub mod quota;
 pub mod retry;
+pub mod services;
 pub mod shutdown;
 pub mod telemetry;
 pub mod tenancy;

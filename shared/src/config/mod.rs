@@ -22,3 +22,27 @@ pub fn redacted(url: &Url) -> String {
     }
     shown.into()
 }
+
+/// Stand-in until the real one lands.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "stand-in")]
+pub struct Config {
+    pub data_dir: std::path::PathBuf,
+    pub database_url: Url,
+    pub queue_url: Url,
+    pub cache_url: Url,
+    pub objects_url: Url,
+    pub listen: std::net::SocketAddr,
+    pub public_scheme: String,
+    pub database_connections: u32,
+    pub max_upload_size: crate::units::ByteCount,
+    pub max_pixels: i64,
+    pub body_timeout: std::time::Duration,
+    pub worker_media_slots: usize,
+    pub worker_memory: crate::units::ByteCount,
+    pub grace_period: std::time::Duration,
+    pub tenant_cache_ttl: std::time::Duration,
+    pub tenant_cache_entries: u64,
+    pub idempotency_ttl: std::time::Duration,
+    pub job_retention: std::time::Duration,
+}

@@ -1,0 +1,109 @@
+//! Everything a role works with, opened once from the configuration.
+
+use crate::{
+    cache::{Cache, CacheContext, CacheError},
+    clock::{Clock, Entropy},
+    config::Config,
+    db::{Db, OpenError},
+    jobs::Outbox,
+    objects::{ObjectError, Objects},
+    queue::{Queue, QueueContext, QueueError},
+    quota::Quota,
+    shutdown::Shutdown,
+    tenancy::{Limits, Resolver, ResolverSettings},
+};
+use std::sync::Arc;
+
+/// The back ends and what stands on them. Cloning shares all of it.
+#[derive(Clone, Debug)]
+pub struct Services {
+    /// How this process is set up.
+    pub config: Arc<Config>,
+    /// Time.
+    pub clock: Clock,
+    /// Chance.
+    pub entropy: Entropy,
+    /// Owner of every task.
+    pub shutdown: Shutdown,
+    /// The control database.
+    pub control: Db,
+    /// The queue.
+    pub queue: Queue,
+    /// Contexts, counters, leases, signals.
+    pub cache: Cache,
+    /// The provider's object storage.
+    pub objects: Objects,
+    /// Host or id → tenant.
+    pub resolver: Resolver,
+    /// Reservations.
+    pub quota: Quota,
+    /// From committed rows to the queue.
+    pub outbox: Outbox,
+}
+
+/// A back end could not be opened: its URL is wrong. A server that is away is no error.
+#[derive(Debug, thiserror::Error)]
+pub enum ServicesError {
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] OpenError),
+    /// The queue.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// The cache.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The objects.
+    #[error(transparent)]
+    Objects(#[from] ObjectError),
+    /// The data directory.
+    #[error("the data directory {path} cannot be made")]
+    DataDir {
+        /// Where.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Services {
+    /// Opens the back ends that `config` names.
+    ///
+    /// # Errors
+    /// When a URL is no back end's, or the data directory of an embedded one cannot be made.
+    pub async fn open(config: Config, clock: Clock, entropy: Entropy, shutdown: Shutdown) -> Result<Self, ServicesError> {
+        if config.database_url.scheme() == "sqlite" || config.objects_url.scheme() == "file" {
+            let made = tokio::fs::create_dir_all(&config.data_dir).await;
+            made.map_err(|source| ServicesError::DataDir { path: config.data_dir.clone(), source })?;
+        }
+        let control = Db::open(&config.database_url, config.database_connections)?;
+        let queue = Queue::open(
+            &config.queue_url,
+            QueueContext {
+                control: control.clone(),
+                clock: clock.clone(),
+                entropy: entropy.clone(),
+                shutdown: shutdown.clone(),
+            },
+        )
+        .await?;
+        let context = CacheContext { clock: clock.clone(), entropy: entropy.clone(), shutdown: shutdown.clone() };
+        let cache = Cache::open(&config.cache_url, context).await?;
+        let objects = Objects::open(&config.objects_url, clock.clone(), entropy.clone()).await?;
+        let settings = ResolverSettings {
+            ttl: config.tenant_cache_ttl,
+            entries: config.tenant_cache_entries,
+            defaults: Limits {
+                upload_bytes: config.max_upload_size.get(),
+                pixels: config.max_pixels,
+                ..Limits::default()
+            },
+        };
+        let resolver = Resolver::new(control.clone(), cache.clone(), settings);
+        let quota = Quota::new(control.clone(), cache.clone());
+        let outbox = Outbox::start(control.clone(), queue.clone(), clock.clone(), &shutdown);
+        let config = Arc::new(config);
+        Ok(Self { config, clock, entropy, shutdown, control, queue, cache, objects, resolver, quota, outbox })
+    }
+}

@@ -1,0 +1,98 @@
+//! What a handler may use: its own tenant, and nothing that names another.
+
+use crate::admission::Admission;
+use mediamill_shared::{
+    cache::{Cache, CachePort, JOB_CHANNEL},
+    clock::Clock,
+    ids::{JobId, TraceId},
+    jobs::{JobError, Reason, ResultExt},
+    objects::Objects,
+    quota::Quota,
+    tenancy::{Tenant, TenantDb},
+    units::{ByteCount, Millis},
+};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+/// One attempt's surroundings.
+#[derive(Debug)]
+pub struct JobContext {
+    /// The job: what every effect is keyed by.
+    pub job: JobId,
+    /// Number of this attempt, from 1.
+    pub attempt: i64,
+    /// The trace.
+    pub trace: TraceId,
+    /// When the job was accepted.
+    pub created_at: Millis,
+    /// What the counters hold for it.
+    pub reserved: ByteCount,
+    /// The provider's objects.
+    pub objects: Objects,
+    /// The counters.
+    pub quota: Quota,
+    /// Time.
+    pub clock: Clock,
+    /// The memory budget.
+    pub admission: Admission,
+    /// Processors for pixels and hashes.
+    pub processors: Arc<Semaphore>,
+    /// Ends with the attempt: its timeout, or the worker's end. Work off the async threads looks at it.
+    pub cancel: CancellationToken,
+    pub(crate) tenant: Option<Tenant>,
+    pub(crate) cache: Cache,
+}
+
+/// The job's tenant is not there.
+#[derive(Debug, thiserror::Error)]
+#[error("the job's tenant is not there any more")]
+pub struct TenantGone;
+
+impl JobContext {
+    /// The job's tenant.
+    ///
+    /// # Errors
+    /// Permanent, when it is gone.
+    pub fn tenant(&self) -> Result<&Tenant, JobError> {
+        self.tenant.as_ref().ok_or(TenantGone).permanent(Reason::TENANT_NOT_ACTIVE, "the tenant is not there any more")
+    }
+
+    /// The tables of the job's tenant.
+    ///
+    /// # Errors
+    /// Transient when the tenant is suspended: its work waits. Permanent when it is being removed.
+    pub fn tenant_db(&self) -> Result<TenantDb, JobError> {
+        use mediamill_shared::tenancy::TenantState;
+        let tenant = self.tenant()?;
+        match tenant.context().state {
+            TenantState::Active | TenantState::Suspended => tenant.db().transient(),
+            TenantState::Deleting => tenant.db().permanent(Reason::TENANT_NOT_ACTIVE, "the tenant is being removed"),
+        }
+    }
+
+    /// Runs `work` on a thread for pixels and hashes, at most one for each processor. `work` is told to stop by the
+    /// context's `cancel` token; its permits go with it, so that a cut attempt frees nothing too early.
+    ///
+    /// # Errors
+    /// Transient when the worker is shutting down or the work panicked outside of what it catches itself.
+    pub async fn compute<T, W>(&self, work: W) -> Result<T, JobError>
+    where
+        T: Send + 'static,
+        W: FnOnce() -> T + Send + 'static,
+    {
+        let permit = Arc::clone(&self.processors).acquire_owned().await.transient()?;
+        let task = tokio::task::spawn_blocking(move || {
+            let result = work();
+            drop(permit);
+            result
+        });
+        task.await.transient()
+    }
+
+    /// Tells whoever follows this job how far it is.
+    pub async fn stage(&self, stage: &'static str) {
+        // Followers look at the row too: a lost word only makes them wait a moment longer.
+        let _ = self.cache.signal(JOB_CHANNEL, &[format!("{} {stage}", self.job)]).await;
+    }
+}

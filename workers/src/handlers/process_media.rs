@@ -1,0 +1,238 @@
+//! `media.process`: staged bytes become a cleaned original and its variants, placed, recorded and counted.
+//!
+//! Every effect is keyed by ids: object keys by media and variant, the ledger by the job, so a repeated attempt meets
+//! what it made before. The staged bytes go last, when nothing needs them any more.
+
+use crate::context::JobContext;
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt};
+use mediamill_media::{Limits, MediaError, Probe, ProbeError, Processed, Settings, probe, process};
+use mediamill_shared::{
+    clock::Stopwatch,
+    ids::{MediaId, TenantId},
+    jobs::{JobError, ProcessMedia, Reason, ResultExt},
+    objects::{ObjectError, ObjectKey, Store, Stored},
+    quota::Claim,
+    telemetry::names,
+    tenancy::store::{
+        media::{Media, ORIGINAL, Variant},
+        usage::Usage,
+    },
+    units::ByteCount,
+};
+
+/// First look at an upload; photographs nearly always tell their size within it.
+const HEAD: u64 = 256 * 1024;
+/// Files of one picture that are written at a time.
+const WRITES: usize = 4;
+
+pub(crate) async fn run(job: ProcessMedia, cx: &JobContext) -> Result<(), JobError> {
+    let db = cx.tenant_db()?;
+    if db.media(&job.media).await.transient()?.is_some() {
+        // An attempt before this one got as far as the commit.
+        return remove_staged(&job, cx).await;
+    }
+    let settings = settings(cx)?;
+    let probed = probe_staged(&job, cx).await?;
+    probed.check(&settings.limits).map_err(refused)?;
+    let needed = probed.memory_bytes(job.bytes.unsigned(), &settings);
+    let permit = cx.admission.admit(needed).await.map_err(|too_large| {
+        JobError::permanent(Reason::TOO_LARGE_FOR_WORKER, too_large.to_string())
+    })?;
+
+    cx.stage("processing").await;
+    let staged = fetch(&job, cx).await?;
+    let cancel = cx.cancel.clone();
+    let watch = Stopwatch::start();
+    let processed = cx
+        .compute(move || {
+            let processed = process(&staged, &settings, &|| cancel.is_cancelled());
+            // The memory is free once the pixels are: what is left are the encoded files.
+            drop((staged, permit));
+            processed
+        })
+        .await?
+        .map_err(refused)?;
+    metrics::histogram!(names::MEDIA_STAGE_SECONDS, "stage" => "pixels").record(watch.elapsed());
+
+    cx.stage("placing").await;
+    let watch = Stopwatch::start();
+    let (media, variants) = place(&job, cx, processed).await?;
+    metrics::histogram!(names::MEDIA_STAGE_SECONDS, "stage" => "place").record(watch.elapsed());
+
+    let change = Usage { media: 1, bytes: media.stored_bytes };
+    let mut tx = db.begin().await.transient()?;
+    let first = tx.settle(&cx.job, change, cx.clock.now()).await.transient()?;
+    if first {
+        tx.add_media(&media, &variants).await.transient()?;
+    }
+    tx.commit().await.transient()?;
+    if first {
+        let beyond = Usage { media: 0, bytes: media.stored_bytes.minus(job.reserved) };
+        cx.quota.correct(cx.tenant()?, beyond).await;
+    }
+    remove_staged(&job, cx).await
+}
+
+/// After a permanent failure: the staged bytes go, and so does what the counters hold.
+pub(crate) async fn failed(job: ProcessMedia, cx: &JobContext) -> Result<(), JobError> {
+    remove_staged(&job, cx).await?;
+    if let Ok(tenant) = cx.tenant() {
+        // Files that an earlier attempt may have placed.
+        let prefix = format!("{}/{}/{}", ObjectKey::MEDIA, tenant.id(), job.media);
+        for listed in cx.objects.list(&prefix, None, 100).await.transient()? {
+            cx.objects.delete(&listed.key).await.transient()?;
+        }
+        cx.quota.release(tenant, Claim { media: 1, bytes: job.reserved }).await;
+    }
+    Ok(())
+}
+
+fn settings(cx: &JobContext) -> Result<Settings, JobError> {
+    let pixels = u64::try_from(cx.tenant()?.context().limits.pixels).unwrap_or(0);
+    let defaults = Settings::default();
+    Ok(Settings { limits: Limits { max_pixels: pixels, ..defaults.limits.clone() }, ..defaults })
+}
+
+/// The engine's word that a picture is not to be had from these bytes.
+fn refused(error: MediaError) -> JobError {
+    if matches!(error, MediaError::Cancelled) {
+        return JobError::Transient { not_before: None, source: Box::new(error) };
+    }
+    JobError::Permanent { reason: Reason::new(error.code(), error.to_string()), source: Some(Box::new(error)) }
+}
+
+fn staged_key(job: &ProcessMedia) -> Result<ObjectKey, JobError> {
+    job.staged.parse().permanent(Reason::UNREADABLE_PAYLOAD, "the staged object's key is none")
+}
+
+fn missing(error: ObjectError) -> JobError {
+    match error {
+        ObjectError::Missing { .. } | ObjectError::Range { .. } => JobError::Permanent {
+            reason: Reason::new(Reason::STAGED_BYTES_MISSING, "the uploaded bytes are not there any more"),
+            source: Some(Box::new(error)),
+        },
+        other => JobError::Transient { not_before: None, source: Box::new(other) },
+    }
+}
+
+/// Reads headers until they tell the picture's size; a decoder never runs on what this refuses.
+async fn probe_staged(job: &ProcessMedia, cx: &JobContext) -> Result<Probe, JobError> {
+    let mut head = Vec::new();
+    let mut wanted = HEAD;
+    loop {
+        let have = u64::try_from(head.len()).unwrap_or(u64::MAX);
+        head.extend_from_slice(&read(job, cx, Some(have..wanted)).await?);
+        match probe(&head) {
+            Ok(probed) => return Ok(probed),
+            Err(ProbeError::Media(error)) => return Err(refused(error)),
+            Err(ProbeError::NeedMore) if wanted < job.bytes.unsigned() => wanted = wanted.saturating_mul(4),
+            Err(ProbeError::NeedMore) => return Err(refused(MediaError::Truncated)),
+        }
+    }
+}
+
+async fn fetch(job: &ProcessMedia, cx: &JobContext) -> Result<Bytes, JobError> {
+    let bytes = read(job, cx, None).await?;
+    if bytes.len() as u64 != job.bytes.unsigned() {
+        let problem = format!("{} of {} staged bytes arrived", bytes.len(), job.bytes.get());
+        return Err(JobError::Transient { not_before: None, source: problem.into() });
+    }
+    Ok(bytes.into())
+}
+
+async fn read(job: &ProcessMedia, cx: &JobContext, range: Option<std::ops::Range<u64>>) -> Result<Vec<u8>, JobError> {
+    let length = range.as_ref().map_or(job.bytes.unsigned(), |range| range.end - range.start);
+    let fetched = cx.objects.get(&staged_key(job)?, range).await.map_err(missing)?;
+    let mut bytes = Vec::with_capacity(usize::try_from(length.min(job.bytes.unsigned())).unwrap_or(0));
+    let mut body = fetched.body;
+    while let Some(chunk) = body.next().await {
+        bytes.extend_from_slice(&chunk.map_err(missing)?);
+    }
+    Ok(bytes)
+}
+
+/// A file on its way to its place.
+struct File {
+    name: String,
+    format: mediamill_media::Format,
+    width: u32,
+    height: u32,
+    bytes: Bytes,
+}
+
+async fn place(job: &ProcessMedia, cx: &JobContext, processed: Processed) -> Result<(Media, Vec<Variant>), JobError> {
+    let tenant = cx.tenant()?.id().clone();
+    let Processed { original, variants, facts } = processed;
+    let removed: Vec<serde_json::Value> = original
+        .removed
+        .iter()
+        .map(|part| serde_json::json!({ "what": part.what.to_string(), "detail": part.detail, "bytes": part.bytes }))
+        .collect();
+    let mut media = Media {
+        id: job.media.clone(),
+        job: cx.job.clone(),
+        key: job.key.clone(),
+        file_name: job.file_name.clone(),
+        format: original.format.name().to_owned(),
+        width: original.width.into(),
+        height: original.height.into(),
+        uploaded_bytes: job.bytes,
+        stored_bytes: ByteCount::ZERO,
+        removed: serde_json::Value::from(removed).to_string(),
+        facts: facts_json(&facts),
+        created_at: cx.created_at,
+    };
+    let first = File {
+        name: ORIGINAL.to_owned(),
+        format: original.format,
+        width: original.width,
+        height: original.height,
+        bytes: original.bytes.into(),
+    };
+    let others = variants.into_iter().map(|variant| File {
+        name: variant.name,
+        format: variant.format,
+        width: variant.width,
+        height: variant.height,
+        bytes: variant.bytes.into(),
+    });
+    let files = std::iter::once(first).chain(others);
+    let placed: Vec<Variant> = futures_util::stream::iter(files)
+        .map(|file| place_file(&tenant, &job.media, cx, file))
+        .buffered(WRITES)
+        .try_collect()
+        .await?;
+    media.stored_bytes = placed.iter().fold(ByteCount::ZERO, |sum, variant| sum.plus(variant.bytes));
+    Ok((media, placed))
+}
+
+async fn place_file(tenant: &TenantId, media: &MediaId, cx: &JobContext, file: File) -> Result<Variant, JobError> {
+    let object = ObjectKey::placed(tenant, media, &file.name, file.format.extension())
+        .permanent(Reason::UNREADABLE_PAYLOAD, "the variant's name is no part of an object key")?;
+    let Stored { bytes, sha256 } = cx.objects.put(&object, file.bytes, file.format.mime()).await.transient()?;
+    Ok(Variant {
+        media: media.clone(),
+        name: file.name,
+        format: file.format.name().to_owned(),
+        object,
+        width: file.width.into(),
+        height: file.height.into(),
+        bytes,
+        sha256,
+    })
+}
+
+fn facts_json(facts: &mediamill_media::Facts) -> String {
+    serde_json::json!({
+        "camera_make": facts.camera_make,
+        "camera_model": facts.camera_model,
+        "lens": facts.lens,
+        "taken_at": facts.taken_at,
+    })
+    .to_string()
+}
+
+async fn remove_staged(job: &ProcessMedia, cx: &JobContext) -> Result<(), JobError> {
+    cx.objects.delete(&staged_key(job)?).await.transient()
+}

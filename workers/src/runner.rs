@@ -1,0 +1,443 @@
+//! The loop: message → permit → claim → run under the timeout → settle → ack. The ack comes last.
+
+use crate::{
+    admission::Admission,
+    context::JobContext,
+    registry::{Entry, Registry},
+};
+use futures_util::FutureExt;
+use mediamill_shared::{
+    BoxError,
+    cache::{CachePort, JOB_CHANNEL},
+    clock::Stopwatch,
+    config::Config,
+    control::jobs::{self, Claim, Claimed, Outcome, SILENCE, Settlement},
+    db::{Batcher, DbError},
+    ids::{JobId, ProcessId},
+    jobs::{DELIVERY_LIMIT, JobError, JobState, Pool, Reason},
+    queue::{Broker, Consume, Delivery, Queue},
+    retry::RetryPolicy,
+    services::Services,
+    telemetry::names,
+    tenancy::Tenant,
+    units::ByteCount,
+};
+use std::{
+    collections::BTreeSet,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// How often a worker says that its jobs are alive: well within [`SILENCE`].
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// Claims and settlements that share a transaction at most.
+const BATCH: usize = 256;
+
+/// One pool's share of a worker.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolSettings {
+    /// The pool.
+    pub pool: Pool,
+    /// Jobs at a time.
+    pub slots: usize,
+    /// Messages at hand, those of running jobs included; at least `slots`.
+    pub prefetch: u16,
+}
+
+/// What a worker does.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Pools it serves.
+    pub pools: Vec<PoolSettings>,
+    /// Budget for pictures in memory.
+    pub memory: ByteCount,
+    /// Processors for pixels and hashes.
+    pub processors: usize,
+    /// What it can do.
+    pub registry: Registry,
+}
+
+impl Settings {
+    /// Every pool, sized by the configuration.
+    #[must_use]
+    pub fn from_config(config: &Config) -> Self {
+        let slots = config.worker_media_slots.max(1);
+        // One more than run: its bytes arrive while the others' pixels keep the processors busy.
+        let media = slots + 1;
+        Self {
+            pools: vec![
+                PoolSettings { pool: Pool::Media, slots: media, prefetch: prefetch(media * 2) },
+                PoolSettings { pool: Pool::Provision, slots: 4, prefetch: 8 },
+                PoolSettings { pool: Pool::Maintenance, slots: 64, prefetch: 256 },
+            ],
+            memory: config.worker_memory,
+            processors: slots,
+            registry: Registry::standard(),
+        }
+    }
+
+    /// These pools only.
+    #[must_use]
+    pub fn only(mut self, pools: &[Pool]) -> Self {
+        self.pools.retain(|settings| pools.contains(&settings.pool));
+        self
+    }
+}
+
+fn prefetch(count: usize) -> u16 {
+    u16::try_from(count).unwrap_or(u16::MAX)
+}
+
+/// What the tasks of one worker share.
+struct Worker {
+    services: Services,
+    name: String,
+    registry: Registry,
+    admission: Admission,
+    processors: Arc<Semaphore>,
+    claims: Batcher<JobId, Claim>,
+    settlements: Batcher<Settlement, bool>,
+    running: Mutex<BTreeSet<JobId>>,
+}
+
+/// Works until the shutdown's soft token, then finishes what is in hand. What the hard token cuts off goes back to the
+/// queue.
+pub async fn run(services: Services, settings: Settings) {
+    let name = ProcessId::generate(&services.clock, &services.entropy).to_string();
+    tracing::info!(worker = %name, memory = %settings.memory, "worker started");
+    let worker = Arc::new(Worker {
+        claims: claims(&services, &name),
+        settlements: settlements(&services),
+        registry: settings.registry,
+        admission: Admission::new(settings.memory),
+        processors: Arc::new(Semaphore::new(settings.processors.max(1))),
+        running: Mutex::default(),
+        name,
+        services,
+    });
+    let tasks = TaskTracker::new();
+    let idle = CancellationToken::new();
+    tokio::join!(
+        async {
+            let pools = settings.pools.iter().map(|pool| serve(Arc::clone(&worker), *pool, tasks.clone()));
+            futures_util::future::join_all(pools).await;
+            tasks.close();
+            tasks.wait().await;
+            idle.cancel();
+        },
+        beat(&worker, &idle),
+    );
+    tracing::info!(worker = %worker.name, "worker stopped");
+}
+
+fn claims(services: &Services, name: &str) -> Batcher<JobId, Claim> {
+    let (db, clock, name) = (services.control.clone(), services.clock.clone(), name.to_owned());
+    Batcher::start(&services.shutdown, BATCH, move |ids: Vec<JobId>| {
+        let (db, clock, name) = (db.clone(), clock.clone(), name.clone());
+        async move { jobs::claim(&db, &name, &ids, clock.now()).await }
+    })
+}
+
+fn settlements(services: &Services) -> Batcher<Settlement, bool> {
+    let (db, clock, cache) = (services.control.clone(), services.clock.clone(), services.cache.clone());
+    Batcher::start(&services.shutdown, BATCH, move |batch: Vec<Settlement>| {
+        let (db, clock, cache) = (db.clone(), clock.clone(), cache.clone());
+        async move {
+            let settled = jobs::settle(&db, &batch, clock.now()).await?;
+            let words: Vec<String> =
+                batch.iter().map(|one| format!("{} {}", one.id, state_after(&one.outcome))).collect();
+            // Followers look at the rows too: a lost word only makes them wait a moment longer.
+            let _ = cache.signal(JOB_CHANNEL, &words).await;
+            Ok(settled)
+        }
+    })
+}
+
+const fn state_after(outcome: &Outcome) -> JobState {
+    match outcome {
+        Outcome::Done => JobState::Done,
+        Outcome::Again { .. } | Outcome::Returned => JobState::Queued,
+        Outcome::Failed { .. } => JobState::Failed,
+        Outcome::Dead { .. } => JobState::Dead,
+    }
+}
+
+/// One pool's loop: a slot first, then a message for it, so that nothing is taken that cannot be run.
+async fn serve(worker: Arc<Worker>, settings: PoolSettings, tasks: TaskTracker) {
+    let slots = Arc::new(Semaphore::new(settings.slots.max(1)));
+    let shutdown = &worker.services.shutdown;
+    let mut consumer = worker.services.queue.consume(settings.pool, settings.prefetch.max(prefetch(settings.slots)));
+    metrics::gauge!(names::WORKER_SLOTS, "pool" => settings.pool.as_str(), "state" => "total").set(settings.slots as f64);
+    loop {
+        let slot = tokio::select! {
+            biased;
+            () = shutdown.soft() => break,
+            slot = Arc::clone(&slots).acquire_owned() => slot,
+        };
+        // The semaphore is never closed.
+        let Ok(slot) = slot else { break };
+        let delivery = tokio::select! {
+            biased;
+            () = shutdown.soft() => break,
+            delivery = consumer.next() => delivery,
+        };
+        let worker = Arc::clone(&worker);
+        tasks.spawn(async move {
+            let busy = metrics::gauge!(names::WORKER_SLOTS, "pool" => settings.pool.as_str(), "state" => "busy");
+            busy.increment(1.0);
+            let hard = worker.services.shutdown.clone();
+            tokio::select! {
+                // A dropped delivery goes back to the queue.
+                () = hard.hard() => {}
+                () = worker.handle(delivery) => {}
+            }
+            busy.decrement(1.0);
+            drop(slot);
+        });
+    }
+    // Messages at hand go back before the running jobs are waited for: other workers are idle.
+    drop(consumer);
+}
+
+/// Says every few seconds that the running jobs are alive, until `idle`.
+async fn beat(worker: &Worker, idle: &CancellationToken) {
+    loop {
+        tokio::select! { () = idle.cancelled() => return, () = worker.services.clock.sleep(HEARTBEAT) => {} }
+        let ids: Vec<JobId> = worker.running().iter().cloned().collect();
+        let services = &worker.services;
+        if let Err(error) = jobs::touch(&services.control, &worker.name, &ids, services.clock.now()).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, jobs = ids.len(), "running jobs could not be kept alive");
+        }
+        let (used, total) = (worker.admission.used(), worker.admission.total());
+        metrics::gauge!(names::WORKER_MEMORY_BYTES, "state" => "used").set(used.get() as f64);
+        metrics::gauge!(names::WORKER_MEMORY_BYTES, "state" => "total").set(total.get() as f64);
+    }
+}
+
+/// A job in this process's set of running ones; leaves it when dropped, panics included.
+struct Running<'a> {
+    worker: &'a Worker,
+    id: JobId,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.worker.running().remove(&self.id);
+    }
+}
+
+/// What to do with the message when the row is settled.
+enum Ack {
+    Done,
+    Again(Duration),
+    Bury(JobError),
+}
+
+impl Worker {
+    fn running(&self) -> std::sync::MutexGuard<'_, BTreeSet<JobId>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn handle(&self, delivery: Delivery) {
+        let envelope = match delivery.envelope() {
+            Ok(envelope) => envelope,
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "burying a message that is none of ours");
+                let cause = JobError::permanent(Reason::UNREADABLE_PAYLOAD, error.to_string());
+                acked(delivery.bury(&cause).await);
+                return;
+            }
+        };
+        let id = envelope.job().clone();
+        if !self.running().insert(id.clone()) {
+            // A second message of a job that runs here: the first one's row decides.
+            acked(delivery.again_in(SILENCE).await);
+            return;
+        }
+        let running = Running { worker: self, id: id.clone() };
+        let claim = match self.insist(|| self.claims.call(id.clone())).await {
+            Some(claim) => claim,
+            None => return,
+        };
+        let ack = match claim {
+            Claim::Over => Ack::Done,
+            Claim::Busy => Ack::Again(SILENCE),
+            Claim::Yours(claimed) => match self.attempt(*claimed).await {
+                Some(ack) => ack,
+                None => return,
+            },
+        };
+        drop(running);
+        acked(match ack {
+            Ack::Done => delivery.done().await,
+            Ack::Again(delay) => delivery.again_in(delay).await,
+            Ack::Bury(cause) => delivery.bury(&cause).await,
+        });
+    }
+
+    /// Tries a database operation until it works or the worker stops: an outage of the database holds work up, it
+    /// neither loses nor fails it. `None`: the worker stops, and the message goes back.
+    async fn insist<T, F, Fut>(&self, operation: F) -> Option<T>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = Result<T, DbError>>,
+    {
+        let mut failures = 0_u32;
+        loop {
+            match operation().await {
+                Ok(value) => return Some(value),
+                Err(error) => {
+                    failures = failures.saturating_add(1);
+                    if failures == 1 {
+                        tracing::warn!(error = &error as &dyn std::error::Error, "waiting for the database");
+                    }
+                }
+            }
+            let chance = self.services.entropy.fraction();
+            let delay = RetryPolicy::RECONNECT.delay_after(failures, chance).unwrap_or(HEARTBEAT);
+            tokio::select! {
+                () = self.services.shutdown.soft(), if failures > 3 => return None,
+                () = self.services.clock.sleep(delay) => {}
+            }
+        }
+    }
+
+    /// Runs one claimed attempt and settles it. `None`: it could not be settled, and the message goes back.
+    async fn attempt(&self, claimed: Claimed) -> Option<Ack> {
+        let watch = Stopwatch::start();
+        let kind = claimed.kind;
+        let (outcome, ack) = self.judge(&claimed).await;
+        let label = match &outcome {
+            Outcome::Done => "done",
+            Outcome::Again { .. } => "retried",
+            Outcome::Failed { .. } => "failed",
+            Outcome::Dead { .. } => "dead",
+            Outcome::Returned => "returned",
+        };
+        metrics::counter!(names::JOBS_FINISHED, "kind" => kind.as_str(), "outcome" => label).increment(1);
+        metrics::histogram!(names::JOB_SECONDS, "kind" => kind.as_str()).record(watch.elapsed());
+        let settlement = Settlement { id: claimed.id.clone(), attempt: claimed.attempt, outcome };
+        let ours = self.insist(|| self.settlements.call(settlement.clone())).await?;
+        if !ours {
+            tracing::info!(job.id = %claimed.id, attempt = claimed.attempt, "another worker has claimed this job since: its settlement counts");
+        }
+        Some(ack)
+    }
+
+    async fn judge(&self, claimed: &Claimed) -> (Outcome, Ack) {
+        let services = &self.services;
+        let Some(entry) = self.registry.get(claimed.kind).copied() else {
+            // A newer release accepted it: a newer worker will run it.
+            return (Outcome::Again { due_at: services.clock.now().after(SILENCE), reason: Reason::new("unknown-kind", "no worker of this release knows the kind") }, Ack::Again(SILENCE));
+        };
+        if claimed.deliveries > DELIVERY_LIMIT {
+            let text = format!("it ended {DELIVERY_LIMIT} workers without an outcome");
+            let cause = JobError::permanent("delivery-limit", text.clone());
+            tracing::error!(job.id = %claimed.id, kind = %claimed.kind, "job is dead: {text}");
+            return (Outcome::Dead { reason: Reason::new("delivery-limit", text) }, Ack::Bury(cause));
+        }
+        let tenant = match &claimed.tenant {
+            None => None,
+            Some(id) => match services.resolver.by_id(id).await {
+                Ok(tenant) => tenant,
+                Err(error) => return self.again(claimed, &entry, error.into()),
+            },
+        };
+        let cx = self.context(claimed, tenant);
+        let result = self.run(&entry, claimed, &cx).await;
+        match result {
+            Ok(()) => (Outcome::Done, Ack::Done),
+            Err(JobError::Permanent { reason, source }) => {
+                let error = JobError::Permanent { reason: reason.clone(), source };
+                tracing::info!(job.id = %claimed.id, kind = %claimed.kind, cause = reason.code(), "job failed for good: {}", error.chain());
+                match (entry.failed)(claimed.payload.as_bytes(), &cx).await {
+                    Ok(()) => (Outcome::Failed { reason }, Ack::Done),
+                    // What is left behind must go before the row says that it is over.
+                    Err(error) => self.again(claimed, &entry, Box::new(error)),
+                }
+            }
+            Err(JobError::Transient { not_before, source }) => {
+                let (outcome, ack) = self.again(claimed, &entry, source);
+                match (outcome, ack, not_before) {
+                    (Outcome::Again { due_at, reason }, Ack::Again(delay), Some(hint)) if hint > delay => {
+                        let later = due_at.after(hint.saturating_sub(delay));
+                        (Outcome::Again { due_at: later, reason }, Ack::Again(hint))
+                    }
+                    (outcome, ack, _) => (outcome, ack),
+                }
+            }
+        }
+    }
+
+    fn context(&self, claimed: &Claimed, tenant: Option<Tenant>) -> JobContext {
+        let services = &self.services;
+        JobContext {
+            job: claimed.id.clone(),
+            attempt: claimed.attempt,
+            trace: claimed.trace.clone(),
+            created_at: claimed.created_at,
+            reserved: claimed.reserved,
+            objects: services.objects.clone(),
+            quota: services.quota.clone(),
+            clock: services.clock.clone(),
+            admission: self.admission.clone(),
+            processors: Arc::clone(&self.processors),
+            cancel: CancellationToken::new(),
+            tenant,
+            cache: services.cache.clone(),
+        }
+    }
+
+    /// The handler under its timeout; a panic is an error with its text.
+    async fn run(&self, entry: &Entry, claimed: &Claimed, cx: &JobContext) -> Result<(), JobError> {
+        let cancelled = cx.cancel.clone().drop_guard();
+        let work = AssertUnwindSafe((entry.run)(claimed.payload.as_bytes(), cx)).catch_unwind();
+        let result = tokio::time::timeout(entry.timeout, work).await;
+        drop(cancelled);
+        let transient = |text: String| JobError::Transient { not_before: None, source: BoxError::from(text) };
+        match result {
+            Ok(Ok(result)) => result,
+            Ok(Err(panic)) => Err(transient(format!("the handler panicked: {}", panic_text(panic.as_ref())))),
+            Err(_) => Err(transient(format!("it took longer than {} s", entry.timeout.as_secs()))),
+        }
+    }
+
+    /// Tries again after the policy's delay, or gives up when the attempts are used up.
+    fn again(&self, claimed: &Claimed, entry: &Entry, source: BoxError) -> (Outcome, Ack) {
+        let error = JobError::Transient { not_before: None, source };
+        let chain = error.chain();
+        let attempt = u32::try_from(claimed.attempt).unwrap_or(u32::MAX);
+        match entry.retry.delay_after(attempt, self.services.entropy.fraction()) {
+            Some(delay) => {
+                tracing::warn!(
+                    job.id = %claimed.id, kind = %claimed.kind, attempt,
+                    delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), "job will be tried again: {chain}"
+                );
+                let due_at = self.services.clock.now().after(delay);
+                (Outcome::Again { due_at, reason: Reason::new("transient", chain) }, Ack::Again(delay))
+            }
+            None => {
+                tracing::error!(job.id = %claimed.id, kind = %claimed.kind, attempt, "job is dead, its attempts are used up: {chain}");
+                (Outcome::Dead { reason: Reason::new("attempts-used-up", chain) }, Ack::Bury(error))
+            }
+        }
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no text")
+}
+
+fn acked(result: Result<(), mediamill_shared::queue::QueueError>) {
+    if let Err(error) = result {
+        // The row is settled: the message that comes again finds it so.
+        tracing::debug!(error = &error as &dyn std::error::Error, "a message will come again although its row is settled");
+    }
+}
