@@ -69,6 +69,13 @@ macro_rules! generated_id {
                 Self(encode(uuid_v7(clock, entropy)).into())
             }
 
+            /// When it was made: a UUIDv7's first 48 bits.
+            #[must_use]
+            pub fn created_at(&self) -> crate::units::Millis {
+                let millis = decode(&self.0).unwrap_or(0) >> 80;
+                crate::units::Millis::new(i64::try_from(millis).unwrap_or(i64::MAX))
+            }
+
             /// The 26 characters.
             #[must_use]
             pub fn as_str(&self) -> &str {
@@ -199,6 +206,7 @@ mod tests {
         clock.advance(std::time::Duration::from_millis(1));
         let second = JobId::generate(&clock, &entropy);
         assert!(first < second);
+        assert_eq!(second.created_at(), clock.now());
     }
 
     #[test]

@@ -72,10 +72,18 @@ impl Services {
     ///
     /// # Errors
     /// When a URL is no back end's, or the data directory of an embedded one cannot be made.
-    pub async fn open(config: Config, clock: Clock, entropy: Entropy, shutdown: Shutdown) -> Result<Self, ServicesError> {
+    pub async fn open(
+        config: Config,
+        clock: Clock,
+        entropy: Entropy,
+        shutdown: Shutdown,
+    ) -> Result<Self, ServicesError> {
         if config.database_url.scheme() == "sqlite" || config.objects_url.scheme() == "file" {
             let made = tokio::fs::create_dir_all(&config.data_dir).await;
-            made.map_err(|source| ServicesError::DataDir { path: config.data_dir.clone(), source })?;
+            made.map_err(|source| ServicesError::DataDir {
+                path: config.data_dir.clone(),
+                source,
+            })?;
         }
         let control = Db::open(&config.database_url, config.database_connections)?;
         let queue = Queue::open(
@@ -88,7 +96,11 @@ impl Services {
             },
         )
         .await?;
-        let context = CacheContext { clock: clock.clone(), entropy: entropy.clone(), shutdown: shutdown.clone() };
+        let context = CacheContext {
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+            shutdown: shutdown.clone(),
+        };
         let cache = Cache::open(&config.cache_url, context).await?;
         let objects = Objects::open(&config.objects_url, clock.clone(), entropy.clone()).await?;
         let settings = ResolverSettings {
@@ -104,6 +116,18 @@ impl Services {
         let quota = Quota::new(control.clone(), cache.clone());
         let outbox = Outbox::start(control.clone(), queue.clone(), clock.clone(), &shutdown);
         let config = Arc::new(config);
-        Ok(Self { config, clock, entropy, shutdown, control, queue, cache, objects, resolver, quota, outbox })
+        Ok(Self {
+            config,
+            clock,
+            entropy,
+            shutdown,
+            control,
+            queue,
+            cache,
+            objects,
+            resolver,
+            quota,
+            outbox,
+        })
     }
 }

@@ -40,7 +40,10 @@ impl Admission {
     #[must_use]
     pub fn new(bytes: ByteCount) -> Self {
         let total = grains(bytes.unsigned()).max(1);
-        Self { total, free: Arc::new(Semaphore::new(usize::try_from(total).unwrap_or(usize::MAX))) }
+        Self {
+            total,
+            free: Arc::new(Semaphore::new(usize::try_from(total).unwrap_or(usize::MAX))),
+        }
     }
 
     /// Waits for `bytes` of the budget. First come, first served: a large job is not overtaken for ever. Cancel-safe.
@@ -48,13 +51,19 @@ impl Admission {
     /// # Errors
     /// When the whole budget is smaller.
     pub async fn admit(&self, bytes: u64) -> Result<Permit, TooLarge> {
-        let too_large = || TooLarge { needed: ByteCount::of_u64(bytes), total: self.total() };
+        let too_large = || TooLarge {
+            needed: ByteCount::of_u64(bytes),
+            total: self.total(),
+        };
         let asked = grains(bytes).max(1);
         if asked > self.total {
             return Err(too_large());
         }
         // The semaphore is never closed.
-        let permit = Arc::clone(&self.free).acquire_many_owned(asked).await.map_err(|_| too_large())?;
+        let permit = Arc::clone(&self.free)
+            .acquire_many_owned(asked)
+            .await
+            .map_err(|_| too_large())?;
         Ok(Permit { _permit: permit })
     }
 
@@ -81,7 +90,10 @@ mod tests {
     async fn the_budget_is_never_passed_and_comes_back() {
         let admission = Admission::new(ByteCount::new(1_048_576));
         let first = admission.admit(700_000).await.unwrap();
-        assert!(admission.admit(700_000).now_or_never().is_none(), "two do not fit at once");
+        assert!(
+            admission.admit(700_000).now_or_never().is_none(),
+            "two do not fit at once"
+        );
         drop(first);
         let again = admission.admit(1_048_576).await.unwrap();
         assert_eq!(admission.used(), admission.total());
@@ -93,6 +105,9 @@ mod tests {
     async fn what_can_never_fit_is_refused_at_once() {
         let admission = Admission::new(ByteCount::new(1_048_576));
         let error = admission.admit(1_048_577).await.unwrap_err();
-        assert_eq!(error.to_string(), "the job needs 1.0 MB of memory, this worker has 1.0 MB");
+        assert_eq!(
+            error.to_string(),
+            "the job needs 1.0 MB of memory, this worker has 1.0 MB"
+        );
     }
 }

@@ -55,7 +55,10 @@ impl JobContext {
     /// # Errors
     /// Permanent, when it is gone.
     pub fn tenant(&self) -> Result<&Tenant, JobError> {
-        self.tenant.as_ref().ok_or(TenantGone).permanent(Reason::TENANT_NOT_ACTIVE, "the tenant is not there any more")
+        self.tenant
+            .as_ref()
+            .ok_or(TenantGone)
+            .permanent(Reason::TENANT_NOT_ACTIVE, "the tenant is not there any more")
     }
 
     /// The tables of the job's tenant.
@@ -67,7 +70,9 @@ impl JobContext {
         let tenant = self.tenant()?;
         match tenant.context().state {
             TenantState::Active | TenantState::Suspended => tenant.db().transient(),
-            TenantState::Deleting => tenant.db().permanent(Reason::TENANT_NOT_ACTIVE, "the tenant is being removed"),
+            TenantState::Deleting => tenant
+                .db()
+                .permanent(Reason::TENANT_NOT_ACTIVE, "the tenant is being removed"),
         }
     }
 

@@ -1,10 +1,6 @@
 //! Which handler does which kind.
 
-use crate::{
-    context::JobContext,
-    handlers::delete_media,
-    handlers::process_media,
-};
+use crate::{context::JobContext, handlers::delete_media, handlers::process_media};
 use futures_util::future::BoxFuture;
 use mediamill_shared::jobs::{DeleteMedia, Job, JobError, JobKind, Noop, Pool, ProcessMedia, Reason, ResultExt};
 use mediamill_shared::retry::RetryPolicy;
@@ -46,7 +42,10 @@ impl Registry {
     /// Every kind that this release knows.
     #[must_use]
     pub fn standard() -> Self {
-        Self::empty().with::<Noop>().with::<ProcessMedia>().with::<DeleteMedia>()
+        Self::empty()
+            .with::<Noop>()
+            .with::<ProcessMedia>()
+            .with::<DeleteMedia>()
     }
 
     /// None.
@@ -58,8 +57,13 @@ impl Registry {
     /// These and `H`.
     #[must_use]
     pub fn with<H: Handler>(mut self) -> Self {
-        let entry =
-            Entry { pool: H::POOL, retry: H::RETRY, timeout: H::TIMEOUT, run: erased_run::<H>, failed: erased_failed::<H> };
+        let entry = Entry {
+            pool: H::POOL,
+            retry: H::RETRY,
+            timeout: H::TIMEOUT,
+            run: erased_run::<H>,
+            failed: erased_failed::<H>,
+        };
         self.entries.insert(H::KIND, entry);
         self
     }

@@ -69,9 +69,21 @@ impl Settings {
         let media = slots + 1;
         Self {
             pools: vec![
-                PoolSettings { pool: Pool::Media, slots: media, prefetch: prefetch(media * 2) },
-                PoolSettings { pool: Pool::Provision, slots: 4, prefetch: 8 },
-                PoolSettings { pool: Pool::Maintenance, slots: 64, prefetch: 256 },
+                PoolSettings {
+                    pool: Pool::Media,
+                    slots: media,
+                    prefetch: prefetch(media * 2),
+                },
+                PoolSettings {
+                    pool: Pool::Provision,
+                    slots: 4,
+                    prefetch: 8,
+                },
+                PoolSettings {
+                    pool: Pool::Maintenance,
+                    slots: 64,
+                    prefetch: 256,
+                },
             ],
             memory: config.worker_memory,
             processors: slots,
@@ -122,7 +134,10 @@ pub async fn run(services: Services, settings: Settings) {
     let idle = CancellationToken::new();
     tokio::join!(
         async {
-            let pools = settings.pools.iter().map(|pool| serve(Arc::clone(&worker), *pool, tasks.clone()));
+            let pools = settings
+                .pools
+                .iter()
+                .map(|pool| serve(Arc::clone(&worker), *pool, tasks.clone()));
             futures_util::future::join_all(pools).await;
             tasks.close();
             tasks.wait().await;
@@ -147,8 +162,10 @@ fn settlements(services: &Services) -> Batcher<Settlement, bool> {
         let (db, clock, cache) = (db.clone(), clock.clone(), cache.clone());
         async move {
             let settled = jobs::settle(&db, &batch, clock.now()).await?;
-            let words: Vec<String> =
-                batch.iter().map(|one| format!("{} {}", one.id, state_after(&one.outcome))).collect();
+            let words: Vec<String> = batch
+                .iter()
+                .map(|one| format!("{} {}", one.id, state_after(&one.outcome)))
+                .collect();
             // Followers look at the rows too: a lost word only makes them wait a moment longer.
             let _ = cache.signal(JOB_CHANNEL, &words).await;
             Ok(settled)
@@ -169,8 +186,12 @@ const fn state_after(outcome: &Outcome) -> JobState {
 async fn serve(worker: Arc<Worker>, settings: PoolSettings, tasks: TaskTracker) {
     let slots = Arc::new(Semaphore::new(settings.slots.max(1)));
     let shutdown = &worker.services.shutdown;
-    let mut consumer = worker.services.queue.consume(settings.pool, settings.prefetch.max(prefetch(settings.slots)));
-    metrics::gauge!(names::WORKER_SLOTS, "pool" => settings.pool.as_str(), "state" => "total").set(settings.slots as f64);
+    let mut consumer = worker
+        .services
+        .queue
+        .consume(settings.pool, settings.prefetch.max(prefetch(settings.slots)));
+    metrics::gauge!(names::WORKER_SLOTS, "pool" => settings.pool.as_str(), "state" => "total")
+        .set(settings.slots as f64);
     loop {
         let slot = tokio::select! {
             biased;
@@ -209,7 +230,11 @@ async fn beat(worker: &Worker, idle: &CancellationToken) {
         let ids: Vec<JobId> = worker.running().iter().cloned().collect();
         let services = &worker.services;
         if let Err(error) = jobs::touch(&services.control, &worker.name, &ids, services.clock.now()).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, jobs = ids.len(), "running jobs could not be kept alive");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                jobs = ids.len(),
+                "running jobs could not be kept alive"
+            );
         }
         let (used, total) = (worker.admission.used(), worker.admission.total());
         metrics::gauge!(names::WORKER_MEMORY_BYTES, "state" => "used").set(used.get() as f64);
@@ -245,7 +270,10 @@ impl Worker {
         let envelope = match delivery.envelope() {
             Ok(envelope) => envelope,
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "burying a message that is none of ours");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "burying a message that is none of ours"
+                );
                 let cause = JobError::permanent(Reason::UNREADABLE_PAYLOAD, error.to_string());
                 acked(delivery.bury(&cause).await);
                 return;
@@ -257,7 +285,10 @@ impl Worker {
             acked(delivery.again_in(SILENCE).await);
             return;
         }
-        let running = Running { worker: self, id: id.clone() };
+        let running = Running {
+            worker: self,
+            id: id.clone(),
+        };
         let claim = match self.insist(|| self.claims.call(id.clone())).await {
             Some(claim) => claim,
             None => return,
@@ -297,7 +328,9 @@ impl Worker {
                 }
             }
             let chance = self.services.entropy.fraction();
-            let delay = RetryPolicy::RECONNECT.delay_after(failures, chance).unwrap_or(HEARTBEAT);
+            let delay = RetryPolicy::RECONNECT
+                .delay_after(failures, chance)
+                .unwrap_or(HEARTBEAT);
             tokio::select! {
                 () = self.services.shutdown.soft(), if failures > 3 => return None,
                 () = self.services.clock.sleep(delay) => {}
@@ -319,7 +352,11 @@ impl Worker {
         };
         metrics::counter!(names::JOBS_FINISHED, "kind" => kind.as_str(), "outcome" => label).increment(1);
         metrics::histogram!(names::JOB_SECONDS, "kind" => kind.as_str()).record(watch.elapsed());
-        let settlement = Settlement { id: claimed.id.clone(), attempt: claimed.attempt, outcome };
+        let settlement = Settlement {
+            id: claimed.id.clone(),
+            attempt: claimed.attempt,
+            outcome,
+        };
         let ours = self.insist(|| self.settlements.call(settlement.clone())).await?;
         if !ours {
             tracing::info!(job.id = %claimed.id, attempt = claimed.attempt, "another worker has claimed this job since: its settlement counts");
@@ -331,13 +368,24 @@ impl Worker {
         let services = &self.services;
         let Some(entry) = self.registry.get(claimed.kind).copied() else {
             // A newer release accepted it: a newer worker will run it.
-            return (Outcome::Again { due_at: services.clock.now().after(SILENCE), reason: Reason::new("unknown-kind", "no worker of this release knows the kind") }, Ack::Again(SILENCE));
+            return (
+                Outcome::Again {
+                    due_at: services.clock.now().after(SILENCE),
+                    reason: Reason::new("unknown-kind", "no worker of this release knows the kind"),
+                },
+                Ack::Again(SILENCE),
+            );
         };
         if claimed.deliveries > DELIVERY_LIMIT {
             let text = format!("it ended {DELIVERY_LIMIT} workers without an outcome");
             let cause = JobError::permanent("delivery-limit", text.clone());
             tracing::error!(job.id = %claimed.id, kind = %claimed.kind, "job is dead: {text}");
-            return (Outcome::Dead { reason: Reason::new("delivery-limit", text) }, Ack::Bury(cause));
+            return (
+                Outcome::Dead {
+                    reason: Reason::new("delivery-limit", text),
+                },
+                Ack::Bury(cause),
+            );
         }
         let tenant = match &claimed.tenant {
             None => None,
@@ -351,7 +399,10 @@ impl Worker {
         match result {
             Ok(()) => (Outcome::Done, Ack::Done),
             Err(JobError::Permanent { reason, source }) => {
-                let error = JobError::Permanent { reason: reason.clone(), source };
+                let error = JobError::Permanent {
+                    reason: reason.clone(),
+                    source,
+                };
                 tracing::info!(job.id = %claimed.id, kind = %claimed.kind, cause = reason.code(), "job failed for good: {}", error.chain());
                 match (entry.failed)(claimed.payload.as_bytes(), &cx).await {
                     Ok(()) => (Outcome::Failed { reason }, Ack::Done),
@@ -397,17 +448,26 @@ impl Worker {
         let work = AssertUnwindSafe((entry.run)(claimed.payload.as_bytes(), cx)).catch_unwind();
         let result = tokio::time::timeout(entry.timeout, work).await;
         drop(cancelled);
-        let transient = |text: String| JobError::Transient { not_before: None, source: BoxError::from(text) };
+        let transient = |text: String| JobError::Transient {
+            not_before: None,
+            source: BoxError::from(text),
+        };
         match result {
             Ok(Ok(result)) => result,
-            Ok(Err(panic)) => Err(transient(format!("the handler panicked: {}", panic_text(panic.as_ref())))),
+            Ok(Err(panic)) => Err(transient(format!(
+                "the handler panicked: {}",
+                panic_text(panic.as_ref())
+            ))),
             Err(_) => Err(transient(format!("it took longer than {} s", entry.timeout.as_secs()))),
         }
     }
 
     /// Tries again after the policy's delay, or gives up when the attempts are used up.
     fn again(&self, claimed: &Claimed, entry: &Entry, source: BoxError) -> (Outcome, Ack) {
-        let error = JobError::Transient { not_before: None, source };
+        let error = JobError::Transient {
+            not_before: None,
+            source,
+        };
         let chain = error.chain();
         let attempt = u32::try_from(claimed.attempt).unwrap_or(u32::MAX);
         match entry.retry.delay_after(attempt, self.services.entropy.fraction()) {
@@ -417,11 +477,22 @@ impl Worker {
                     delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), "job will be tried again: {chain}"
                 );
                 let due_at = self.services.clock.now().after(delay);
-                (Outcome::Again { due_at, reason: Reason::new("transient", chain) }, Ack::Again(delay))
+                (
+                    Outcome::Again {
+                        due_at,
+                        reason: Reason::new("transient", chain),
+                    },
+                    Ack::Again(delay),
+                )
             }
             None => {
                 tracing::error!(job.id = %claimed.id, kind = %claimed.kind, attempt, "job is dead, its attempts are used up: {chain}");
-                (Outcome::Dead { reason: Reason::new("attempts-used-up", chain) }, Ack::Bury(error))
+                (
+                    Outcome::Dead {
+                        reason: Reason::new("attempts-used-up", chain),
+                    },
+                    Ack::Bury(error),
+                )
             }
         }
     }
@@ -438,6 +509,9 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
 fn acked(result: Result<(), mediamill_shared::queue::QueueError>) {
     if let Err(error) = result {
         // The row is settled: the message that comes again finds it so.
-        tracing::debug!(error = &error as &dyn std::error::Error, "a message will come again although its row is settled");
+        tracing::debug!(
+            error = &error as &dyn std::error::Error,
+            "a message will come again although its row is settled"
+        );
     }
 }

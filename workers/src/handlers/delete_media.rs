@@ -23,7 +23,10 @@ pub(crate) async fn run(job: DeleteMedia, cx: &JobContext) -> Result<(), JobErro
     let mut tx = db.begin().await.transient()?;
     let removed = tx.remove_media(&job.media).await.transient()?;
     let Some(bytes) = removed else { return Ok(()) };
-    let change = Usage { media: -1, bytes: mediamill_shared::units::ByteCount::new(-bytes.get()) };
+    let change = Usage {
+        media: -1,
+        bytes: mediamill_shared::units::ByteCount::new(-bytes.get()),
+    };
     let first = tx.settle(&cx.job, change, cx.clock.now()).await.transient()?;
     tx.commit().await.transient()?;
     if first {

@@ -36,9 +36,11 @@ pub(crate) async fn run(job: ProcessMedia, cx: &JobContext) -> Result<(), JobErr
     let probed = probe_staged(&job, cx).await?;
     probed.check(&settings.limits).map_err(refused)?;
     let needed = probed.memory_bytes(job.bytes.unsigned(), &settings);
-    let permit = cx.admission.admit(needed).await.map_err(|too_large| {
-        JobError::permanent(Reason::TOO_LARGE_FOR_WORKER, too_large.to_string())
-    })?;
+    let permit = cx
+        .admission
+        .admit(needed)
+        .await
+        .map_err(|too_large| JobError::permanent(Reason::TOO_LARGE_FOR_WORKER, too_large.to_string()))?;
 
     cx.stage("processing").await;
     let staged = fetch(&job, cx).await?;
@@ -60,7 +62,10 @@ pub(crate) async fn run(job: ProcessMedia, cx: &JobContext) -> Result<(), JobErr
     let (media, variants) = place(&job, cx, processed).await?;
     metrics::histogram!(names::MEDIA_STAGE_SECONDS, "stage" => "place").record(watch.elapsed());
 
-    let change = Usage { media: 1, bytes: media.stored_bytes };
+    let change = Usage {
+        media: 1,
+        bytes: media.stored_bytes,
+    };
     let mut tx = db.begin().await.transient()?;
     let first = tx.settle(&cx.job, change, cx.clock.now()).await.transient()?;
     if first {
@@ -68,7 +73,10 @@ pub(crate) async fn run(job: ProcessMedia, cx: &JobContext) -> Result<(), JobErr
     }
     tx.commit().await.transient()?;
     if first {
-        let beyond = Usage { media: 0, bytes: media.stored_bytes.minus(job.reserved) };
+        let beyond = Usage {
+            media: 0,
+            bytes: media.stored_bytes.minus(job.reserved),
+        };
         cx.quota.correct(cx.tenant()?, beyond).await;
     }
     remove_staged(&job, cx).await
@@ -83,7 +91,15 @@ pub(crate) async fn failed(job: ProcessMedia, cx: &JobContext) -> Result<(), Job
         for listed in cx.objects.list(&prefix, None, 100).await.transient()? {
             cx.objects.delete(&listed.key).await.transient()?;
         }
-        cx.quota.release(tenant, Claim { media: 1, bytes: job.reserved }).await;
+        cx.quota
+            .release(
+                tenant,
+                Claim {
+                    media: 1,
+                    bytes: job.reserved,
+                },
+            )
+            .await;
     }
     Ok(())
 }
@@ -91,28 +107,48 @@ pub(crate) async fn failed(job: ProcessMedia, cx: &JobContext) -> Result<(), Job
 fn settings(cx: &JobContext) -> Result<Settings, JobError> {
     let pixels = u64::try_from(cx.tenant()?.context().limits.pixels).unwrap_or(0);
     let defaults = Settings::default();
-    Ok(Settings { limits: Limits { max_pixels: pixels, ..defaults.limits.clone() }, ..defaults })
+    Ok(Settings {
+        limits: Limits {
+            max_pixels: pixels,
+            ..defaults.limits.clone()
+        },
+        ..defaults
+    })
 }
 
 /// The engine's word that a picture is not to be had from these bytes.
 fn refused(error: MediaError) -> JobError {
     if matches!(error, MediaError::Cancelled) {
-        return JobError::Transient { not_before: None, source: Box::new(error) };
+        return JobError::Transient {
+            not_before: None,
+            source: Box::new(error),
+        };
     }
-    JobError::Permanent { reason: Reason::new(error.code(), error.to_string()), source: Some(Box::new(error)) }
+    JobError::Permanent {
+        reason: Reason::new(error.code(), error.to_string()),
+        source: Some(Box::new(error)),
+    }
 }
 
 fn staged_key(job: &ProcessMedia) -> Result<ObjectKey, JobError> {
-    job.staged.parse().permanent(Reason::UNREADABLE_PAYLOAD, "the staged object's key is none")
+    job.staged
+        .parse()
+        .permanent(Reason::UNREADABLE_PAYLOAD, "the staged object's key is none")
 }
 
 fn missing(error: ObjectError) -> JobError {
     match error {
         ObjectError::Missing { .. } | ObjectError::Range { .. } => JobError::Permanent {
-            reason: Reason::new(Reason::STAGED_BYTES_MISSING, "the uploaded bytes are not there any more"),
+            reason: Reason::new(
+                Reason::STAGED_BYTES_MISSING,
+                "the uploaded bytes are not there any more",
+            ),
             source: Some(Box::new(error)),
         },
-        other => JobError::Transient { not_before: None, source: Box::new(other) },
+        other => JobError::Transient {
+            not_before: None,
+            source: Box::new(other),
+        },
     }
 }
 
@@ -136,13 +172,18 @@ async fn fetch(job: &ProcessMedia, cx: &JobContext) -> Result<Bytes, JobError> {
     let bytes = read(job, cx, None).await?;
     if bytes.len() as u64 != job.bytes.unsigned() {
         let problem = format!("{} of {} staged bytes arrived", bytes.len(), job.bytes.get());
-        return Err(JobError::Transient { not_before: None, source: problem.into() });
+        return Err(JobError::Transient {
+            not_before: None,
+            source: problem.into(),
+        });
     }
     Ok(bytes.into())
 }
 
 async fn read(job: &ProcessMedia, cx: &JobContext, range: Option<std::ops::Range<u64>>) -> Result<Vec<u8>, JobError> {
-    let length = range.as_ref().map_or(job.bytes.unsigned(), |range| range.end - range.start);
+    let length = range
+        .as_ref()
+        .map_or(job.bytes.unsigned(), |range| range.end - range.start);
     let fetched = cx.objects.get(&staged_key(job)?, range).await.map_err(missing)?;
     let mut bytes = Vec::with_capacity(usize::try_from(length.min(job.bytes.unsigned())).unwrap_or(0));
     let mut body = fetched.body;
@@ -163,7 +204,11 @@ struct File {
 
 async fn place(job: &ProcessMedia, cx: &JobContext, processed: Processed) -> Result<(Media, Vec<Variant>), JobError> {
     let tenant = cx.tenant()?.id().clone();
-    let Processed { original, variants, facts } = processed;
+    let Processed {
+        original,
+        variants,
+        facts,
+    } = processed;
     let removed: Vec<serde_json::Value> = original
         .removed
         .iter()
@@ -203,14 +248,22 @@ async fn place(job: &ProcessMedia, cx: &JobContext, processed: Processed) -> Res
         .buffered(WRITES)
         .try_collect()
         .await?;
-    media.stored_bytes = placed.iter().fold(ByteCount::ZERO, |sum, variant| sum.plus(variant.bytes));
+    media.stored_bytes = placed
+        .iter()
+        .fold(ByteCount::ZERO, |sum, variant| sum.plus(variant.bytes));
     Ok((media, placed))
 }
 
 async fn place_file(tenant: &TenantId, media: &MediaId, cx: &JobContext, file: File) -> Result<Variant, JobError> {
-    let object = ObjectKey::placed(tenant, media, &file.name, file.format.extension())
-        .permanent(Reason::UNREADABLE_PAYLOAD, "the variant's name is no part of an object key")?;
-    let Stored { bytes, sha256 } = cx.objects.put(&object, file.bytes, file.format.mime()).await.transient()?;
+    let object = ObjectKey::placed(tenant, media, &file.name, file.format.extension()).permanent(
+        Reason::UNREADABLE_PAYLOAD,
+        "the variant's name is no part of an object key",
+    )?;
+    let Stored { bytes, sha256 } = cx
+        .objects
+        .put(&object, file.bytes, file.format.mime())
+        .await
+        .transient()?;
     Ok(Variant {
         media: media.clone(),
         name: file.name,

@@ -1,0 +1,9 @@
+//! One file for each timer.
+
+pub(crate) mod dispatch;
+pub(crate) mod observe;
+pub(crate) mod prune;
+pub(crate) mod reconcile;
+pub(crate) mod recover;
+pub(crate) mod refresh;
+pub(crate) mod sweep;

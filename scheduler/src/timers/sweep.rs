@@ -1,0 +1,57 @@
+//! Removes staged bytes that no job will ask for: their upload was never accepted, or their job is over.
+
+use crate::timer::{Report, Timer, TimerError};
+use mediamill_shared::{
+    control::jobs,
+    ids::JobId,
+    objects::{ObjectKey, Store},
+    services::Services,
+};
+use std::{collections::BTreeMap, time::Duration};
+
+/// An upload takes less: what is older and has no row was never accepted.
+const AGE: Duration = Duration::from_secs(3_600);
+const PAGE: u16 = 1_000;
+
+pub(crate) struct SweepStaged;
+
+impl Timer for SweepStaged {
+    const NAME: &'static str = "sweep-staged";
+    const EVERY: Duration = Duration::from_secs(600);
+
+    async fn run(services: &Services) -> Result<Report, TimerError> {
+        let newest = services.clock.now().before(AGE);
+        let mut report = Report::default();
+        let mut after: Option<ObjectKey> = None;
+        loop {
+            let page = services.objects.list(ObjectKey::STAGED, after.as_ref(), PAGE).await?;
+            let Some(last) = page.last() else { return Ok(report) };
+            after = Some(last.key.clone());
+            let old: BTreeMap<JobId, ObjectKey> = page
+                .into_iter()
+                .filter_map(|listed| {
+                    Some((
+                        listed.key.as_str().rsplit('/').next()?.parse::<JobId>().ok()?,
+                        listed.key,
+                    ))
+                })
+                .filter(|(id, _)| id.created_at() < newest)
+                .collect();
+            for (id, key) in old {
+                // A dead job keeps its bytes: an operator may retry it.
+                let wanted = jobs::get(&services.control, &id)
+                    .await?
+                    .is_some_and(|job| match job.state {
+                        mediamill_shared::jobs::JobState::Done | mediamill_shared::jobs::JobState::Failed => false,
+                        mediamill_shared::jobs::JobState::Queued
+                        | mediamill_shared::jobs::JobState::Running
+                        | mediamill_shared::jobs::JobState::Dead => true,
+                    });
+                if !wanted {
+                    services.objects.delete(&key).await?;
+                    report.changed = report.changed.saturating_add(1);
+                }
+            }
+        }
+    }
+}
