@@ -1,5 +1,334 @@
-//! Configuration.
+//! How a process is set up: defaults, then a TOML file, then environment variables `MEDIAMILL_*`.
+//!
+//! One flat list of keys, each declared once below: its name, default, meaning and reader. An unknown key, in the file or
+//! in the environment, is refused. Secrets stand in URLs; they are never printed.
+
+mod values;
+
+use crate::units::ByteCount;
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use url::Url;
+
+/// Begins every variable.
+const PREFIX: &str = "MEDIAMILL_";
+/// Variables that begin so but are no keys: the configuration file's name, and what drivers and tests read.
+const NOT_KEYS: &[&str] = &["MEDIAMILL_CONFIG", "MEDIAMILL_TEST_", "MEDIAMILL_REGENERATE", "MEDIAMILL_LOADTEST_"];
+
+/// The configuration is not usable.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("configuration file {} cannot be read", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is no TOML.
+    #[error("configuration file {} is no TOML", path.display())]
+    Syntax {
+        /// Which.
+        path: PathBuf,
+        /// Where and why.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// There is no such key.
+    #[error("unknown configuration key {name}{}", nearest(name))]
+    Unknown {
+        /// As given.
+        name: String,
+    },
+    /// A value does not fit its key.
+    #[error("configuration key {key}: {problem}")]
+    Value {
+        /// Which.
+        key: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+trait Value: Sized {
+    fn read(text: &str) -> Result<Self, String>;
+    fn show(&self) -> String;
+}
+
+macro_rules! parsed {
+    ($($type:ty => $what:literal),+ $(,)?) => {
+        $(impl Value for $type {
+            fn read(text: &str) -> Result<Self, String> {
+                text.parse().map_err(|_| format!(concat!("{:?} is no ", $what), text))
+            }
+            fn show(&self) -> String {
+                self.to_string()
+            }
+        })+
+    };
+}
+parsed!(SocketAddr => "address and port", u32 => "whole number", u64 => "whole number", i64 => "whole number", usize => "whole number",
+    bool => "true or false", String => "text");
+
+impl Value for Url {
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|error| format!("it is no URL: {error}"))
+    }
+    fn show(&self) -> String {
+        redacted(self)
+    }
+}
+
+impl Value for PathBuf {
+    fn read(text: &str) -> Result<Self, String> {
+        std::path::absolute(text).map_err(|error| format!("{text:?} is no path: {error}"))
+    }
+    fn show(&self) -> String {
+        self.display().to_string()
+    }
+}
+
+impl Value for ByteCount {
+    fn read(text: &str) -> Result<Self, String> {
+        values::size(text)
+    }
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for Duration {
+    fn read(text: &str) -> Result<Self, String> {
+        values::duration(text)
+    }
+    fn show(&self) -> String {
+        format!("{self:?}")
+    }
+}
+
+impl Value for LogFormat {
+    fn read(text: &str) -> Result<Self, String> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(format!("{text:?} is neither text nor json")),
+        }
+    }
+    fn show(&self) -> String {
+        format!("{self:?}").to_ascii_lowercase()
+    }
+}
+
+macro_rules! keys {
+    ($($(#[doc = $doc:literal])+ $key:ident: $type:ty = $default:literal),+ $(,)?) => {
+        /// The configuration, every value in place.
+        #[derive(Clone)]
+        pub struct Config {
+            $($(#[doc = $doc])+ pub $key: $type),+
+        }
+
+        /// Name, default and meaning of every key.
+        const KEYS: &[(&str, &str, &str)] = &[$((stringify!($key), $default, concat!($($doc),+))),+];
+
+        impl Config {
+            fn read(values: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
+                let data_dir = values.get("data_dir").map_or("mediamill-data", String::as_str);
+                let data_dir = PathBuf::read(data_dir).map_err(|problem| ConfigError::Value { key: "data_dir", problem })?;
+                Ok(Self {
+                    $($key: {
+                        let text = match values.get(stringify!($key)) {
+                            Some(text) => text.clone(),
+                            None => $default.replace("{data_dir}", &data_dir.display().to_string()),
+                        };
+                        <$type as Value>::read(&text).map_err(|problem| ConfigError::Value { key: stringify!($key), problem })?
+                    }),+
+                })
+            }
+
+            /// Every key with its value, secrets left out.
+            #[must_use]
+            pub fn shown(&self) -> Vec<(&'static str, String)> {
+                vec![$((stringify!($key), Value::show(&self.$key))),+]
+            }
+        }
+    };
+}
+
+keys! {
+    /// Where embedded back ends keep their files. Relative to the working directory.
+    data_dir: PathBuf = "mediamill-data",
+    /// Control database, which shared tenants' tables lie in too: `sqlite:///path/file.db` or `postgres://user:password@host:port/name?sslmode=verify-full`.
+    database_url: Url = "sqlite://{data_dir}/mediamill.db",
+    /// Connections that one process opens to the database at most.
+    database_connections: u32 = "16",
+    /// Queue: `embedded:` (the `jobs` table itself, for one machine) or `amqp://user:password@host:port/vhost` (`amqps` for TLS).
+    queue_url: Url = "embedded:",
+    /// Context cache, counters, leases: `memory:` (one process) or `redis://:password@host:port/0` (`rediss` for TLS).
+    cache_url: Url = "memory:",
+    /// Object storage: `file:///path` or `s3://bucket/prefix?endpoint=https://host&region=…&access_key=…&secret_key=…`; `presign=true` redirects viewers to the store.
+    objects_url: Url = "file://{data_dir}/objects",
+    /// Address that the api listens on.
+    listen: SocketAddr = "127.0.0.1:8080",
+    /// `http` or `https`: how the URLs in answers begin, where a proxy ends TLS.
+    public_scheme: String = "http",
+    /// Largest upload, where neither tenant nor plan says otherwise.
+    max_upload_size: ByteCount = "200 MB",
+    /// Most pixels of a picture, where neither tenant nor plan says otherwise.
+    max_pixels: i64 = "200000000",
+    /// Longest pause within a request's body.
+    body_timeout: Duration = "30s",
+    /// Pictures that a worker works on at a time; 0 is one for each processor.
+    worker_media_slots: usize = "0",
+    /// Memory that a worker's pictures take at most; one that needs more fails.
+    worker_memory: ByteCount = "2 GiB",
+    /// How long a stopping process finishes what it has in hand.
+    grace_period: Duration = "25s",
+    /// How long a process believes what it knows of a tenant or a key before it asks again.
+    tenant_cache_ttl: Duration = "1s",
+    /// Tenants that a process remembers at most.
+    tenant_cache_entries: u64 = "100000",
+    /// How long an `Idempotency-Key` is remembered.
+    idempotency_ttl: Duration = "24h",
+    /// How long finished jobs are told.
+    job_retention: Duration = "7d",
+    /// `text` or `json`.
+    log_format: LogFormat = "text",
+    /// `error`, `warn`, `info`, `debug`, `trace`, or directives such as `info,mediamill_workers=debug`.
+    log_level: String = "info",
+    /// Whether `/metrics` is served.
+    metrics: bool = "true",
+}
+
+impl Config {
+    /// From `file` or the file that `MEDIAMILL_CONFIG` names, and the environment, which has the last word.
+    ///
+    /// # Errors
+    /// When a key is unknown or a value does not fit.
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let variables: BTreeMap<String, String> = std::env::vars().filter(|(name, _)| name.starts_with(PREFIX)).collect();
+        let named = variables.get("MEDIAMILL_CONFIG").map(PathBuf::from);
+        let mut values = match file.map(Path::to_owned).or(named) {
+            Some(path) => from_file(&path)?,
+            None => BTreeMap::new(),
+        };
+        values.extend(from_environment(variables)?);
+        Self::from_values(values)
+    }
+
+    /// From names and values alone.
+    ///
+    /// # Errors
+    /// When a key is unknown or a value does not fit.
+    pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> Result<Self, ConfigError> {
+        Self::from_values(pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    }
+
+    fn from_values(values: BTreeMap<String, String>) -> Result<Self, ConfigError> {
+        if let Some(name) = values.keys().find(|name| !is_key(name)) {
+            return Err(ConfigError::Unknown { name: name.clone() });
+        }
+        let mut config = Self::read(&values)?;
+        if !matches!(config.public_scheme.as_str(), "http" | "https") {
+            let problem = format!("{:?} is neither http nor https", config.public_scheme);
+            return Err(ConfigError::Value { key: "public_scheme", problem });
+        }
+        if config.worker_media_slots == 0 {
+            config.worker_media_slots = std::thread::available_parallelism().map_or(1, usize::from);
+        }
+        Ok(config)
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.shown()).finish()
+    }
+}
+
+fn is_key(name: &str) -> bool {
+    KEYS.iter().any(|(key, _, _)| *key == name)
+}
+
+fn from_file(path: &Path) -> Result<BTreeMap<String, String>, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    let table: toml::Table =
+        text.parse().map_err(|source| ConfigError::Syntax { path: path.to_owned(), source: Box::new(source) })?;
+    let plain = |value: toml::Value| match value {
+        toml::Value::String(text) => text,
+        other => other.to_string(),
+    };
+    Ok(table.into_iter().map(|(name, value)| (name, plain(value))).collect())
+}
+
+fn from_environment(variables: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, ConfigError> {
+    let mut values = BTreeMap::new();
+    for (variable, value) in variables {
+        if NOT_KEYS.iter().any(|name| variable.starts_with(name)) {
+            continue;
+        }
+        let name = variable.strip_prefix(PREFIX).unwrap_or(&variable).to_ascii_lowercase();
+        if !is_key(&name) {
+            return Err(ConfigError::Unknown { name: variable });
+        }
+        values.insert(name, value);
+    }
+    Ok(values)
+}
+
+/// `; did you mean …?`, when a key is near.
+fn nearest(name: &str) -> String {
+    let name = name.strip_prefix(PREFIX).unwrap_or(name).to_ascii_lowercase();
+    let distance = |key: &str| {
+        // Levenshtein, one row at a time.
+        let mut row: Vec<usize> = (0..=key.len()).collect();
+        for (i, a) in name.bytes().enumerate() {
+            let mut diagonal = i;
+            let mut left = i + 1;
+            for (cell, b) in row.iter_mut().skip(1).zip(key.bytes()) {
+                let new = (diagonal + usize::from(a != b)).min(left + 1).min(*cell + 1);
+                diagonal = *cell;
+                *cell = new;
+                left = new;
+            }
+        }
+        row.last().copied().unwrap_or(usize::MAX)
+    };
+    match KEYS.iter().map(|(key, _, _)| (distance(key), key)).min() {
+        Some((errors, key)) if errors <= 4 => format!("; did you mean {key}?"),
+        _ => String::new(),
+    }
+}
+
+/// All keys as a table in Markdown: `docs/configuration.md`.
+#[must_use]
+pub fn reference() -> String {
+    let mut text = String::from(
+        "# Configuration\n\nDefaults, then the TOML file named by `--config` or `MEDIAMILL_CONFIG`, then environment variables. \
+         In the file a key is written as here; as a variable it is in capitals with `MEDIAMILL_` before it. \
+         Unknown keys are refused. Sizes: `20M`, `20 MB` (decimal), `64 MiB`; durations: `500ms`, `30s`, `5m`, `2h`, `7d`.\n\n\
+         | key | default | meaning |\n|---|---|---|\n",
+    );
+    for (key, default, doc) in KEYS {
+        text.push_str(&format!("| `{key}` | `{default}` | {} |\n", doc.trim()));
+    }
+    text
+}
 
 /// A URL fit for logs: password and secret query parameters left out.
 #[must_use]
@@ -12,37 +341,59 @@ pub fn redacted(url: &Url) -> String {
     if url.query().is_some() {
         shown.query_pairs_mut().clear();
         for (name, value) in url.query_pairs() {
-            let secret = ["secret", "password", "key", "token"]
-                .iter()
-                .any(|word| name.to_ascii_lowercase().contains(word));
-            shown
-                .query_pairs_mut()
-                .append_pair(&name, if secret { "***" } else { &value });
+            let secret = ["secret", "password", "key", "token"].iter().any(|word| name.to_ascii_lowercase().contains(word));
+            shown.query_pairs_mut().append_pair(&name, if secret { "***" } else { &value });
         }
     }
     shown.into()
 }
 
-/// Stand-in until the real one lands.
-#[derive(Clone, Debug)]
-#[expect(missing_docs, reason = "stand-in")]
-pub struct Config {
-    pub data_dir: std::path::PathBuf,
-    pub database_url: Url,
-    pub queue_url: Url,
-    pub cache_url: Url,
-    pub objects_url: Url,
-    pub listen: std::net::SocketAddr,
-    pub public_scheme: String,
-    pub database_connections: u32,
-    pub max_upload_size: crate::units::ByteCount,
-    pub max_pixels: i64,
-    pub body_timeout: std::time::Duration,
-    pub worker_media_slots: usize,
-    pub worker_memory: crate::units::ByteCount,
-    pub grace_period: std::time::Duration,
-    pub tenant_cache_ttl: std::time::Duration,
-    pub tenant_cache_entries: u64,
-    pub idempotency_ttl: std::time::Duration,
-    pub job_retention: std::time::Duration,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_one_process_in_one_directory() {
+        let config = Config::from_pairs([("data_dir", "/data".into())]).unwrap();
+        assert_eq!(config.database_url.as_str(), "sqlite:///data/mediamill.db");
+        assert_eq!(config.objects_url.as_str(), "file:///data/objects");
+        assert_eq!(config.max_upload_size, ByteCount::new(200_000_000));
+        assert!(config.worker_media_slots >= 1);
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_with_the_nearest() {
+        let variables = BTreeMap::from([("MEDIAMILL_DATABSE_URL".to_owned(), "x".to_owned())]);
+        let error = from_environment(variables).unwrap_err();
+        assert_eq!(error.to_string(), "unknown configuration key MEDIAMILL_DATABSE_URL; did you mean database_url?");
+        let error = Config::from_pairs([("qqqqqqqqqqqq", String::new())]).unwrap_err();
+        assert_eq!(error.to_string(), "unknown configuration key qqqqqqqqqqqq");
+    }
+
+    #[test]
+    fn a_file_is_read_and_the_environment_has_the_last_word() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mediamill.toml");
+        std::fs::write(&path, "listen = \"0.0.0.0:80\"\nmax_pixels = 5\nmetrics = false\n").unwrap();
+        let mut values = from_file(&path).unwrap();
+        values.extend(from_environment(BTreeMap::from([("MEDIAMILL_MAX_PIXELS".to_owned(), "7".to_owned())])).unwrap());
+        let config = Config::from_values(values).unwrap();
+        assert_eq!((config.listen.port(), config.max_pixels, config.metrics), (80, 7, false));
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let config = Config::from_pairs([
+            ("database_url", "postgres://me:hush@db/x".into()),
+            ("objects_url", "s3://b?secret_key=hush&access_key=hush&region=r".into()),
+        ])
+        .unwrap();
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("hush") && shown.contains("region=r"), "{shown}");
+    }
+
+    #[test]
+    fn the_reference_is_up_to_date() {
+        crate::testing::generated("docs/configuration.md", &reference());
+    }
 }

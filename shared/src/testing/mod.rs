@@ -1,1 +1,7 @@
-//! To come.
+//! What tests and drivers need: server URLs, fixtures, a breakable proxy, an S3 server in the process.
+
+pub mod database;
+mod generated;
+pub mod servers;
+
+pub use generated::generated;
