@@ -18,7 +18,12 @@ use url::Url;
 /// Begins every variable.
 const PREFIX: &str = "MEDIAMILL_";
 /// Variables that begin so but are no keys: the configuration file's name, and what drivers and tests read.
-const NOT_KEYS: &[&str] = &["MEDIAMILL_CONFIG", "MEDIAMILL_TEST_", "MEDIAMILL_REGENERATE", "MEDIAMILL_LOADTEST_"];
+const NOT_KEYS: &[&str] = &[
+    "MEDIAMILL_CONFIG",
+    "MEDIAMILL_TEST_",
+    "MEDIAMILL_REGENERATE",
+    "MEDIAMILL_LOADTEST_",
+];
 
 /// The configuration is not usable.
 #[derive(Debug, thiserror::Error)]
@@ -221,7 +226,8 @@ impl Config {
     /// # Errors
     /// When a key is unknown or a value does not fit.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
-        let variables: BTreeMap<String, String> = std::env::vars().filter(|(name, _)| name.starts_with(PREFIX)).collect();
+        let variables: BTreeMap<String, String> =
+            std::env::vars().filter(|(name, _)| name.starts_with(PREFIX)).collect();
         let named = variables.get("MEDIAMILL_CONFIG").map(PathBuf::from);
         let mut values = match file.map(Path::to_owned).or(named) {
             Some(path) => from_file(&path)?,
@@ -236,7 +242,12 @@ impl Config {
     /// # Errors
     /// When a key is unknown or a value does not fit.
     pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> Result<Self, ConfigError> {
-        Self::from_values(pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+        Self::from_values(
+            pairs
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
+        )
     }
 
     fn from_values(values: BTreeMap<String, String>) -> Result<Self, ConfigError> {
@@ -246,7 +257,10 @@ impl Config {
         let mut config = Self::read(&values)?;
         if !matches!(config.public_scheme.as_str(), "http" | "https") {
             let problem = format!("{:?} is neither http nor https", config.public_scheme);
-            return Err(ConfigError::Value { key: "public_scheme", problem });
+            return Err(ConfigError::Value {
+                key: "public_scheme",
+                problem,
+            });
         }
         if config.worker_media_slots == 0 {
             config.worker_media_slots = std::thread::available_parallelism().map_or(1, usize::from);
@@ -266,9 +280,14 @@ fn is_key(name: &str) -> bool {
 }
 
 fn from_file(path: &Path) -> Result<BTreeMap<String, String>, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-    let table: toml::Table =
-        text.parse().map_err(|source| ConfigError::Syntax { path: path.to_owned(), source: Box::new(source) })?;
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    let table: toml::Table = text.parse().map_err(|source| ConfigError::Syntax {
+        path: path.to_owned(),
+        source: Box::new(source),
+    })?;
     let plain = |value: toml::Value| match value {
         toml::Value::String(text) => text,
         other => other.to_string(),
@@ -341,8 +360,12 @@ pub fn redacted(url: &Url) -> String {
     if url.query().is_some() {
         shown.query_pairs_mut().clear();
         for (name, value) in url.query_pairs() {
-            let secret = ["secret", "password", "key", "token"].iter().any(|word| name.to_ascii_lowercase().contains(word));
-            shown.query_pairs_mut().append_pair(&name, if secret { "***" } else { &value });
+            let secret = ["secret", "password", "key", "token"]
+                .iter()
+                .any(|word| name.to_ascii_lowercase().contains(word));
+            shown
+                .query_pairs_mut()
+                .append_pair(&name, if secret { "***" } else { &value });
         }
     }
     shown.into()
@@ -365,7 +388,10 @@ mod tests {
     fn unknown_keys_are_refused_with_the_nearest() {
         let variables = BTreeMap::from([("MEDIAMILL_DATABSE_URL".to_owned(), "x".to_owned())]);
         let error = from_environment(variables).unwrap_err();
-        assert_eq!(error.to_string(), "unknown configuration key MEDIAMILL_DATABSE_URL; did you mean database_url?");
+        assert_eq!(
+            error.to_string(),
+            "unknown configuration key MEDIAMILL_DATABSE_URL; did you mean database_url?"
+        );
         let error = Config::from_pairs([("qqqqqqqqqqqq", String::new())]).unwrap_err();
         assert_eq!(error.to_string(), "unknown configuration key qqqqqqqqqqqq");
     }
@@ -378,7 +404,10 @@ mod tests {
         let mut values = from_file(&path).unwrap();
         values.extend(from_environment(BTreeMap::from([("MEDIAMILL_MAX_PIXELS".to_owned(), "7".to_owned())])).unwrap());
         let config = Config::from_values(values).unwrap();
-        assert_eq!((config.listen.port(), config.max_pixels, config.metrics), (80, 7, false));
+        assert_eq!(
+            (config.listen.port(), config.max_pixels, config.metrics),
+            (80, 7, false)
+        );
     }
 
     #[test]

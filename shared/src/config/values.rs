@@ -5,7 +5,9 @@ use std::time::Duration;
 
 fn split(text: &str) -> Option<(f64, &str)> {
     let text = text.trim();
-    let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at_checked(end)?;
     let number: f64 = number.parse().ok()?;
     (number.is_finite() && number >= 0.0).then_some((number, unit.trim()))

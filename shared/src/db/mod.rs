@@ -161,12 +161,23 @@ impl Db {
     #[cfg(feature = "testing")]
     pub async fn create_database(&self, name: &str) -> Result<(), DbError> {
         const WHAT: &str = "create a database";
-        if !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_') {
+        if !name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+        {
             return Err(DbError::unreadable(WHAT, format!("{name:?} is no plain name")));
         }
-        #[expect(clippy::disallowed_methods, reason = "a name of plain characters, checked just before")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a name of plain characters, checked just before"
+        )]
         let text = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
-        sqlx::query(text).persistent(false).execute(&self.write).await.map(|_| ()).during(WHAT)
+        sqlx::query(text)
+            .persistent(false)
+            .execute(&self.write)
+            .await
+            .map(|_| ())
+            .during(WHAT)
     }
 
     /// Closes every connection, waiting for those in use.

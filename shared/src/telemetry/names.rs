@@ -1,23 +1,62 @@
-//! s
-/// x
-pub const RESOLVER_LOOKUPS: &str = "mediamill_resolver_lookups_total";
-/// x
-pub const OUTBOX_LEFT: &str = "mediamill_outbox_left_total";
-/// x
-pub const MEDIA_STAGE_SECONDS: &str = "mediamill_media_stage_seconds";
-/// x
-pub const WORKER_SLOTS: &str = "mediamill_worker_slots";
-/// x
-pub const WORKER_MEMORY_BYTES: &str = "mediamill_worker_memory_bytes";
-/// x
-pub const JOBS_FINISHED: &str = "mediamill_jobs_finished_total";
-/// x
-pub const JOB_SECONDS: &str = "mediamill_job_seconds";
-/// x
-pub const TIMER_RUNS: &str = "mediamill_timer_runs_total";
-/// x
-pub const QUEUE_MESSAGES: &str = "mediamill_queue_messages";
-/// x
-pub const QUEUE_OLDEST_SECONDS: &str = "mediamill_queue_oldest_seconds";
-/// x
-pub const RESERVATION_DRIFT_BYTES: &str = "mediamill_reservation_drift_bytes";
+//! Every metric there is. Labels come from closed sets, never from tenants or requests.
+
+macro_rules! metrics {
+    ($($kind:ident $constant:ident = $name:literal: $help:literal;)+) => {
+        $(#[doc = $help] pub const $constant: &str = $name;)+
+
+        /// Kind, name and help of every metric.
+        pub(crate) const ALL: &[(Kind, &str, &str)] = &[$((Kind::$kind, $name, $help)),+];
+    };
+}
+
+/// What a metric counts with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// A distribution.
+    Histogram,
+}
+
+metrics! {
+    Counter HTTP_REQUESTS = "mediamill_http_requests_total": "Requests answered, by route, method and status.";
+    Histogram HTTP_SECONDS = "mediamill_http_request_seconds": "Time to the head of an answer, seconds, by route and method.";
+    Counter ACCEPTED_BYTES = "mediamill_accepted_bytes_total": "Bytes of accepted uploads.";
+    Counter JOBS_ACCEPTED = "mediamill_jobs_accepted_total": "Jobs accepted, by kind.";
+    Counter JOBS_FINISHED = "mediamill_jobs_finished_total": "Attempts ended, by kind and outcome: done, retried, failed, dead, returned.";
+    Histogram JOB_SECONDS = "mediamill_job_seconds": "Time of an attempt, seconds, by kind.";
+    Histogram MEDIA_STAGE_SECONDS = "mediamill_media_stage_seconds": "Time of a picture's stage, seconds: pixels, place.";
+    Gauge QUEUE_MESSAGES = "mediamill_queue_messages": "Messages, by pool and state: ready, dead.";
+    Gauge QUEUE_OLDEST_SECONDS = "mediamill_queue_oldest_seconds": "How long the oldest due job has waited, seconds, by pool.";
+    Gauge WORKER_SLOTS = "mediamill_worker_slots": "Slots of this worker, by pool and state: total, busy.";
+    Gauge WORKER_MEMORY_BYTES = "mediamill_worker_memory_bytes": "Memory budget of this worker, bytes, by state: total, used.";
+    Counter RESOLVER_LOOKUPS = "mediamill_resolver_lookups_total": "Tenants looked up beyond this process, by layer: cache, database.";
+    Counter OUTBOX_LEFT = "mediamill_outbox_left_total": "Accepted jobs left to the dispatcher because the queue did not take them.";
+    Counter TIMER_RUNS = "mediamill_timer_runs_total": "Runs of timers, by timer and outcome: ok, error.";
+    Gauge RESERVATION_DRIFT_BYTES = "mediamill_reservation_drift_bytes": "Bytes by which usage differs from its ledger, over all tenants.";
+}
+
+/// All metrics as a table in Markdown: `docs/metrics.md`.
+#[must_use]
+pub fn reference() -> String {
+    let mut text = String::from(
+        "# Metrics\n\nServed at `/metrics` in Prometheus' text format.\n\n| name | kind | meaning |\n|---|---|---|\n",
+    );
+    for (kind, name, help) in ALL {
+        text.push_str(&format!(
+            "| `{name}` | {} | {help} |\n",
+            format!("{kind:?}").to_ascii_lowercase()
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_reference_is_up_to_date() {
+        crate::testing::generated("docs/metrics.md", &super::reference());
+    }
+}

@@ -25,7 +25,9 @@ impl ControlDb {
     /// When it cannot be made.
     pub async fn sqlite() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let url: Url = format!("sqlite://{}/control.db", folder.path().display()).parse().expect("a path in a URL");
+        let url: Url = format!("sqlite://{}/control.db", folder.path().display())
+            .parse()
+            .expect("a path in a URL");
         Self::migrated(url, Some(folder)).await
     }
 
@@ -36,7 +38,11 @@ impl ControlDb {
     pub async fn postgres() -> Self {
         let server: Url = super::servers::postgres().parse().expect("a URL");
         let name = format!("test_{}", JobId::generate(&Clock::system(), &Entropy::system()));
-        Db::open(&server, 1).expect("a URL").create_database(&name).await.expect("a database of the test's own");
+        Db::open(&server, 1)
+            .expect("a URL")
+            .create_database(&name)
+            .await
+            .expect("a database of the test's own");
         let mut url = server;
         url.set_path(&name);
         Self::migrated(url, None).await
@@ -45,6 +51,10 @@ impl ControlDb {
     async fn migrated(url: Url, folder: Option<tempfile::TempDir>) -> Self {
         let db = Db::open(&url, 8).expect("a database URL");
         db.migrate_control().await.expect("migrations that apply");
-        Self { db, url, _folder: folder }
+        Self {
+            db,
+            url,
+            _folder: folder,
+        }
     }
 }

@@ -13,5 +13,8 @@ pub fn generated(path: &str, text: &str) {
         std::fs::write(&file, text).expect("the generated file can be written");
     }
     let kept = std::fs::read_to_string(&file).unwrap_or_default();
-    assert!(kept == text, "{path} is not what the code generates: run the tests with MEDIAMILL_REGENERATE=1");
+    assert!(
+        kept == text,
+        "{path} is not what the code generates: run the tests with MEDIAMILL_REGENERATE=1"
+    );
 }
