@@ -7,12 +7,18 @@
 //! - Writing the same key again replaces it; writers of the same bytes never disturb each other.
 //! - Deleting what is not there is a success.
 //! - Bodies stream: memory does not grow with an object's size.
-//! - Every wait has a deadline: connecting, and every pause within a body.
+//! - Every wait for a store has a deadline: connecting, answering, and every pause within a body that is read. The
+//!   pauses of a body that is sent are its source's to bound. Disks have no deadlines, except in `ping`.
+//! - A call that is dropped, or fails by `Unavailable`, in the instant of its end may have happened: wholly, never half.
+//! - No key is the beginning of another key's segments (`a/b` and `a/b/c`): a directory cannot hold both.
+//!
+//! To add a back end: a variant in [`Objects`], its line in `either!`, its `contract!` line.
 
-#[cfg(any(test, feature = "testing"))]
-pub mod contract;
+#[cfg(test)]
+mod contract;
 pub mod directory;
 mod key;
+mod metered;
 pub mod s3;
 
 pub use key::{KeyError, ObjectKey};
@@ -24,8 +30,36 @@ use crate::{
 };
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
-use std::{future::Future, ops::Range, time::Duration};
+use std::{fmt, future::Future, ops::Range, time::Duration};
 use url::Url;
+
+/// What an operation was about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// One object.
+    Object(ObjectKey),
+    /// Every object below this beginning; empty for all.
+    Listing(String),
+    /// The store as such.
+    Store,
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Object(key) => write!(f, "object {key}"),
+            Self::Listing(prefix) if prefix.is_empty() => f.write_str("all objects"),
+            Self::Listing(prefix) => write!(f, "objects below {prefix}"),
+            Self::Store => f.write_str("the store"),
+        }
+    }
+}
+
+impl From<&ObjectKey> for Subject {
+    fn from(key: &ObjectKey) -> Self {
+        Self::Object(key.clone())
+    }
+}
 
 /// What a caller can do something about.
 #[derive(Debug, thiserror::Error)]
@@ -62,31 +96,31 @@ pub enum ObjectError {
         size: ByteCount,
     },
     /// There is no space left: trying again may help once somebody made some.
-    #[error("no space left for {key}")]
+    #[error("no space left for {subject}")]
     Full {
-        /// The key.
-        key: ObjectKey,
+        /// What there was no space for.
+        subject: Subject,
         /// What the store said.
         #[source]
         source: BoxError,
     },
     /// The store refuses: credentials, permissions, no such bucket. An operator must act.
-    #[error("the store refused {operation} of {key}")]
+    #[error("the store refused to {operation} {subject}")]
     Refused {
-        /// The key.
-        key: ObjectKey,
-        /// What was tried.
+        /// What it was about.
+        subject: Subject,
+        /// What was tried, a verb.
         operation: &'static str,
         /// What the store said.
         #[source]
         source: BoxError,
     },
     /// The store is away, slow or answers nonsense: trying again may help.
-    #[error("the store did not complete {operation} of {key}")]
+    #[error("the store did not {operation} {subject}")]
     Unavailable {
-        /// The key.
-        key: ObjectKey,
-        /// What was tried.
+        /// What it was about.
+        subject: Subject,
+        /// What was tried, a verb.
         operation: &'static str,
         /// Why.
         #[source]
@@ -159,7 +193,8 @@ pub trait Store: Send + Sync {
         limit: ByteCount,
     ) -> impl Future<Output = Result<Stored, ObjectError>> + Send;
 
-    /// Reads an object, or the bytes `range` of it, cut at its end.
+    /// Reads an object, or the bytes `range` of it, cut at its end. A range that begins at or past the end, so every
+    /// range of an empty object, is [`ObjectError::Range`].
     fn get(
         &self,
         key: &ObjectKey,
@@ -172,8 +207,10 @@ pub trait Store: Send + Sync {
     /// Removes it; absent is a success.
     fn delete(&self, key: &ObjectKey) -> impl Future<Output = Result<(), ObjectError>> + Send;
 
-    /// Objects whose keys begin with `prefix` (a whole number of segments, or empty), in byte order of their keys,
-    /// those after `after`, at most `limit` (1 to 1,000).
+    /// Objects below `prefix` (whole segments, with or without a slash at the end, or empty for all) that come after
+    /// `after`, at most `limit` (1 to 1,000, cut to that). Fewer than `limit` means the end. The order is that of the keys'
+    /// bytes, except on S3 servers with an order of their own; `after` goes by the same order, so pages give every object
+    /// once everywhere.
     fn list(
         &self,
         prefix: &str,
@@ -181,7 +218,8 @@ pub trait Store: Send + Sync {
         limit: u16,
     ) -> impl Future<Output = Result<Vec<Listed>, ObjectError>> + Send;
 
-    /// A URL that gives the object to whoever holds it, for `ttl`; `None` when this store cannot or should not.
+    /// A URL that gives the object to whoever holds it, for `ttl` (1 s to 7 days, cut to that); `None` when this store
+    /// cannot or should not. Whether the object exists is not asked.
     fn presign(&self, key: &ObjectKey, ttl: Duration) -> impl Future<Output = Result<Option<Url>, ObjectError>> + Send;
 
     /// Whether the store answers and the place exists, within two seconds.
@@ -198,20 +236,51 @@ pub enum Objects {
 }
 
 impl Objects {
+    /// Waits for what dropped calls left to clean up, in [`Objects::S3`] the aborts of uploads; at most about a minute.
+    pub async fn finish(&self) {
+        match self {
+            Self::S3(store) => store.finish().await,
+            Self::Directory(_) => {}
+        }
+    }
+
     /// Opens the store that the URL's scheme names: `file:///path` or
-    /// `s3://bucket[/prefix]?endpoint=…&region=…&access_key=…&secret_key=…&path_style=true&presign=false`.
+    /// `s3://bucket[/prefix]?endpoint=…&region=…&access_key=…&secret_key=…&path_style=true&presign=false`; see
+    /// [`s3`] for all its parameters.
     ///
     /// # Errors
     /// When the URL is no store's, or the directory cannot be made.
     pub async fn open(url: &Url, clock: Clock, entropy: Entropy) -> Result<Self, ObjectError> {
         match url.scheme() {
-            "file" => Ok(Self::Directory(directory::DirectoryStore::open(url, entropy).await?)),
-            "s3" => Ok(Self::S3(s3::S3Store::open(url, clock, entropy)?)),
+            "file" => Ok(Self::Directory(
+                directory::DirectoryStore::open(url, &clock, entropy).await?,
+            )),
+            "s3" => Ok(Self::S3(s3::S3Store::open(url, clock)?)),
             scheme => Err(ObjectError::Url {
                 url: crate::config::redacted(url),
                 problem: format!("unknown scheme {scheme:?}"),
             }),
         }
+    }
+}
+
+/// The bytes of an object of `total` bytes that `range` asks for.
+fn within(key: &ObjectKey, range: Option<Range<u64>>, total: u64) -> Result<Range<u64>, ObjectError> {
+    match range {
+        None => Ok(0..total),
+        Some(range) if range.start >= total => Err(ObjectError::Range {
+            key: key.clone(),
+            size: ByteCount::of_u64(total),
+        }),
+        Some(range) => Ok(range.start..range.end.clamp(range.start, total)),
+    }
+}
+
+/// A listing's prefix as keys begin with it: empty, or with one slash at its end.
+fn listing_prefix(prefix: &str) -> String {
+    match prefix.trim_matches('/') {
+        "" => String::new(),
+        segments => format!("{segments}/"),
     }
 }
 
@@ -255,5 +324,14 @@ impl Store for Objects {
 
     async fn ping(&self) -> Result<(), ObjectError> {
         either!(self, store => store.ping().await)
+    }
+}
+
+impl fmt::Debug for Fetched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fetched")
+            .field("total", &self.total)
+            .field("range", &self.range)
+            .finish_non_exhaustive()
     }
 }

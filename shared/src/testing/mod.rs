@@ -2,6 +2,7 @@
 
 pub mod database;
 mod generated;
+pub mod s3;
 pub mod servers;
 
 pub use generated::generated;
