@@ -15,7 +15,7 @@ use mediamill_shared::{
     db::{Batcher, DbError},
     ids::{JobId, ProcessId},
     jobs::{DELIVERY_LIMIT, JobError, JobState, Pool, Reason},
-    queue::{Broker, Consume, Delivery, Queue},
+    queue::{Broker, Consume, Delivery},
     retry::RetryPolicy,
     services::Services,
     telemetry::names,

@@ -274,15 +274,9 @@ impl EmbeddedAcker {
     }
 
     pub(super) async fn done(mut self) -> Result<(), QueueError> {
+        // The settled row is the ack. One that is still open comes again when its lease ends.
         self.release();
-        // The settled row is the ack. One that is still open comes again.
-        leases::give_back(
-            &self.shared.context.control,
-            &self.shared.owner,
-            std::slice::from_ref(&self.job),
-        )
-        .await
-        .map_err(|_| QueueError::Lost)
+        Ok(())
     }
 
     pub(super) async fn again_in(mut self, delay: Duration) -> Result<(), QueueError> {

@@ -4,5 +4,7 @@ pub mod database;
 mod generated;
 pub mod s3;
 pub mod servers;
+mod world;
 
 pub use generated::generated;
+pub use world::{PATIENCE, World};

@@ -1,0 +1,260 @@
+//! A whole installation for a test: every service open, one tenant, on either side.
+
+use super::{database::ControlDb, s3::S3Server, servers};
+use crate::{
+    clock::{Clock, Entropy},
+    config::Config,
+    control::{accept, jobs, jobs::JobRow},
+    ids::{JobId, MediaId, TenantId, TraceId},
+    jobs::{JobState, ProcessMedia},
+    objects::{ObjectKey, Store},
+    quota::Claim,
+    services::Services,
+    shutdown::Shutdown,
+    tenancy::{self, LimitOverrides, NewTenant, Tenant},
+    units::ByteCount,
+};
+use bytes::Bytes;
+use std::time::Duration;
+
+/// A test that has not seen what it waits for by then has failed.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An installation of a test's own.
+pub struct World {
+    /// Everything open.
+    pub services: Services,
+    /// Key of the first tenant's administrator.
+    pub key: String,
+    _database: ControlDb,
+    _objects: Option<S3Server>,
+    _folder: tempfile::TempDir,
+}
+
+#[expect(clippy::expect_used, reason = "a test's fixture")]
+impl World {
+    /// The tenant's host name.
+    pub const HOST: &'static str = "demo.localhost";
+
+    /// On SQLite, the `jobs` table, this process and a directory.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn embedded() -> Self {
+        Self::embedded_with(&[]).await
+    }
+
+    /// The same, with configuration of its own.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn embedded_with(more: &[(&'static str, String)]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let database = ControlDb::sqlite().await;
+        let mut pairs = vec![
+            ("data_dir", folder.path().display().to_string()),
+            ("database_url", database.url.to_string()),
+        ];
+        pairs.extend(more.iter().cloned());
+        Self::open(pairs, database, None, folder).await
+    }
+
+    /// On PostgreSQL, RabbitMQ, Redis and S3.
+    ///
+    /// # Panics
+    /// When there are no servers.
+    pub async fn distributed() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let database = ControlDb::postgres().await;
+        let objects = S3Server::start().await.expect("an S3 server");
+        let own = JobId::generate(&Clock::system(), &Entropy::system());
+        let pairs = vec![
+            ("data_dir", folder.path().display().to_string()),
+            ("database_url", database.url.to_string()),
+            ("queue_url", servers::own_vhost(own.as_str()).await),
+            ("cache_url", format!("{}?prefix=test-{own}:", servers::redis())),
+            ("objects_url", objects.url("objects").to_string()),
+        ];
+        Self::open(pairs, database, Some(objects), folder).await
+    }
+
+    async fn open(
+        pairs: Vec<(&'static str, String)>,
+        database: ControlDb,
+        objects: Option<S3Server>,
+        folder: tempfile::TempDir,
+    ) -> Self {
+        let config = Config::from_pairs(pairs).expect("a configuration");
+        let (clock, entropy) = (Clock::system(), Entropy::system());
+        let services = Services::open(config, clock.clone(), entropy.clone(), Shutdown::new())
+            .await
+            .expect("open services");
+        let new = NewTenant {
+            id: "demo".parse().expect("an id"),
+            host: Self::HOST.into(),
+            plan: None,
+            limits: LimitOverrides::default(),
+            admin: "admin".into(),
+        };
+        let made = tenancy::create(&services.control, &new, &clock, &entropy)
+            .await
+            .expect("a tenant");
+        Self {
+            services,
+            key: made.key.reveal(),
+            _database: database,
+            _objects: objects,
+            _folder: folder,
+        }
+    }
+
+    /// The first tenant.
+    ///
+    /// # Panics
+    /// When it cannot be resolved.
+    pub async fn tenant(&self) -> Tenant {
+        self.services
+            .resolver
+            .by_host(Self::HOST)
+            .await
+            .expect("a resolver that answers")
+            .expect("a tenant")
+    }
+
+    /// A second tenant, on a host of its own.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn another_tenant(&self, id: &str) -> (TenantId, String) {
+        let id: TenantId = id.parse().expect("an id");
+        let new = NewTenant {
+            id: id.clone(),
+            host: format!("{id}.localhost"),
+            plan: None,
+            limits: LimitOverrides::default(),
+            admin: "admin".into(),
+        };
+        let services = &self.services;
+        let made = tenancy::create(&services.control, &new, &services.clock, &services.entropy)
+            .await
+            .expect("a tenant");
+        (id, made.key.reveal())
+    }
+
+    /// Accepts an upload as the api does: staged, reserved, committed, offered to the queue.
+    ///
+    /// # Panics
+    /// When it is not accepted.
+    pub async fn upload(&self, bytes: impl Into<Bytes>) -> (MediaId, JobId) {
+        let (services, bytes, tenant) = (&self.services, bytes.into(), self.tenant().await);
+        let (media, job) = (
+            MediaId::generate(&services.clock, &services.entropy),
+            JobId::generate(&services.clock, &services.entropy),
+        );
+        let key = ObjectKey::staged(tenant.id(), &job);
+        let stored = services
+            .objects
+            .put(&key, bytes, "application/octet-stream")
+            .await
+            .expect("staged bytes");
+        let claim = Claim {
+            media: 1,
+            bytes: stored.bytes,
+        };
+        services
+            .quota
+            .reserve(&tenant, &tenant.db().expect("active"), claim)
+            .await
+            .expect("room");
+        let payload = ProcessMedia {
+            media: media.clone(),
+            file_name: Some("picture".into()),
+            key: None,
+            staged: key.as_str().into(),
+            bytes: stored.bytes,
+            sha256: stored.sha256,
+            reserved: stored.bytes,
+        };
+        let trace = TraceId::generate(&services.clock, &services.entropy);
+        let mut new = jobs::NewJob::of(job.clone(), &payload, trace).expect("JSON");
+        new.tenant = Some(tenant.id().clone());
+        new.subject = Some(media.to_string());
+        new.context_version = tenant.context().version;
+        new.reserved = stored.bytes;
+        let now = services.clock.now();
+        let published = crate::queue::Queue::rows_are_messages(&services.queue);
+        let version = tenant.context().version;
+        let accepted = accept::accept(
+            &services.control,
+            tenant.id(),
+            version,
+            std::slice::from_ref(&new),
+            None,
+            now,
+            published,
+        )
+        .await;
+        assert_eq!(accepted.expect("a database"), accept::Accepted::New);
+        services.outbox.offer(new.pool, new.envelope(now));
+        (media, job)
+    }
+
+    /// Waits until a job is final.
+    ///
+    /// # Panics
+    /// When it is not in time.
+    pub async fn finished(&self, job: &JobId) -> JobRow {
+        self.until(job, JobState::is_final).await
+    }
+
+    /// Waits until a job's state is as asked.
+    ///
+    /// # Panics
+    /// When it is not in time.
+    pub async fn until(&self, job: &JobId, wanted: impl Fn(JobState) -> bool) -> JobRow {
+        let look = async {
+            loop {
+                let row = jobs::get(&self.services.control, job)
+                    .await
+                    .expect("a database")
+                    .expect("a job");
+                if wanted(row.state) {
+                    return row;
+                }
+                self.services.clock.sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, look)
+            .await
+            .expect("a job in the state that is waited for")
+    }
+
+    /// Asserts that nothing is left behind: no staged object, usage, ledger, rows and stored objects agree.
+    ///
+    /// # Panics
+    /// When something is.
+    pub async fn assert_at_rest(&self) {
+        let objects = &self.services.objects;
+        let staged = objects.list(ObjectKey::STAGED, None, 10).await.expect("a listing");
+        assert_eq!(staged, [], "staged bytes are left");
+        let tenant = self.tenant().await;
+        let db = tenant.db().expect("active");
+        let (usage, ledger) = (
+            db.usage().await.expect("usage"),
+            db.ledger_sum().await.expect("a ledger"),
+        );
+        assert_eq!(usage, ledger, "usage is not the sum of the ledger");
+        let (media, media_bytes, file_bytes) = db.stored().await.expect("rows");
+        assert_eq!(
+            (usage.media, usage.bytes),
+            (media, media_bytes),
+            "usage is not the sum of the rows"
+        );
+        assert_eq!(media_bytes, file_bytes, "pictures are not the sum of their files");
+        let placed = objects.list(ObjectKey::MEDIA, None, 1_000).await.expect("a listing");
+        let stored = placed
+            .iter()
+            .fold(ByteCount::ZERO, |sum, listed| sum.plus(listed.bytes));
+        assert_eq!(stored, media_bytes, "objects are not what the rows say");
+    }
+}
