@@ -9,8 +9,8 @@
 //! - A signal reaches those that listen at that moment, or nobody: it shortens a wait, it never replaces a look.
 //! - Everything may be gone at any time. Every call ends within [`CALL_DEADLINE`].
 
-#[cfg(any(test, feature = "testing"))]
-pub mod contract;
+#[cfg(test)]
+mod contract;
 pub mod memory;
 pub mod redis;
 

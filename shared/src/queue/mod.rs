@@ -13,8 +13,8 @@
 //!   [`PUBLISH_DEADLINE`].
 
 pub mod amqp;
-#[cfg(any(test, feature = "testing"))]
-pub mod contract;
+#[cfg(test)]
+mod contract;
 pub mod embedded;
 
 use crate::{

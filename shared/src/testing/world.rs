@@ -73,7 +73,7 @@ impl World {
             ("database_url", database.url.to_string()),
             ("queue_url", servers::own_vhost(own.as_str()).await),
             ("cache_url", format!("{}?prefix=test-{own}:", servers::redis())),
-            ("objects_url", objects.url("objects").to_string()),
+            ("objects_url", objects.url("objects").expect("a URL").to_string()),
         ];
         Self::open(pairs, database, Some(objects), folder).await
     }
