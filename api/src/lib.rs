@@ -1,1 +1,18 @@
-//! x
+//! HTTP: it accepts, records, publishes and answers. The work is done elsewhere.
+//!
+//! The tenant is decided by `Host`, the caller by a key. Bodies stream; nothing here waits without a deadline, and
+//! every failure is an RFC 9457 problem document with a stable type.
+
+mod accept;
+mod extract;
+mod follow;
+mod openapi;
+mod problem;
+mod routes;
+mod serve;
+mod state;
+
+pub use openapi::openapi;
+pub use problem::{Cause, Problem};
+pub use serve::{router, serve};
+pub use state::{MetricsPage, State};

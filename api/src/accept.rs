@@ -1,0 +1,341 @@
+//! Accepting: bytes staged, reservation made, rows committed, then published. The 2xx follows the commit.
+
+use crate::{
+    extract::Caller,
+    problem::{Cause, Problem},
+    state::State,
+};
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt, stream};
+use mediamill_shared::{
+    BoxError,
+    control::{
+        accept::{self, Accepted, Idempotency},
+        jobs::NewJob,
+    },
+    ids::{JobId, MediaId, TraceId},
+    jobs::{Job, ProcessMedia},
+    objects::{Body, ObjectKey, Store, Stored},
+    quota::Claim,
+    services::Services,
+    telemetry::names,
+    tenancy::Tenant,
+    units::ByteCount,
+};
+use sha2::{Digest, Sha256};
+use std::pin::Pin;
+
+/// Bytes that tell a format.
+const HEAD: usize = 64;
+/// Longest file name that is kept.
+const LONGEST_NAME: usize = 255;
+
+/// A file as it arrives.
+pub(crate) type Incoming<'a> = Pin<Box<dyn Stream<Item = Result<Bytes, Problem>> + Send + 'a>>;
+
+/// A staged file. Dropped before it is accepted, its bytes are removed.
+pub(crate) struct Staged {
+    services: Services,
+    pub(crate) job: JobId,
+    pub(crate) media: MediaId,
+    pub(crate) file_name: Option<String>,
+    key: ObjectKey,
+    stored: Stored,
+    kept: bool,
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.kept {
+            remove(&self.services, self.key.clone());
+        }
+    }
+}
+
+/// Removes staged bytes in the background; what that misses, the scheduler sweeps.
+fn remove(services: &Services, key: ObjectKey) {
+    let objects = services.objects.clone();
+    services.shutdown.spawn(async move {
+        if let Err(error) = objects.delete(&key).await {
+            tracing::info!(
+                error = &error as &dyn std::error::Error,
+                "staged bytes are left to the sweeper"
+            );
+        }
+    });
+}
+
+/// What was uploaded under a name: no path, no control characters.
+fn plain_name(name: &str) -> Option<String> {
+    let name = name.rsplit(['/', '\\']).next().unwrap_or_default();
+    let name: String = name.chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect();
+    (!name.is_empty()).then_some(name)
+}
+
+/// Streams one file to its staging place. Its first bytes must be a picture's.
+pub(crate) async fn stage(
+    state: &State,
+    caller: &Caller,
+    file_name: Option<&str>,
+    mut incoming: Incoming<'_>,
+) -> Result<Staged, Problem> {
+    let services = &state.services;
+    let mut head = BytesMut::new();
+    while head.len() < HEAD {
+        match incoming.next().await {
+            Some(chunk) => head.extend_from_slice(&chunk?),
+            None => break,
+        }
+    }
+    check_kind(&head)?;
+    let job = JobId::generate(&services.clock, &services.entropy);
+    let media = MediaId::generate(&services.clock, &services.entropy);
+    let key = ObjectKey::staged(caller.site.tenant.id(), &job);
+    let limit = match caller.site.tenant.context().limits.upload_bytes {
+        0 => ByteCount::new(i64::MAX),
+        limit => ByteCount::new(limit),
+    };
+    // The store wants a body that borrows nothing: chunks go through a small channel, at the store's pace.
+    let (send, receive) = tokio::sync::mpsc::channel::<Result<Bytes, BoxError>>(2);
+    let forward = async move {
+        let mut chunks = stream::iter([Ok(head.freeze())]).chain(incoming);
+        while let Some(chunk) = chunks.next().await {
+            let (item, refused) = match chunk {
+                Ok(bytes) => (Ok(bytes), None),
+                Err(problem) => (Err(BoxError::from("the request's body failed")), Some(problem)),
+            };
+            let gone = send.send(item).await.is_err();
+            if refused.is_some() || gone {
+                return refused;
+            }
+        }
+        None
+    };
+    let body: Body = Box::pin(tokio_stream::wrappers::ReceiverStream::new(receive));
+    let (stored, refused) = tokio::join!(services.objects.put_stream(&key, body, limit), forward);
+    if let Some(problem) = refused {
+        return Err(problem);
+    }
+    let stored = stored?;
+    let file_name = file_name.and_then(plain_name);
+    Ok(Staged {
+        services: services.clone(),
+        job,
+        media,
+        file_name,
+        key,
+        stored,
+        kept: false,
+    })
+}
+
+fn check_kind(head: &[u8]) -> Result<(), Problem> {
+    if head.is_empty() {
+        return Err(Problem::new(Cause::EmptyUpload, "the upload has no bytes"));
+    }
+    let kind = infer::get(head).map(|kind| kind.mime_type());
+    match kind {
+        Some("image/jpeg" | "image/png" | "image/gif" | "image/webp") => Ok(()),
+        other => {
+            let seems = other.map_or_else(String::new, |kind| format!(", it seems to be {kind}"));
+            let detail = format!("the upload is no JPEG, PNG, WebP or GIF{seems}");
+            Err(Problem::new(Cause::UnsupportedMediaType, detail))
+        }
+    }
+}
+
+/// What became of a request.
+pub(crate) enum Answer {
+    /// Accepted now.
+    New(Vec<JobId>, String),
+    /// Accepted before: the same answer.
+    Replayed(String),
+}
+
+/// Accepts staged files: all or none.
+pub(crate) async fn uploads(
+    state: &State,
+    caller: &Caller,
+    mut files: Vec<Staged>,
+    once: Option<String>,
+    trace: &TraceId,
+) -> Result<Answer, Problem> {
+    let bytes = files
+        .iter()
+        .fold(ByteCount::ZERO, |sum, file| sum.plus(file.stored.bytes));
+    let claim = Claim {
+        media: i64::try_from(files.len()).unwrap_or(i64::MAX),
+        bytes,
+    };
+    let services = &state.services;
+    let tenant = &caller.site.tenant;
+    services.quota.reserve(tenant, &caller.site.db, claim).await?;
+    let answer = serde_json::json!({ "media": files.iter().map(|file| accepted_json(&file.media, file.file_name.as_deref(), &file.job)).collect::<Vec<_>>() });
+    let jobs = files
+        .iter()
+        .map(|file| media_job(file, caller, trace))
+        .collect::<Result<Vec<_>, _>>()?;
+    let once = once.map(|name| Idempotency {
+        name,
+        request_hash: request_hash(&files),
+        answer: answer.to_string(),
+    });
+    let result = commit(services, tenant, &jobs, once.as_ref()).await;
+    match result {
+        Ok(None) => {
+            files.iter_mut().for_each(|file| file.kept = true);
+            metrics::counter!(names::ACCEPTED_BYTES).increment(bytes.unsigned());
+            Ok(Answer::New(
+                jobs.into_iter().map(|job| job.id).collect(),
+                answer.to_string(),
+            ))
+        }
+        Ok(Some(replayed)) => {
+            services.quota.release(tenant, claim).await;
+            Ok(Answer::Replayed(replayed))
+        }
+        Err((problem, known)) => {
+            if known {
+                services.quota.release(tenant, claim).await;
+            } else {
+                // The commit's fate is unknown: the bytes stay, a job may want them; if none does, they are swept.
+                files.iter_mut().for_each(|file| file.kept = true);
+            }
+            Err(problem)
+        }
+    }
+}
+
+/// One entry of a 202 answer.
+fn accepted_json(media: &MediaId, file_name: Option<&str>, job: &JobId) -> serde_json::Value {
+    serde_json::json!({
+        "id": media, "state": "processing", "url": format!("/v1/media/{media}"), "file_name": file_name,
+        "job": { "id": job, "url": format!("/v1/jobs/{job}") },
+    })
+}
+
+fn media_job(file: &Staged, caller: &Caller, trace: &TraceId) -> Result<NewJob, Problem> {
+    let payload = ProcessMedia {
+        media: file.media.clone(),
+        file_name: file.file_name.clone(),
+        key: Some(caller.key.clone()),
+        staged: file.key.as_str().to_owned(),
+        bytes: file.stored.bytes,
+        sha256: file.stored.sha256.clone(),
+        reserved: file.stored.bytes,
+    };
+    let mut job = tenant_job(&file.job, &payload, &caller.site.tenant, &file.media, trace)?;
+    job.reserved = file.stored.bytes;
+    Ok(job)
+}
+
+/// A job of `tenant` about `media`.
+pub(crate) fn tenant_job<J: Job>(
+    id: &JobId,
+    payload: &J,
+    tenant: &Tenant,
+    media: &MediaId,
+    trace: &TraceId,
+) -> Result<NewJob, Problem> {
+    let mut job = NewJob::of(id.clone(), payload, trace.clone()).map_err(|error| {
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "answering 500: a payload cannot be written"
+        );
+        Problem::new(Cause::Internal, "something went wrong here")
+    })?;
+    job.tenant = Some(tenant.id().clone());
+    job.subject = Some(media.to_string());
+    job.context_version = tenant.context().version;
+    Ok(job)
+}
+
+/// The same files in the same order are the same request.
+fn request_hash(files: &[Staged]) -> String {
+    let mut hash = Sha256::new();
+    for file in files {
+        hash.update(file.stored.sha256.as_bytes());
+        hash.update(file.file_name.as_deref().unwrap_or_default().as_bytes());
+        hash.update([0]);
+    }
+    format!("{:x}", hash.finalize())
+}
+
+/// Commits jobs and offers them to the queue. `Some`: the answer of the same request before. With an error: whether it
+/// is known that nothing was committed.
+pub(crate) async fn commit(
+    services: &Services,
+    tenant: &Tenant,
+    jobs: &[NewJob],
+    once: Option<&Idempotency>,
+) -> Result<Option<String>, (Problem, bool)> {
+    let mut version = tenant.context().version;
+    for _ in 0..2 {
+        let now = services.clock.now();
+        let published = services.queue.rows_are_messages();
+        let accepted = accept::accept(&services.control, tenant.id(), version, jobs, once, now, published).await;
+        match accepted.map_err(|error| (error.into(), false))? {
+            Accepted::New => {
+                for job in jobs {
+                    metrics::counter!(names::JOBS_ACCEPTED, "kind" => job.kind.as_str()).increment(1);
+                    services.outbox.offer(job.pool, job.envelope(now));
+                }
+                return Ok(None);
+            }
+            Accepted::Replayed(answer) => return Ok(Some(answer)),
+            Accepted::KeyReused => {
+                let detail = "the idempotency key was used for other files before";
+                return Err((Problem::new(Cause::IdempotencyKeyReused, detail), true));
+            }
+            Accepted::NotActive(state) => {
+                let detail = state.map_or_else(
+                    || "the tenant is gone".to_owned(),
+                    |state| format!("the tenant is {state}"),
+                );
+                return Err((Problem::new(Cause::TenantSuspended, detail), true));
+            }
+            Accepted::Outdated => match services.resolver.refresh(tenant.id()).await {
+                Ok(Some(present)) => version = present.context().version,
+                Ok(None) => return Err((Problem::new(Cause::UnknownHost, "the tenant is gone"), true)),
+                Err(error) => return Err((error.into(), true)),
+            },
+        }
+    }
+    Err((
+        Problem::new(Cause::Unavailable, "the tenant is being changed; try again in a moment"),
+        true,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lose_their_paths_and_controls() {
+        for (given, kept) in [
+            ("a.jpg", Some("a.jpg")),
+            ("/etc/passwd", Some("passwd")),
+            ("C:\\photos\\b.jpg", Some("b.jpg")),
+            ("a\n\0b.png", Some("ab.png")),
+            ("", None),
+            ("dir/", None),
+        ] {
+            assert_eq!(plain_name(given).as_deref(), kept, "{given:?}");
+        }
+    }
+
+    #[test]
+    fn only_pictures_pass() {
+        assert!(check_kind(b"\xff\xd8\xff\xe0 and so on").is_ok());
+        assert_eq!(check_kind(b"").unwrap_err().cause(), Cause::EmptyUpload);
+        assert_eq!(
+            check_kind(b"%PDF-1.7").unwrap_err().cause(),
+            Cause::UnsupportedMediaType
+        );
+        assert_eq!(
+            check_kind(b"plain text").unwrap_err().cause(),
+            Cause::UnsupportedMediaType
+        );
+    }
+}

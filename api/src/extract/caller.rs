@@ -1,0 +1,54 @@
+//! The caller, by API key: `Authorization: Bearer …` or `X-API-Key: …`.
+
+use super::Site;
+use crate::{
+    problem::{Cause, Problem},
+    state::State,
+};
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, header, request::Parts},
+};
+use mediamill_shared::{ids::KeyId, tenancy::KeyText};
+
+/// A request with a key of the tenant at its host.
+pub(crate) struct Caller {
+    pub(crate) site: Site,
+    pub(crate) key: KeyId,
+}
+
+fn key_text(headers: &HeaderMap) -> Option<&str> {
+    if let Some(value) = headers.get("x-api-key") {
+        return value.to_str().ok();
+    }
+    let (scheme, text) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| text.trim())
+}
+
+impl FromRequestParts<State> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
+        let site = Site::from_request_parts(parts, state).await?;
+        let missing = || Problem::new(Cause::MissingKey, "send a key as Authorization: Bearer or X-API-Key");
+        // One answer for every wrong key: it tells nothing about which keys there are.
+        let wrong = || Problem::new(Cause::WrongKey, "the key opens nothing at this host");
+        let text: KeyText = key_text(&parts.headers)
+            .ok_or_else(missing)?
+            .parse()
+            .map_err(|_| wrong())?;
+        let known = (site.tenant.id().clone(), text.id().clone());
+        let stored = match state.keys.get(&known).await {
+            Some(stored) => stored,
+            None => {
+                let stored = site.db.key(text.id()).await?;
+                state.keys.insert(known, stored.clone()).await;
+                stored
+            }
+        };
+        match stored {
+            Some(key) if key.opens(&text, state.services.clock.now()) => Ok(Self { site, key: key.id }),
+            Some(_) | None => Err(wrong()),
+        }
+    }
+}

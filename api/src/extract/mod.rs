@@ -1,0 +1,9 @@
+//! What handlers ask of a request: its tenant, its key, its idempotency key.
+
+mod caller;
+mod idempotency;
+mod tenant;
+
+pub(crate) use caller::Caller;
+pub(crate) use idempotency::IdempotencyKey;
+pub(crate) use tenant::Site;

@@ -1,0 +1,177 @@
+//! The API's description, generated from the handlers, and a page for people to read it.
+
+use crate::{problem::Cause, routes, state::State};
+use axum::{
+    Json,
+    http::header,
+    response::{Html, IntoResponse, Response},
+};
+use serde_json::Value;
+use std::fmt::Write as _;
+use utoipa::{
+    Modify, OpenApi,
+    openapi::security::{ApiKey, ApiKeyValue, SecurityScheme},
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "mediamill", description = "Uploads in, cleaned pictures out. The tenant is decided by `Host`."),
+    modifiers(&Keys),
+    tags((name = "media"), (name = "jobs"), (name = "usage"), (name = "files"))
+)]
+struct Description;
+
+struct Keys;
+
+impl Modify for Keys {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        let header = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(
+            "X-API-Key",
+            "Or the same key as `Authorization: Bearer`.",
+        )));
+        api.components
+            .get_or_insert_default()
+            .add_security_scheme("key", header);
+    }
+}
+
+/// Routes that the description describes.
+pub(crate) fn described() -> (axum::Router<State>, utoipa::openapi::OpenApi) {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(routes::upload::upload, routes::media::list))
+        .routes(routes!(routes::media::show, routes::media::delete))
+        .routes(routes!(routes::jobs::show))
+        .routes(routes!(routes::jobs::events))
+        .routes(routes!(routes::usage::show))
+        .routes(routes!(routes::files::serve))
+        .split_for_parts()
+}
+
+/// The description.
+#[must_use]
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    described().1
+}
+
+pub(crate) async fn document() -> Json<utoipa::openapi::OpenApi> {
+    Json(openapi())
+}
+
+/// The description as a page: no scripts, nothing from elsewhere.
+pub(crate) async fn page() -> Response {
+    let document = serde_json::to_value(openapi()).unwrap_or_default();
+    let policy = [(
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'",
+    )];
+    (policy, Html(render(&document))).into_response()
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+}
+
+fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn render(document: &Value) -> String {
+    let mut page = String::from(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>mediamill API</title><style>body{font:16px/1.5 system-ui,\
+         sans-serif;max-width:56rem;margin:2rem auto;padding:0 1rem}code{background:#eee;padding:.1em .3em}h2{margin-top:2.5rem}\
+         dt{margin-top:.5rem;font-weight:600}</style><h1>mediamill API</h1>",
+    );
+    // Writing to a String has no way to fail.
+    let _ = write!(
+        page,
+        "<p>{} The machine-readable form is at <a href=\"/openapi.json\">/openapi.json</a>.</p>",
+        escape(text(document, "/info/description"))
+    );
+    let paths = document
+        .get("paths")
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default();
+    for (path, methods) in &paths {
+        for (method, operation) in methods.as_object().into_iter().flatten() {
+            let _ = write!(
+                page,
+                "<h2><code>{} {}</code></h2><p>{}</p>",
+                method.to_uppercase(),
+                escape(path),
+                escape(text(operation, "/summary"))
+            );
+            let _ = write!(page, "<p>{}</p><dl>", escape(text(operation, "/description")));
+            for parameter in operation
+                .get("parameters")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+            {
+                let _ = write!(
+                    page,
+                    "<dt><code>{}</code> ({})</dt><dd>{}</dd>",
+                    escape(text(parameter, "/name")),
+                    escape(text(parameter, "/in")),
+                    escape(text(parameter, "/description"))
+                );
+            }
+            for (status, response) in operation
+                .get("responses")
+                .and_then(Value::as_object)
+                .into_iter()
+                .flatten()
+            {
+                let _ = write!(
+                    page,
+                    "<dt>{}</dt><dd>{}</dd>",
+                    escape(status),
+                    escape(text(response, "/description"))
+                );
+            }
+            page.push_str("</dl>");
+        }
+    }
+    page.push_str(
+        "<h2>Problems</h2><p>Every failure is an RFC 9457 document whose <code>type</code> is one of these.</p><dl>",
+    );
+    for cause in Cause::ALL {
+        let _ = write!(
+            page,
+            "<dt id=\"{0}\"><code>/problems/{0}</code>, {1}</dt><dd>{2}</dd>",
+            cause.code(),
+            cause.status().as_u16(),
+            escape(cause.title())
+        );
+    }
+    page.push_str("</dl></html>");
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kept_document_is_what_the_code_says() {
+        let text = openapi().to_pretty_json().unwrap() + "\n";
+        mediamill_shared::testing::generated("docs/openapi.json", &text);
+    }
+
+    #[test]
+    fn the_page_names_every_route_and_problem() {
+        let page = render(&serde_json::to_value(openapi()).unwrap());
+        for part in [
+            "POST /v1/media",
+            "GET /m/{id}/{variant}",
+            "GET /v1/jobs/{id}/events",
+            "/problems/over-quota",
+        ] {
+            assert!(page.contains(part), "{part}");
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Failures as problem documents, RFC 9457: a stable type for every cause.
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use mediamill_shared::{db::DbError, objects::ObjectError, quota::ReserveError, tenancy::ResolveError};
+use serde_json::{Map, Value};
+
+macro_rules! causes {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $code:literal, $status:ident;)+) => {
+        /// Every cause that this API answers with. A cause never changes its code or status.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Cause { $($(#[doc = $doc])+ $variant),+ }
+
+        impl Cause {
+            /// Every one.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The last segment of the problem's type.
+            #[must_use]
+            pub const fn code(self) -> &'static str {
+                match self { $(Self::$variant => $code),+ }
+            }
+
+            /// The HTTP status.
+            #[must_use]
+            pub const fn status(self) -> StatusCode {
+                match self { $(Self::$variant => StatusCode::$status),+ }
+            }
+
+            /// What it means.
+            #[must_use]
+            pub fn title(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),+).trim()),+ }
+            }
+        }
+    };
+}
+
+causes! {
+    /// The request cannot be understood.
+    BadRequest = "bad-request", BAD_REQUEST;
+    /// The upload has no bytes.
+    EmptyUpload = "empty-upload", BAD_REQUEST;
+    /// The request has no API key.
+    MissingKey = "missing-key", UNAUTHORIZED;
+    /// The API key opens nothing here.
+    WrongKey = "wrong-key", UNAUTHORIZED;
+    /// The tenant is not served at the moment.
+    TenantSuspended = "tenant-suspended", FORBIDDEN;
+    /// A limit of the tenant is used up.
+    OverQuota = "over-quota", FORBIDDEN;
+    /// Nobody is served at this host name.
+    UnknownHost = "unknown-host", NOT_FOUND;
+    /// There is no such thing here.
+    NotFound = "not-found", NOT_FOUND;
+    /// The thing is there, but not by this method.
+    MethodNotAllowed = "method-not-allowed", METHOD_NOT_ALLOWED;
+    /// The body did not arrive in time.
+    BodyTimeout = "body-timeout", REQUEST_TIMEOUT;
+    /// The upload is larger than the tenant may send.
+    TooLarge = "too-large", PAYLOAD_TOO_LARGE;
+    /// The upload is no picture of a format that is taken.
+    UnsupportedMediaType = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE;
+    /// The range begins past the end.
+    RangeNotSatisfiable = "range-not-satisfiable", RANGE_NOT_SATISFIABLE;
+    /// The idempotency key was used for another request.
+    IdempotencyKeyReused = "idempotency-key-reused", UNPROCESSABLE_ENTITY;
+    /// The upload was accepted, but no picture could be made of it.
+    MediaFailed = "media-failed", UNPROCESSABLE_ENTITY;
+    /// Something went wrong here; the trace id finds it in the logs.
+    Internal = "internal", INTERNAL_SERVER_ERROR;
+    /// A part that is needed does not answer: try again.
+    Unavailable = "unavailable", SERVICE_UNAVAILABLE;
+}
+
+/// A failure, as it is answered.
+#[derive(Debug)]
+pub struct Problem {
+    cause: Cause,
+    detail: String,
+    more: Map<String, Value>,
+}
+
+impl Problem {
+    /// A failure by `cause`; `detail` is for people.
+    #[must_use]
+    pub fn new(cause: Cause, detail: impl Into<String>) -> Self {
+        Self {
+            cause,
+            detail: detail.into(),
+            more: Map::new(),
+        }
+    }
+
+    /// The same with a member of its own.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.more.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// The cause.
+    #[must_use]
+    pub const fn cause(&self) -> Cause {
+        self.cause
+    }
+
+    /// Something is away. What, stands in the log and not in the answer.
+    pub(crate) fn unavailable(what: &'static str, error: &(dyn std::error::Error + 'static)) -> Self {
+        tracing::warn!(error, "{what}");
+        Self::new(
+            Cause::Unavailable,
+            "a part that is needed does not answer; try again in a moment",
+        )
+    }
+}
+
+impl From<DbError> for Problem {
+    fn from(error: DbError) -> Self {
+        if error.is_transient() {
+            return Self::unavailable("answering 503: the database failed", &error);
+        }
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "answering 500: the database refused a statement"
+        );
+        Self::new(Cause::Internal, "something went wrong here")
+    }
+}
+
+impl From<ResolveError> for Problem {
+    fn from(error: ResolveError) -> Self {
+        Self::unavailable("answering 503: the tenant could not be looked up", &error)
+    }
+}
+
+impl From<ObjectError> for Problem {
+    fn from(error: ObjectError) -> Self {
+        match &error {
+            ObjectError::Missing { .. } => Self::new(Cause::NotFound, "the file is not there"),
+            ObjectError::TooLong { limit, .. } => {
+                Self::new(Cause::TooLarge, format!("an upload may have {limit}")).with("limit", limit.get())
+            }
+            ObjectError::Body { .. } => Self::new(Cause::BadRequest, "the body broke off"),
+            ObjectError::Range { size, .. } => {
+                Self::new(Cause::RangeNotSatisfiable, format!("the file has {} bytes", size.get()))
+            }
+            ObjectError::Full { .. }
+            | ObjectError::Refused { .. }
+            | ObjectError::Unavailable { .. }
+            | ObjectError::Url { .. } => Self::unavailable("answering 503: the object store failed", &error),
+        }
+    }
+}
+
+impl From<ReserveError> for Problem {
+    fn from(error: ReserveError) -> Self {
+        match error {
+            ReserveError::Over(over) => Self::new(Cause::OverQuota, over.to_string())
+                .with("limit_name", over.resource.as_str())
+                .with("limit", over.limit)
+                .with("used", over.used),
+            ReserveError::Db(error) => error.into(),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = self.cause.status();
+        let mut body = Map::new();
+        body.insert("type".into(), format!("/problems/{}", self.cause.code()).into());
+        body.insert("title".into(), self.cause.title().into());
+        body.insert("status".into(), status.as_u16().into());
+        body.insert("detail".into(), self.detail.into());
+        body.extend(self.more);
+        let mut response = (status, Json(Value::Object(body))).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        match self.cause {
+            Cause::MissingKey | Cause::WrongKey => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            Cause::Unavailable => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+            }
+            _ => {}
+        }
+        response
+    }
+}

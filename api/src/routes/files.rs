@@ -1,0 +1,209 @@
+//! `GET /m/{id}/{variant}`: the pictures themselves. Public, immutable, and never anything but a picture to a browser.
+
+use super::views::id;
+use crate::{
+    extract::Site,
+    problem::{Cause, Problem},
+    state::State,
+};
+use axum::{
+    body::Body,
+    extract::{Path, State as Shared},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use futures_util::TryStreamExt;
+use mediamill_shared::{ids::MediaId, objects::Store, tenancy::store::media::Variant};
+use std::{ops::Range, time::Duration};
+
+/// How long a presigned URL opens its object.
+const PRESIGNED: Duration = Duration::from_secs(600);
+
+/// Serves a file of a picture, or redirects to where the store serves it.
+#[utoipa::path(get, path = "/m/{id}/{variant}", tag = "files",
+    params(("id" = String, Path), ("variant" = String, Path, description = "`original`, `large`, `medium`, `thumb`; an extension that fits is allowed")),
+    responses((status = 200, description = "The file."), (status = 206, description = "The range that was asked for."),
+        (status = 302, description = "Where the store serves it."), (status = 304, description = "The client has it."),
+        (status = 404, description = "not-found"), (status = 416, description = "range-not-satisfiable")))]
+pub(crate) async fn serve(
+    Shared(state): Shared<State>,
+    site: Site,
+    Path((media, name)): Path<(String, String)>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let media: MediaId = id(&media)?;
+    let missing = || Problem::new(Cause::NotFound, format!("there is no {name:?} of {media} here"));
+    let (stem, extension) = name
+        .split_once('.')
+        .map_or((name.as_str(), None), |(stem, end)| (stem, Some(end)));
+    let variant = site.db.variant(&media, stem).await?.ok_or_else(missing)?;
+    if extension.is_some_and(|extension| !fits(extension, &variant.format)) {
+        return Err(missing());
+    }
+    let etag = format!("\"{}\"", variant.sha256);
+    if headers
+        .get(header::IF_NONE_MATCH)
+        .is_some_and(|value| names(value, &etag))
+    {
+        return Ok(dressed(StatusCode::NOT_MODIFIED, &variant, &etag, Body::empty()));
+    }
+    if let Some(url) = state.services.objects.presign(&variant.object, PRESIGNED).await? {
+        let mut response = StatusCode::FOUND.into_response();
+        let location = HeaderValue::try_from(url.as_str()).map_err(|_| missing())?;
+        response.headers_mut().insert(header::LOCATION, location);
+        // Shorter than the URL lives.
+        response
+            .headers_mut()
+            .insert(header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=300"));
+        return Ok(response);
+    }
+    let total = variant.bytes.unsigned();
+    let range = range(&headers, &etag, total)?;
+    let (status, wanted) = match &range {
+        Some(range) => (StatusCode::PARTIAL_CONTENT, range.clone()),
+        None => (StatusCode::OK, 0..total),
+    };
+    let body = if method == Method::HEAD {
+        Body::empty()
+    } else {
+        let fetched = state.services.objects.get(&variant.object, range.clone()).await?;
+        Body::from_stream(fetched.body.map_err(|error| {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "a file broke off while it was served"
+            );
+            error
+        }))
+    };
+    let mut response = dressed(status, &variant, &etag, body);
+    let out = response.headers_mut();
+    out.insert(header::CONTENT_LENGTH, HeaderValue::from(wanted.end - wanted.start));
+    if range.is_some() {
+        let text = format!("bytes {}-{}/{total}", wanted.start, wanted.end.saturating_sub(1));
+        if let Ok(value) = HeaderValue::try_from(text) {
+            out.insert(header::CONTENT_RANGE, value);
+        }
+    }
+    Ok(response)
+}
+
+fn fits(extension: &str, format: &str) -> bool {
+    match format {
+        "jpeg" => matches!(extension, "jpg" | "jpeg"),
+        other => extension == other,
+    }
+}
+
+fn mime(format: &str) -> &'static str {
+    match format {
+        "jpeg" => "image/jpeg",
+        "png" => "image/png",
+        "webp" => "image/webp",
+        "gif" => "image/gif",
+        // Written by a newer release: a browser is told nothing that it could run.
+        _ => "application/octet-stream",
+    }
+}
+
+/// RFC 9110 13.1.2: any of a list, or `*`; weak tags compare equal.
+fn names(value: &HeaderValue, etag: &str) -> bool {
+    let text = value.to_str().unwrap_or_default();
+    text.split(',')
+        .map(str::trim)
+        .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+}
+
+fn dressed(status: StatusCode, variant: &Variant, etag: &str, body: Body) -> Response {
+    let mut response = (status, body).into_response();
+    let headers = response.headers_mut();
+    if let Ok(etag) = HeaderValue::try_from(etag) {
+        headers.insert(header::ETAG, etag);
+    }
+    for (name, value) in [
+        (header::CONTENT_TYPE, mime(&variant.format)),
+        (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
+        (header::ACCEPT_RANGES, "bytes"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CONTENT_DISPOSITION, "inline"),
+        (
+            header::HeaderName::from_static("cross-origin-resource-policy"),
+            "cross-origin",
+        ),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// RFC 9110 14: one range of bytes. Several, or one that is not understood, are answered with the whole.
+fn range(headers: &HeaderMap, etag: &str, total: u64) -> Result<Option<Range<u64>>, Problem> {
+    let Some(text) = headers.get(header::RANGE).and_then(|value| value.to_str().ok()) else {
+        return Ok(None);
+    };
+    // If-Range: with another tag the client's part is of another file.
+    if headers
+        .get(header::IF_RANGE)
+        .is_some_and(|value| value.to_str().ok() != Some(etag))
+    {
+        return Ok(None);
+    }
+    let Some((first, last)) = text
+        .strip_prefix("bytes=")
+        .filter(|spec| !spec.contains(','))
+        .and_then(|spec| spec.split_once('-'))
+    else {
+        return Ok(None);
+    };
+    let (first, last) = (first.trim(), last.trim());
+    let range = match (first.parse::<u64>(), last.parse::<u64>()) {
+        (Ok(first), Ok(last)) if first <= last => first..last.saturating_add(1).min(total),
+        (Ok(first), Err(_)) if last.is_empty() => first..total,
+        (Err(_), Ok(length)) if first.is_empty() => total.saturating_sub(length)..total,
+        _ => return Ok(None),
+    };
+    if range.start >= range.end {
+        let problem = Problem::new(Cause::RangeNotSatisfiable, format!("the file has {total} bytes"));
+        return Err(problem.with("size", total));
+    }
+    Ok(Some(range))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(range_text: &str, if_range: Option<&str>) -> Result<Option<Range<u64>>, Cause> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::RANGE, range_text.parse().unwrap());
+        if let Some(tag) = if_range {
+            headers.insert(header::IF_RANGE, tag.parse().unwrap());
+        }
+        range(&headers, "\"e\"", 100).map_err(|problem| problem.cause())
+    }
+
+    #[test]
+    fn ranges_are_cut_at_the_end_and_refused_past_it() {
+        assert_eq!(asked("bytes=0-9", None), Ok(Some(0..10)));
+        assert_eq!(asked("bytes=90-", None), Ok(Some(90..100)));
+        assert_eq!(asked("bytes=-5", None), Ok(Some(95..100)));
+        assert_eq!(asked("bytes=-500", None), Ok(Some(0..100)));
+        assert_eq!(asked("bytes=50-500", None), Ok(Some(50..100)));
+        assert_eq!(asked("bytes=100-", None), Err(Cause::RangeNotSatisfiable));
+        assert_eq!(asked("bytes=-0", None), Err(Cause::RangeNotSatisfiable));
+        for whole in ["bytes=5-1", "bytes=0-1,5-6", "bytes=a-b", "lines=0-1"] {
+            assert_eq!(asked(whole, None), Ok(None), "{whole}");
+        }
+        assert_eq!(asked("bytes=0-9", Some("\"e\"")), Ok(Some(0..10)));
+        assert_eq!(asked("bytes=0-9", Some("\"other\"")), Ok(None));
+    }
+
+    #[test]
+    fn tags_are_compared_as_the_specification_says() {
+        let value = |text: &str| HeaderValue::from_str(text).unwrap();
+        assert!(names(&value("\"a\", W/\"e\""), "\"e\""));
+        assert!(names(&value("*"), "\"e\""));
+        assert!(!names(&value("\"a\""), "\"e\""));
+    }
+}

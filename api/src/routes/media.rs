@@ -1,0 +1,162 @@
+//! `GET /v1/media`, `GET` and `DELETE /v1/media/{id}`.
+
+use super::{
+    upload::finished,
+    views::{MediaView, id},
+};
+use crate::{
+    accept,
+    extract::Caller,
+    problem::{Cause, Problem},
+    state::State,
+};
+use axum::{
+    Json,
+    extract::{Path, Query, State as Shared, rejection::QueryRejection},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use mediamill_shared::{
+    control::jobs,
+    ids::{JobId, MediaId, TraceId},
+    jobs::{DeleteMedia, JobState},
+};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use utoipa::{IntoParams, ToSchema};
+
+const PAGE: i64 = 50;
+const LARGEST_PAGE: i64 = 100;
+
+#[derive(Deserialize, IntoParams)]
+pub(crate) struct PageQuery {
+    /// Pictures of a page, 1 to 100; 50 without.
+    limit: Option<i64>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+#[derive(Deserialize, IntoParams)]
+pub(crate) struct WaitQuery {
+    /// Answers when the work is done, at the latest after so many seconds (0 to 60).
+    wait: Option<u64>,
+}
+
+/// A page of pictures.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct MediaPage {
+    /// The pictures, newest first.
+    media: Vec<MediaView>,
+    /// To be sent as `cursor` for the next page; null on the last.
+    next_cursor: Option<String>,
+}
+
+/// Lists pictures, newest first.
+#[utoipa::path(get, path = "/v1/media", tag = "media", params(PageQuery),
+    responses((status = 200, body = MediaPage), (status = 401, description = "missing-key, wrong-key")), security(("key" = [])))]
+pub(crate) async fn list(
+    Shared(state): Shared<State>,
+    caller: Caller,
+    query: Result<Query<PageQuery>, QueryRejection>,
+) -> Result<Json<MediaPage>, Problem> {
+    let Query(query) = query.map_err(|error| Problem::new(Cause::BadRequest, error.body_text()))?;
+    let limit = query.limit.unwrap_or(PAGE);
+    if !(1..=LARGEST_PAGE).contains(&limit) {
+        return Err(Problem::new(Cause::BadRequest, format!("limit is 1 to {LARGEST_PAGE}")));
+    }
+    let cursor: Option<MediaId> = match query.cursor {
+        Some(text) => Some(
+            text.parse()
+                .map_err(|_| Problem::new(Cause::BadRequest, "cursor is none of ours"))?,
+        ),
+        None => None,
+    };
+    let mut page = caller.site.db.media_page(cursor.as_ref(), limit + 1).await?;
+    let more = i64::try_from(page.len()).unwrap_or(i64::MAX) > limit;
+    page.truncate(usize::try_from(limit).unwrap_or(0));
+    let next_cursor = page.last().filter(|_| more).map(|(media, _)| media.id.to_string());
+    let scheme = &state.services.config.public_scheme;
+    let media = page
+        .into_iter()
+        .map(|(media, variants)| MediaView::ready(&caller.site, scheme, media, variants))
+        .collect();
+    Ok(Json(MediaPage { media, next_cursor }))
+}
+
+/// Shows a picture; one that is still, or for ever, only a job has no variants.
+#[utoipa::path(get, path = "/v1/media/{id}", tag = "media", params(("id" = String, Path)),
+    responses((status = 200, body = MediaView), (status = 404, description = "not-found")), security(("key" = [])))]
+pub(crate) async fn show(
+    Shared(state): Shared<State>,
+    caller: Caller,
+    Path(text): Path<String>,
+) -> Result<Json<MediaView>, Problem> {
+    let media: MediaId = id(&text)?;
+    if let Some(picture) = caller.site.db.media(&media).await? {
+        let variants = caller.site.db.variants(&media).await?;
+        return Ok(Json(MediaView::ready(
+            &caller.site,
+            &state.services.config.public_scheme,
+            picture,
+            variants,
+        )));
+    }
+    let job = jobs::latest_about(&state.services.control, caller.site.tenant.id(), media.as_str()).await?;
+    match job {
+        Some(row) if row.kind == mediamill_shared::jobs::JobKind::MediaProcess && row.state != JobState::Done => {
+            Ok(Json(MediaView::only_job(media.to_string(), &row)))
+        }
+        Some(_) | None => Err(Problem::new(
+            Cause::NotFound,
+            format!("there is no picture {media} here"),
+        )),
+    }
+}
+
+/// Deletes a picture: its files, its rows, its count.
+#[utoipa::path(delete, path = "/v1/media/{id}", tag = "media", params(("id" = String, Path), WaitQuery),
+    responses(
+        (status = 202, description = "Accepted; `Location` is the job."),
+        (status = 204, description = "Gone within `wait`."),
+        (status = 404, description = "not-found")),
+    security(("key" = [])))]
+pub(crate) async fn delete(
+    Shared(state): Shared<State>,
+    caller: Caller,
+    Path(text): Path<String>,
+    query: Result<Query<WaitQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(query) = query.map_err(|error| Problem::new(Cause::BadRequest, error.body_text()))?;
+    let wait = query.wait.unwrap_or(0);
+    if wait > 60 {
+        return Err(Problem::new(Cause::BadRequest, "wait is 0 to 60 seconds"));
+    }
+    let media: MediaId = id(&text)?;
+    if caller.site.db.media(&media).await?.is_none() {
+        return Err(Problem::new(
+            Cause::NotFound,
+            format!("there is no picture {media} here"),
+        ));
+    }
+    let services = &state.services;
+    let job = JobId::generate(&services.clock, &services.entropy);
+    let trace = TraceId::generate(&services.clock, &services.entropy);
+    let new = accept::tenant_job(
+        &job,
+        &DeleteMedia { media: media.clone() },
+        &caller.site.tenant,
+        &media,
+        &trace,
+    )?;
+    let committed = accept::commit(services, &caller.site.tenant, std::slice::from_ref(&new), None).await;
+    committed.map_err(|(problem, _)| problem)?;
+    if wait > 0
+        && let Some(rows) = finished(&state, std::slice::from_ref(&job), Duration::from_secs(wait)).await?
+        && rows.iter().all(|row| row.state == JobState::Done)
+    {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let location = format!("/v1/jobs/{job}");
+    let body = serde_json::json!({ "job": { "id": job, "url": location } });
+    Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(body)).into_response())
+}

@@ -1,0 +1,9 @@
+//! One file for each family of routes.
+
+pub(crate) mod files;
+pub(crate) mod health;
+pub(crate) mod jobs;
+pub(crate) mod media;
+pub(crate) mod upload;
+pub(crate) mod usage;
+pub(crate) mod views;

@@ -1,0 +1,285 @@
+//! `POST /v1/media`: one file as the body, or several in a multipart.
+
+use super::views::{JobView, MediaView};
+use crate::{
+    accept::{self, Answer, Incoming, Staged},
+    extract::{Caller, IdempotencyKey},
+    problem::{Cause, Problem},
+    state::State,
+};
+use axum::{
+    body::Body,
+    extract::{FromRequest, Multipart, Query, Request, State as Shared},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use mediamill_shared::{
+    control::jobs::JobRow,
+    ids::{JobId, TraceId},
+    jobs::JobState,
+};
+use serde::Deserialize;
+use std::time::Duration;
+
+/// Longest `wait`, seconds.
+const LONGEST_WAIT: u64 = 60;
+/// Files of one multipart at most.
+const MOST_FILES: usize = 100;
+
+#[derive(Deserialize, utoipa::IntoParams)]
+pub(crate) struct UploadQuery {
+    /// Answers when the work is done, at the latest after so many seconds (0 to 60).
+    wait: Option<u64>,
+    /// File name of a raw body; `X-File-Name` says it too.
+    name: Option<String>,
+}
+
+/// Uploads pictures.
+///
+/// The body is a picture, or a `multipart/form-data` whose parts with a file name are pictures. Answers 202 with the
+/// jobs, or, with `wait`, 201 with the finished pictures. With an `Idempotency-Key` a repeated request is accepted once.
+#[utoipa::path(
+    post, path = "/v1/media", tag = "media", params(UploadQuery),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses(
+        (status = 202, description = "Accepted: the bytes are safe, the work is recorded. `Location` is the first job."),
+        (status = 201, description = "Done within `wait`: the pictures."),
+        (status = 401, description = "missing-key, wrong-key"),
+        (status = 403, description = "over-quota, tenant-suspended"),
+        (status = 413, description = "too-large"),
+        (status = 415, description = "unsupported-media-type"),
+        (status = 422, description = "idempotency-key-reused; media-failed, with `wait`")),
+    security(("key" = [])))]
+pub(crate) async fn upload(
+    Shared(state): Shared<State>,
+    caller: Caller,
+    IdempotencyKey(once): IdempotencyKey,
+    query: Result<Query<UploadQuery>, axum::extract::rejection::QueryRejection>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let Query(query) = query.map_err(|error| Problem::new(Cause::BadRequest, error.body_text()))?;
+    let wait = query.wait.unwrap_or(0);
+    if wait > LONGEST_WAIT {
+        return Err(Problem::new(
+            Cause::BadRequest,
+            format!("wait is 0 to {LONGEST_WAIT} seconds"),
+        ));
+    }
+    refuse_by_length(&caller, request.headers())?;
+    let trace = request.extensions().get::<TraceId>().cloned();
+    let trace = trace.unwrap_or_else(|| TraceId::generate(&state.services.clock, &state.services.entropy));
+    let files = if is_multipart(request.headers()) {
+        several(&state, &caller, request).await?
+    } else {
+        vec![one(&state, &caller, query.name, request).await?]
+    };
+    let answer = accept::uploads(&state, &caller, files, once, &trace).await?;
+    let (jobs, body, replayed) = match answer {
+        Answer::New(jobs, body) => (jobs, body, false),
+        Answer::Replayed(body) => (jobs_of(&body), body, true),
+    };
+    let mut response = respond(&state, &caller, &jobs, body, Duration::from_secs(wait)).await?;
+    if replayed {
+        response
+            .headers_mut()
+            .insert("idempotent-replayed", HeaderValue::from_static("true"));
+    }
+    Ok(response)
+}
+
+/// A body that says it is too long is not read.
+fn refuse_by_length(caller: &Caller, headers: &HeaderMap) -> Result<(), Problem> {
+    let limit = caller.site.tenant.context().limits.upload_bytes;
+    let length = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let room = u64::try_from(limit).unwrap_or(0);
+    // A multipart has several files, each with a limit of its own, and what is around them.
+    let room = if is_multipart(headers) {
+        room.saturating_mul(MOST_FILES as u64)
+    } else {
+        room
+    };
+    match length {
+        Some(length) if limit > 0 && length > room => {
+            Err(Problem::new(Cause::TooLarge, format!("an upload may have {limit} bytes")).with("limit", limit))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_multipart(headers: &HeaderMap) -> bool {
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    kind.trim_start()
+        .to_ascii_lowercase()
+        .starts_with("multipart/form-data")
+}
+
+/// `chunks`, each of which must come within the configured pause.
+fn in_time<'a, S, E>(state: &'a State, chunks: S) -> Incoming<'a>
+where
+    S: Stream<Item = Result<Bytes, E>> + Send + Unpin + 'a,
+    E: std::fmt::Display + Send,
+{
+    let pause = state.services.config.body_timeout;
+    Box::pin(stream::unfold((chunks, false), move |(mut chunks, over)| async move {
+        if over {
+            return None;
+        }
+        match tokio::time::timeout(pause, chunks.next()).await {
+            Ok(Some(Ok(bytes))) => Some((Ok(bytes), (chunks, false))),
+            Ok(Some(Err(error))) => {
+                let problem = Problem::new(Cause::BadRequest, format!("the body broke off: {error}"));
+                Some((Err(problem), (chunks, true)))
+            }
+            Ok(None) => None,
+            Err(_) => {
+                let detail = format!("nothing of the body arrived for {} s", pause.as_secs());
+                Some((Err(Problem::new(Cause::BodyTimeout, detail)), (chunks, true)))
+            }
+        }
+    }))
+}
+
+async fn one(state: &State, caller: &Caller, name: Option<String>, request: Request) -> Result<Staged, Problem> {
+    let header = request
+        .headers()
+        .get("x-file-name")
+        .and_then(|value| value.to_str().ok())
+        .map(str::to_owned);
+    let name = name.or(header);
+    let body = request.into_body().into_data_stream();
+    accept::stage(state, caller, name.as_deref(), in_time(state, body)).await
+}
+
+async fn several(state: &State, caller: &Caller, request: Request<Body>) -> Result<Vec<Staged>, Problem> {
+    let broken =
+        |error: &dyn std::fmt::Display| Problem::new(Cause::BadRequest, format!("the multipart is broken: {error}"));
+    let mut multipart = Multipart::from_request(request, state)
+        .await
+        .map_err(|error| broken(&error.body_text()))?;
+    let pause = state.services.config.body_timeout;
+    let mut files = Vec::new();
+    loop {
+        let part = tokio::time::timeout(pause, multipart.next_field()).await;
+        let part = part.map_err(|_| Problem::new(Cause::BodyTimeout, "nothing of the body arrived in time"))?;
+        let Some(field) = part.map_err(|error| broken(&error.body_text()))? else {
+            break;
+        };
+        let Some(name) = field.file_name().map(str::to_owned) else {
+            let part = field.name().unwrap_or_default().to_owned();
+            let detail = format!("part {part:?} has no file name: every part is a picture, options stand in the query");
+            return Err(Problem::new(Cause::BadRequest, detail));
+        };
+        if files.len() == MOST_FILES {
+            return Err(Problem::new(
+                Cause::BadRequest,
+                format!("a request has at most {MOST_FILES} files"),
+            ));
+        }
+        files.push(accept::stage(state, caller, Some(&name), in_time(state, field)).await?);
+    }
+    if files.is_empty() {
+        return Err(Problem::new(Cause::EmptyUpload, "the multipart has no file"));
+    }
+    Ok(files)
+}
+
+/// The jobs of an answer that was given before.
+fn jobs_of(body: &str) -> Vec<JobId> {
+    let body: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+    let media = body
+        .get("media")
+        .and_then(serde_json::Value::as_array)
+        .cloned()
+        .unwrap_or_default();
+    media
+        .iter()
+        .filter_map(|one| one.pointer("/job/id")?.as_str()?.parse().ok())
+        .collect()
+}
+
+/// 202, or what became of it when that is known within `wait`.
+async fn respond(
+    state: &State,
+    caller: &Caller,
+    jobs: &[JobId],
+    body: String,
+    wait: Duration,
+) -> Result<Response, Problem> {
+    if wait > Duration::ZERO
+        && let Some(rows) = finished(state, jobs, wait).await?
+    {
+        return results(state, caller, &rows).await;
+    }
+    let mut response = (StatusCode::ACCEPTED, [(header::CONTENT_TYPE, "application/json")], body).into_response();
+    if let Some(location) = jobs
+        .first()
+        .and_then(|job| HeaderValue::try_from(format!("/v1/jobs/{job}")).ok())
+    {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// The rows of `jobs`, all final. `None`: not within `wait`.
+pub(crate) async fn finished(state: &State, jobs: &[JobId], wait: Duration) -> Result<Option<Vec<JobRow>>, Problem> {
+    let all = async {
+        let mut rows = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            let row = state
+                .followers
+                .follow(&state.services, job)
+                .until(|row| row.state.is_final())
+                .await?;
+            rows.extend(row);
+        }
+        Ok(rows)
+    };
+    tokio::select! {
+        rows = all => rows.map(Some),
+        () = state.services.clock.sleep(wait) => Ok(None),
+        () = state.services.shutdown.soft() => Ok(None),
+    }
+}
+
+async fn results(state: &State, caller: &Caller, rows: &[JobRow]) -> Result<Response, Problem> {
+    let now = state.services.clock.now();
+    if rows.iter().any(|row| row.state != JobState::Done) {
+        let causes: Vec<String> = rows.iter().filter_map(|row| row.cause.clone()).collect();
+        let jobs =
+            serde_json::to_value(rows.iter().map(|row| JobView::of(row, now)).collect::<Vec<_>>()).unwrap_or_default();
+        return Err(Problem::new(Cause::MediaFailed, causes.join("; ")).with("jobs", jobs));
+    }
+    let mut media = Vec::with_capacity(rows.len());
+    for row in rows {
+        let Some(id) = row.subject.as_deref().and_then(|subject| subject.parse().ok()) else {
+            continue;
+        };
+        // Deleted again already: nothing to show.
+        let Some(picture) = caller.site.db.media(&id).await? else {
+            continue;
+        };
+        let variants = caller.site.db.variants(&id).await?;
+        media.push(MediaView::ready(
+            &caller.site,
+            &state.services.config.public_scheme,
+            picture,
+            variants,
+        ));
+    }
+    let location = rows
+        .first()
+        .and_then(|row| row.subject.clone())
+        .map(|id| format!("/v1/media/{id}"));
+    let mut response = (StatusCode::CREATED, axum::Json(serde_json::json!({ "media": media }))).into_response();
+    if let Some(location) = location.and_then(|location| HeaderValue::try_from(location).ok()) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}

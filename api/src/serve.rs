@@ -1,0 +1,171 @@
+//! The router, and the server that runs it.
+
+use crate::{
+    openapi,
+    problem::{Cause, Problem},
+    routes,
+    state::{MetricsPage, State},
+};
+use axum::{
+    Router,
+    body::Body,
+    extract::{DefaultBodyLimit, MatchedPath, Path, Request, State as Shared},
+    http::{HeaderValue, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Redirect, Response},
+    routing::get,
+};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
+use mediamill_shared::{clock::Stopwatch, ids::TraceId, services::Services, telemetry::names};
+use std::{any::Any, time::Duration};
+use tokio::net::TcpListener;
+use tower_http::catch_panic::CatchPanicLayer;
+use tracing::Instrument;
+
+/// A request's head arrives within this, or its connection ends.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// All routes.
+#[must_use]
+pub fn router(services: &Services, metrics: Option<MetricsPage>) -> Router {
+    let state = State::new(services.clone(), metrics);
+    let (described, _) = openapi::described();
+    described
+        .route("/livez", get(routes::health::live))
+        .route("/readyz", get(routes::health::ready))
+        .route("/metrics", get(routes::health::metrics))
+        .route("/openapi.json", get(openapi::document))
+        .route("/docs", get(openapi::page))
+        .route("/problems/{code}", get(problem_page))
+        .fallback(|| async { Problem::new(Cause::NotFound, "there is no such route; /docs shows what there is") })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(Cause::MethodNotAllowed, "this route takes other methods")
+        })
+        // Limits are the tenant's, and hold while the body streams.
+        .layer(DefaultBodyLimit::disable())
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(state.clone(), observe))
+        .with_state(state)
+}
+
+async fn problem_page(Path(code): Path<String>) -> Response {
+    match Cause::ALL.iter().find(|cause| cause.code() == code) {
+        Some(cause) => Redirect::temporary(&format!("/docs#{}", cause.code())).into_response(),
+        None => Problem::new(Cause::NotFound, "there is no such problem").into_response(),
+    }
+}
+
+fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    tracing::error!("answering 500: a handler panicked: {}", text.unwrap_or("no text"));
+    Problem::new(Cause::Internal, "something went wrong here").into_response()
+}
+
+/// A span, a trace id, a count and a time for every request.
+async fn observe(Shared(state): Shared<State>, mut request: Request<Body>, next: Next) -> Response {
+    let watch = Stopwatch::start();
+    let trace = TraceId::generate(&state.services.clock, &state.services.entropy);
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("none", |path| known_route(path.as_str()));
+    let method = known_method(request.method().as_str());
+    let span = tracing::info_span!("request", trace.id = %trace, tenant.id = tracing::field::Empty, method, route);
+    request.extensions_mut().insert(trace.clone());
+    let mut response = next.run(request).instrument(span.clone()).await;
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::try_from(trace.as_str()) {
+        headers.insert("x-trace-id", value);
+    }
+    headers
+        .entry(header::X_CONTENT_TYPE_OPTIONS)
+        .or_insert(HeaderValue::from_static("nosniff"));
+    let status = response.status();
+    let class = status.as_str().to_owned();
+    metrics::counter!(names::HTTP_REQUESTS, "route" => route, "method" => method, "status" => class).increment(1);
+    metrics::histogram!(names::HTTP_SECONDS, "route" => route, "method" => method).record(watch.elapsed());
+    let duration_ms = u64::try_from(watch.elapsed().as_millis()).unwrap_or(u64::MAX);
+    span.in_scope(|| tracing::debug!(status = status.as_u16(), duration_ms, "answered"));
+    response
+}
+
+/// Routes as labels: a closed set, whatever is asked for.
+fn known_route(path: &str) -> &'static str {
+    const ROUTES: [&str; 11] = [
+        "/v1/media",
+        "/v1/media/{id}",
+        "/v1/jobs/{id}",
+        "/v1/jobs/{id}/events",
+        "/v1/usage",
+        "/m/{id}/{variant}",
+        "/livez",
+        "/readyz",
+        "/metrics",
+        "/openapi.json",
+        "/docs",
+    ];
+    ROUTES.iter().find(|route| **route == path).copied().unwrap_or("other")
+}
+
+fn known_method(method: &str) -> &'static str {
+    ["GET", "HEAD", "POST", "DELETE"]
+        .iter()
+        .find(|known| **known == method)
+        .copied()
+        .unwrap_or("other")
+}
+
+/// Serves `router` until the shutdown's soft token, then finishes the requests in hand.
+///
+/// # Errors
+/// When the listener fails for good.
+pub async fn serve(services: &Services, listener: TcpListener, router: Router) -> std::io::Result<()> {
+    let graceful = GracefulShutdown::new();
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(HEAD_TIMEOUT);
+    tracing::info!(address = %listener.local_addr()?, "api listens");
+    loop {
+        let stream = tokio::select! {
+            () = services.shutdown.soft() => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Out of file descriptors, or a client that was gone at once: others may come.
+                    tracing::warn!(error = &error as &dyn std::error::Error, "a connection could not be accepted");
+                    services.clock.sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            },
+        };
+        // An error says that the socket is closing.
+        let _ = stream.set_nodelay(true);
+        let service = TowerToHyperService::new(router.clone());
+        let connection = builder
+            .serve_connection_with_upgrades(TokioIo::new(stream), service)
+            .into_owned();
+        let connection = graceful.watch(connection);
+        services.shutdown.spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(error = %error, "a connection ended early");
+            }
+        });
+    }
+    drop(listener);
+    tokio::select! { () = graceful.shutdown() => {}, () = services.shutdown.hard() => {} }
+    tracing::info!("api stopped");
+    Ok(())
+}
