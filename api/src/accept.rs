@@ -183,7 +183,7 @@ pub(crate) async fn uploads(
     let result = commit(services, tenant, &jobs, once.as_ref()).await;
     match result {
         Ok(None) => {
-            files.iter_mut().for_each(|file| file.kept = true);
+            keep(&mut files);
             metrics::counter!(names::ACCEPTED_BYTES).increment(bytes.unsigned());
             Ok(Answer::New(
                 jobs.into_iter().map(|job| job.id).collect(),
@@ -199,10 +199,17 @@ pub(crate) async fn uploads(
                 services.quota.release(tenant, claim).await;
             } else {
                 // The commit's fate is unknown: the bytes stay, a job may want them; if none does, they are swept.
-                files.iter_mut().for_each(|file| file.kept = true);
+                keep(&mut files);
             }
             Err(problem)
         }
+    }
+}
+
+/// What is accepted is not removed.
+fn keep(files: &mut [Staged]) {
+    for file in files {
+        file.kept = true;
     }
 }
 

@@ -30,7 +30,6 @@ use tracing::Instrument;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// All routes.
-#[must_use]
 pub fn router(services: &Services, metrics: Option<MetricsPage>) -> Router {
     let state = State::new(services.clone(), metrics);
     let (described, _) = openapi::described();
@@ -59,6 +58,7 @@ async fn problem_page(Path(code): Path<String>) -> Response {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the signature that the layer wants")]
 fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     let text = panic
         .downcast_ref::<&str>()
@@ -138,6 +138,7 @@ pub async fn serve(services: &Services, listener: TcpListener, router: Router) -
         .timer(TokioTimer::new())
         .keep_alive_interval(HEAD_TIMEOUT);
     tracing::info!(address = %listener.local_addr()?, "api listens");
+    let service = TowerToHyperService::new(router);
     loop {
         let stream = tokio::select! {
             () = services.shutdown.soft() => break,
@@ -153,9 +154,8 @@ pub async fn serve(services: &Services, listener: TcpListener, router: Router) -
         };
         // An error says that the socket is closing.
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone());
         let connection = builder
-            .serve_connection_with_upgrades(TokioIo::new(stream), service)
+            .serve_connection_with_upgrades(TokioIo::new(stream), service.clone())
             .into_owned();
         let connection = graceful.watch(connection);
         services.shutdown.spawn(async move {

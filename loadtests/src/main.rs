@@ -2,11 +2,8 @@
 //!
 //! Everything talks to loopback, is bounded in count and time, and stops by itself.
 
-mod faults;
-mod noop;
 mod pictures;
 mod processes;
-mod servers;
 mod upload;
 
 use clap::{Parser, Subcommand};
@@ -26,18 +23,12 @@ struct Cli {
 enum Driver {
     /// Uploads pictures to a running installation and measures accept and upload-to-ready.
     Upload(upload::Args),
-    /// Starts a whole installation, kills its parts one after the other under load, and checks that nothing is lost.
-    Faults(faults::Args),
-    /// What a job costs that does nothing, beside the raw rate of the same RabbitMQ.
-    Noop(noop::Args),
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Cli::parse().driver {
         Driver::Upload(args) => upload::run(args).await,
-        Driver::Faults(args) => faults::run(args).await,
-        Driver::Noop(args) => noop::run(args).await,
     }
 }
 

@@ -42,22 +42,3 @@ pub(crate) fn load(dir: Option<&Path>) -> anyhow::Result<Arc<[Picture]>> {
     pictures.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(pictures.into())
 }
-
-/// A small photograph-like JPEG; `number` makes it differ from all others.
-pub(crate) fn small(number: u32) -> Picture {
-    let (width, height) = (320_u16, 240_u16);
-    let mut pixels = Vec::with_capacity(usize::from(width) * usize::from(height) * 3);
-    for y in 0..u32::from(height) {
-        for x in 0..u32::from(width) {
-            let value = (x * 7 + y * 13 + number * 31) % 256;
-            pixels.extend([value, (value + number) % 256, (x ^ y) % 256].map(|v| u8::try_from(v).unwrap_or(0)));
-        }
-    }
-    let mut bytes = Vec::new();
-    // Encoding into memory with matching dimensions has no way to fail; an empty upload would be refused and seen.
-    let _ = jpeg_encoder::Encoder::new(&mut bytes, 85).encode(&pixels, width, height, jpeg_encoder::ColorType::Rgb);
-    Picture {
-        name: format!("small-{number}.jpg"),
-        bytes: bytes.into(),
-    }
-}

@@ -140,18 +140,6 @@ impl Client {
         }
         answer.json().await.map_err(|error| error.to_string())
     }
-
-    pub(crate) async fn get(&self, path: &str) -> Result<serde_json::Value, String> {
-        let answer = self
-            .request(reqwest::Method::GET, path)
-            .send()
-            .await
-            .map_err(|e| e.to_string())?;
-        if !answer.status().is_success() {
-            return Err(format!("{path} {}", answer.status()));
-        }
-        answer.json().await.map_err(|error| error.to_string())
-    }
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
@@ -186,19 +174,18 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
                 let own = Stopwatch::start();
                 let result = match client.upload(picture, None).await {
                     Ok((_, job)) => {
-                        let mut all = measured.lock().unwrap_or_else(PoisonError::into_inner);
-                        all.accept.push(own.elapsed());
-                        all.last_accept = watch.elapsed();
-                        drop(all);
+                        record(&measured, |all| {
+                            all.accept.push(own.elapsed());
+                            all.last_accept = watch.elapsed();
+                        });
                         finished(&client, &clock, &job, own, patience).await
                     }
                     Err(cause) => Err(cause),
                 };
-                let mut all = measured.lock().unwrap_or_else(PoisonError::into_inner);
-                match result {
+                record(&measured, |all| match result {
                     Ok(took) => all.ready.push(took),
                     Err(cause) => *all.failures.entry(cause).or_default() += 1,
-                }
+                });
                 bar.inc(1);
             }
         })
@@ -216,6 +203,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+fn record(measured: &Mutex<Measured>, change: impl FnOnce(&mut Measured)) {
+    change(&mut measured.lock().unwrap_or_else(PoisonError::into_inner));
 }
 
 async fn finished(

@@ -94,8 +94,7 @@ impl Services {
                 entropy: entropy.clone(),
                 shutdown: shutdown.clone(),
             },
-        )
-        .await?;
+        )?;
         let context = CacheContext {
             clock: clock.clone(),
             entropy: entropy.clone(),

@@ -258,7 +258,7 @@ impl Drop for Running<'_> {
 enum Ack {
     Done,
     Again(Duration),
-    Bury(JobError),
+    Bury,
 }
 
 impl Worker {
@@ -274,8 +274,7 @@ impl Worker {
                     error = &error as &dyn std::error::Error,
                     "burying a message that is none of ours"
                 );
-                let cause = JobError::permanent(Reason::UNREADABLE_PAYLOAD, error.to_string());
-                acked(delivery.bury(&cause).await);
+                acked(delivery.bury().await);
                 return;
             }
         };
@@ -289,9 +288,8 @@ impl Worker {
             worker: self,
             id: id.clone(),
         };
-        let claim = match self.insist(|| self.claims.call(id.clone())).await {
-            Some(claim) => claim,
-            None => return,
+        let Some(claim) = self.insist(|| self.claims.call(id.clone())).await else {
+            return;
         };
         let ack = match claim {
             Claim::Over => Ack::Done,
@@ -305,7 +303,7 @@ impl Worker {
         acked(match ack {
             Ack::Done => delivery.done().await,
             Ack::Again(delay) => delivery.again_in(delay).await,
-            Ack::Bury(cause) => delivery.bury(&cause).await,
+            Ack::Bury => delivery.bury().await,
         });
     }
 
@@ -378,13 +376,12 @@ impl Worker {
         };
         if claimed.deliveries > DELIVERY_LIMIT {
             let text = format!("it ended {DELIVERY_LIMIT} workers without an outcome");
-            let cause = JobError::permanent("delivery-limit", text.clone());
             tracing::error!(job.id = %claimed.id, kind = %claimed.kind, "job is dead: {text}");
             return (
                 Outcome::Dead {
                     reason: Reason::new("delivery-limit", text),
                 },
-                Ack::Bury(cause),
+                Ack::Bury,
             );
         }
         let tenant = match &claimed.tenant {
@@ -470,31 +467,27 @@ impl Worker {
         };
         let chain = error.chain();
         let attempt = u32::try_from(claimed.attempt).unwrap_or(u32::MAX);
-        match entry.retry.delay_after(attempt, self.services.entropy.fraction()) {
-            Some(delay) => {
-                tracing::warn!(
-                    job.id = %claimed.id, kind = %claimed.kind, attempt,
-                    delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), "job will be tried again: {chain}"
-                );
-                let due_at = self.services.clock.now().after(delay);
-                (
-                    Outcome::Again {
-                        due_at,
-                        reason: Reason::new("transient", chain),
-                    },
-                    Ack::Again(delay),
-                )
-            }
-            None => {
-                tracing::error!(job.id = %claimed.id, kind = %claimed.kind, attempt, "job is dead, its attempts are used up: {chain}");
-                (
-                    Outcome::Dead {
-                        reason: Reason::new("attempts-used-up", chain),
-                    },
-                    Ack::Bury(error),
-                )
-            }
-        }
+        let Some(delay) = entry.retry.delay_after(attempt, self.services.entropy.fraction()) else {
+            tracing::error!(job.id = %claimed.id, kind = %claimed.kind, attempt, "job is dead, its attempts are used up: {chain}");
+            return (
+                Outcome::Dead {
+                    reason: Reason::new("attempts-used-up", chain),
+                },
+                Ack::Bury,
+            );
+        };
+        tracing::warn!(
+            job.id = %claimed.id, kind = %claimed.kind, attempt,
+            delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), "job will be tried again: {chain}"
+        );
+        let due_at = self.services.clock.now().after(delay);
+        (
+            Outcome::Again {
+                due_at,
+                reason: Reason::new("transient", chain),
+            },
+            Ack::Again(delay),
+        )
     }
 }
 

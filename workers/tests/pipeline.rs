@@ -1,5 +1,7 @@
 //! From an accepted upload to a counted picture, on both sides.
 
+#![expect(clippy::unwrap_used, reason = "tests: a failure is the message")]
+
 use futures_util::future::join_all;
 use mediamill_media::sample;
 use mediamill_shared::{

@@ -38,13 +38,12 @@ impl FromRequestParts<State> for Caller {
             .parse()
             .map_err(|_| wrong())?;
         let known = (site.tenant.id().clone(), text.id().clone());
-        let stored = match state.keys.get(&known).await {
-            Some(stored) => stored,
-            None => {
-                let stored = site.db.key(text.id()).await?;
-                state.keys.insert(known, stored.clone()).await;
-                stored
-            }
+        let stored = if let Some(stored) = state.keys.get(&known).await {
+            stored
+        } else {
+            let stored = site.db.key(text.id()).await?;
+            state.keys.insert(known, stored.clone()).await;
+            stored
         };
         match stored {
             Some(key) if key.opens(&text, state.services.clock.now()) => Ok(Self { site, key: key.id }),

@@ -8,7 +8,7 @@ mod values;
 use crate::units::ByteCount;
 use std::{
     collections::BTreeMap,
-    fmt,
+    fmt::{self, Write as _},
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -233,8 +233,8 @@ impl Config {
             Some(path) => from_file(&path)?,
             None => BTreeMap::new(),
         };
-        values.extend(from_environment(variables)?);
-        Self::from_values(values)
+        values.extend(from_environment(&variables)?);
+        Self::from_values(&values)
     }
 
     /// From names and values alone.
@@ -242,19 +242,18 @@ impl Config {
     /// # Errors
     /// When a key is unknown or a value does not fit.
     pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> Result<Self, ConfigError> {
-        Self::from_values(
-            pairs
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), value))
-                .collect(),
-        )
+        let values = pairs
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        Self::from_values(&values)
     }
 
-    fn from_values(values: BTreeMap<String, String>) -> Result<Self, ConfigError> {
+    fn from_values(values: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
         if let Some(name) = values.keys().find(|name| !is_key(name)) {
             return Err(ConfigError::Unknown { name: name.clone() });
         }
-        let mut config = Self::read(&values)?;
+        let mut config = Self::read(values)?;
         if !matches!(config.public_scheme.as_str(), "http" | "https") {
             let problem = format!("{:?} is neither http nor https", config.public_scheme);
             return Err(ConfigError::Value {
@@ -295,17 +294,17 @@ fn from_file(path: &Path) -> Result<BTreeMap<String, String>, ConfigError> {
     Ok(table.into_iter().map(|(name, value)| (name, plain(value))).collect())
 }
 
-fn from_environment(variables: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, ConfigError> {
+fn from_environment(variables: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, ConfigError> {
     let mut values = BTreeMap::new();
     for (variable, value) in variables {
         if NOT_KEYS.iter().any(|name| variable.starts_with(name)) {
             continue;
         }
-        let name = variable.strip_prefix(PREFIX).unwrap_or(&variable).to_ascii_lowercase();
+        let name = variable.strip_prefix(PREFIX).unwrap_or(variable).to_ascii_lowercase();
         if !is_key(&name) {
-            return Err(ConfigError::Unknown { name: variable });
+            return Err(ConfigError::Unknown { name: variable.clone() });
         }
-        values.insert(name, value);
+        values.insert(name, value.clone());
     }
     Ok(values)
 }
@@ -344,7 +343,8 @@ pub fn reference() -> String {
          | key | default | meaning |\n|---|---|---|\n",
     );
     for (key, default, doc) in KEYS {
-        text.push_str(&format!("| `{key}` | `{default}` | {} |\n", doc.trim()));
+        // Writing to a String has no way to fail.
+        let _ = writeln!(text, "| `{key}` | `{default}` | {} |", doc.trim());
     }
     text
 }
@@ -387,7 +387,7 @@ mod tests {
     #[test]
     fn unknown_keys_are_refused_with_the_nearest() {
         let variables = BTreeMap::from([("MEDIAMILL_DATABSE_URL".to_owned(), "x".to_owned())]);
-        let error = from_environment(variables).unwrap_err();
+        let error = from_environment(&variables).unwrap_err();
         assert_eq!(
             error.to_string(),
             "unknown configuration key MEDIAMILL_DATABSE_URL; did you mean database_url?"
@@ -402,8 +402,9 @@ mod tests {
         let path = folder.path().join("mediamill.toml");
         std::fs::write(&path, "listen = \"0.0.0.0:80\"\nmax_pixels = 5\nmetrics = false\n").unwrap();
         let mut values = from_file(&path).unwrap();
-        values.extend(from_environment(BTreeMap::from([("MEDIAMILL_MAX_PIXELS".to_owned(), "7".to_owned())])).unwrap());
-        let config = Config::from_values(values).unwrap();
+        values
+            .extend(from_environment(&BTreeMap::from([("MEDIAMILL_MAX_PIXELS".to_owned(), "7".to_owned())])).unwrap());
+        let config = Config::from_values(&values).unwrap();
         assert_eq!(
             (config.listen.port(), config.max_pixels, config.metrics),
             (80, 7, false)

@@ -52,7 +52,7 @@ async fn every_statement_is_understood(db: &Db) {
     let prefix: TablePrefix = tenants::get(db, &new.id).await.unwrap().unwrap().prefix;
     for (module, list) in tenant_statements() {
         for (name, sql) in list {
-            prepare(db, &format!("{module}::{name}"), sql.render(Some(&prefix))).await;
+            prepare(db, &format!("{module}::{name}"), sql.render(&prefix)).await;
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     clock::{Clock, Entropy},
     control::jobs::{self, NewJob, Outcome, Settlement},
     ids::{JobId, TraceId},
-    jobs::{Envelope, JobError, Noop, Pool, Reason},
+    jobs::{Envelope, Noop, Pool, Reason},
     shutdown::Shutdown,
     testing::{PATIENCE, database::ControlDb, servers},
 };
@@ -37,7 +37,7 @@ async fn side(url: &str) -> Side {
         entropy: Entropy::system(),
         shutdown: shutdown.clone(),
     };
-    let queue = Queue::open(&url.parse().unwrap(), context).await.unwrap();
+    let queue = Queue::open(&url.parse().unwrap(), context).unwrap();
     Side {
         queue,
         database,
@@ -222,7 +222,7 @@ async fn a_buried_delivery_is_counted_and_does_not_come_again(side: Side) {
         },
     )
     .await;
-    delivery.bury(&JobError::permanent("test", "dead")).await.unwrap();
+    delivery.bury().await.unwrap();
     quiet(&mut consumer).await;
     let counted = async {
         while side.queue.depth(POOL).await.unwrap().dead != 1 {
@@ -297,12 +297,12 @@ async fn leases_of_a_dead_process_end() {
     jobs::accept(&database.db, std::slice::from_ref(&job), clock.now(), true)
         .await
         .unwrap();
-    let first = Queue::open(&"embedded:".parse().unwrap(), open(&died)).await.unwrap();
+    let first = Queue::open(&"embedded:".parse().unwrap(), open(&died)).unwrap();
     let mut consumer = first.consume(POOL, 1);
     let held = next(&mut consumer).await;
     // A process that dies runs no destructors.
     std::mem::forget((held, consumer, first));
-    let second = Queue::open(&"embedded:".parse().unwrap(), open(&lives)).await.unwrap();
+    let second = Queue::open(&"embedded:".parse().unwrap(), open(&lives)).unwrap();
     let mut consumer = second.consume(POOL, 1);
     let again = tokio::spawn(async move { consumer.next().await.envelope().unwrap().job().clone() });
     let moved = async {
@@ -348,7 +348,7 @@ async fn unknown_urls_are_refused_with_what_is_known() {
             entropy: Entropy::system(),
             shutdown: Shutdown::new(),
         };
-        let error = Queue::open(&bad.parse().unwrap(), context).await.unwrap_err();
+        let error = Queue::open(&bad.parse().unwrap(), context).unwrap_err();
         assert!(error.to_string().contains("known: "), "{error}");
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     control::leases,
     db::DbError,
     ids::{JobId, ProcessId},
-    jobs::{Envelope, JobError, Pool},
+    jobs::{Envelope, Pool},
     retry::RetryPolicy,
     units::Millis,
 };
@@ -64,7 +64,8 @@ pub struct EmbeddedAcker {
 
 impl EmbeddedQueue {
     /// The queue in `context.control`.
-    pub async fn open(context: QueueContext) -> Self {
+    #[must_use]
+    pub fn open(context: &QueueContext) -> Self {
         let (dropped, given_back) = mpsc::unbounded_channel();
         let owner = ProcessId::generate(&context.clock, &context.entropy).to_string();
         let shared = Arc::new(Shared {
@@ -273,10 +274,9 @@ impl EmbeddedAcker {
         self.shared.leased().remove(&self.job);
     }
 
-    pub(super) async fn done(mut self) -> Result<(), QueueError> {
-        // The settled row is the ack. One that is still open comes again when its lease ends.
+    /// The settled row is the ack. One that is still open comes again when its lease ends.
+    pub(super) fn done(mut self) {
         self.release();
-        Ok(())
     }
 
     pub(super) async fn again_in(mut self, delay: Duration) -> Result<(), QueueError> {
@@ -287,10 +287,6 @@ impl EmbeddedAcker {
         self.release();
         self.shared.wake(self.pool);
         Ok(())
-    }
-
-    pub(super) async fn bury(self, _cause: &JobError) -> Result<(), QueueError> {
-        self.done().await
     }
 }
 

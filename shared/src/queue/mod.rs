@@ -21,7 +21,7 @@ use crate::{
     BoxError,
     clock::{Clock, Entropy},
     db::Db,
-    jobs::{Envelope, JobError, Malformed, Pool},
+    jobs::{Envelope, Malformed, Pool},
     shutdown::Shutdown,
 };
 use std::{future::Future, time::Duration};
@@ -101,7 +101,7 @@ pub enum Queue {
 #[derive(Debug)]
 pub enum Consumer {
     /// RabbitMQ.
-    Amqp(amqp::AmqpConsumer),
+    Amqp(Box<amqp::AmqpConsumer>),
     /// The `jobs` table itself.
     Embedded(embedded::EmbeddedConsumer),
 }
@@ -125,9 +125,9 @@ impl Queue {
     ///
     /// # Errors
     /// When the URL is no queue's.
-    pub async fn open(url: &Url, context: QueueContext) -> Result<Self, QueueError> {
+    pub fn open(url: &Url, context: QueueContext) -> Result<Self, QueueError> {
         match url.scheme() {
-            "embedded" => Ok(Self::Embedded(embedded::EmbeddedQueue::open(context).await)),
+            "embedded" => Ok(Self::Embedded(embedded::EmbeddedQueue::open(&context))),
             "amqp" | "amqps" => Ok(Self::Amqp(amqp::AmqpQueue::open(url, context)?)),
             scheme => Err(QueueError::Url {
                 url: crate::config::redacted(url),
@@ -158,7 +158,7 @@ impl Broker for Queue {
 
     fn consume(&self, pool: Pool, prefetch: u16) -> Consumer {
         match self {
-            Self::Amqp(queue) => Consumer::Amqp(queue.consume(pool, prefetch)),
+            Self::Amqp(queue) => Consumer::Amqp(Box::new(queue.consume(pool, prefetch))),
             Self::Embedded(queue) => Consumer::Embedded(queue.consume(pool, prefetch)),
         }
     }
@@ -217,7 +217,10 @@ impl Delivery {
     pub async fn done(self) -> Result<(), QueueError> {
         match self.acker {
             Acker::Amqp(acker) => acker.done().await,
-            Acker::Embedded(acker) => acker.done().await,
+            Acker::Embedded(acker) => {
+                acker.done();
+                Ok(())
+            }
         }
     }
 
@@ -232,14 +235,17 @@ impl Delivery {
         }
     }
 
-    /// To the dead letters.
+    /// To the dead letters. The cause stands in the row.
     ///
     /// # Errors
     /// [`QueueError::Lost`] when it will come again instead.
-    pub async fn bury(self, cause: &JobError) -> Result<(), QueueError> {
+    pub async fn bury(self) -> Result<(), QueueError> {
         match self.acker {
-            Acker::Amqp(acker) => acker.bury(cause).await,
-            Acker::Embedded(acker) => acker.bury(cause).await,
+            Acker::Amqp(acker) => acker.bury().await,
+            Acker::Embedded(acker) => {
+                acker.done();
+                Ok(())
+            }
         }
     }
 }

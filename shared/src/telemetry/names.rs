@@ -1,5 +1,7 @@
 //! Every metric there is. Labels come from closed sets, never from tenants or requests.
 
+use std::fmt::Write as _;
+
 macro_rules! metrics {
     ($($kind:ident $constant:ident = $name:literal: $help:literal;)+) => {
         $(#[doc = $help] pub const $constant: &str = $name;)+
@@ -45,10 +47,9 @@ pub fn reference() -> String {
         "# Metrics\n\nServed at `/metrics` in Prometheus' text format.\n\n| name | kind | meaning |\n|---|---|---|\n",
     );
     for (kind, name, help) in ALL {
-        text.push_str(&format!(
-            "| `{name}` | {} | {help} |\n",
-            format!("{kind:?}").to_ascii_lowercase()
-        ));
+        let kind = format!("{kind:?}").to_ascii_lowercase();
+        // Writing to a String has no way to fail.
+        let _ = writeln!(text, "| `{name}` | {kind} | {help} |");
     }
     text
 }

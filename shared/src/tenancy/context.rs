@@ -55,9 +55,9 @@ pub enum Isolation {
 }
 
 impl Isolation {
-    pub(crate) const fn prefix(&self) -> Option<&TablePrefix> {
+    pub(crate) const fn prefix(&self) -> &TablePrefix {
         match self {
-            Self::Prefix(prefix) => Some(prefix),
+            Self::Prefix(prefix) => prefix,
         }
     }
 }

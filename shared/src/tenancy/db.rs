@@ -19,11 +19,10 @@ pub struct TenantTx {
 }
 
 pub(super) fn render(isolation: &Isolation, sql: TenantSql) -> Query<'static, Any, AnyArguments> {
-    let prefix = isolation.prefix();
     #[expect(clippy::disallowed_methods, reason = "a checked text and a validated prefix")]
-    let text = sqlx::AssertSqlSafe(sql.render(prefix));
+    let text = sqlx::AssertSqlSafe(sql.render(isolation.prefix()));
     // A prefixed text is another statement for every tenant: caching it would only evict the shared ones.
-    sqlx::query(text).persistent(prefix.is_none())
+    sqlx::query(text).persistent(false)
 }
 
 impl TenantDb {

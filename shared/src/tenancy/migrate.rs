@@ -19,7 +19,7 @@ pub(super) async fn apply(tx: &mut TenantTx, has: i64, now: Millis) -> Result<()
     let Isolation::Prefix(prefix) = tx.isolation().clone();
     for (version, step) in (1_i64..).zip(STEPS).skip(usize::try_from(has).unwrap_or(0)) {
         #[expect(clippy::disallowed_methods, reason = "a checked text and a validated prefix")]
-        let text = sqlx::AssertSqlSafe(step.render(Some(&prefix)));
+        let text = sqlx::AssertSqlSafe(step.render(&prefix));
         (&mut *tx.tx).execute(raw_sql(text)).await.during("migrate a tenant")?;
         tenants::record_migration(&mut tx.tx, &prefix, version, now).await?;
     }
@@ -47,7 +47,7 @@ pub(super) async fn drop_tables(tx: &mut TenantTx) -> Result<(), DbError> {
     );
     let Isolation::Prefix(prefix) = tx.isolation().clone();
     #[expect(clippy::disallowed_methods, reason = "a checked text and a validated prefix")]
-    let text = sqlx::AssertSqlSafe(DROP.render(Some(&prefix)));
+    let text = sqlx::AssertSqlSafe(DROP.render(&prefix));
     (&mut *tx.tx)
         .execute(raw_sql(text))
         .await

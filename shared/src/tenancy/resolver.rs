@@ -76,7 +76,7 @@ impl Resolver {
             .by_host
             .try_get_with_by_ref(&host, self.look_up_host(&host))
             .await
-            .map_err(flat)?;
+            .map_err(ResolveError)?;
         match found {
             Some(id) => self.by_id(&id).await,
             None => Ok(None),
@@ -92,7 +92,7 @@ impl Resolver {
             .by_id
             .try_get_with_by_ref(id, self.look_up(id))
             .await
-            .map_err(flat)?;
+            .map_err(ResolveError)?;
         Ok(context.map(|context| Tenant::new(context, self.db.clone())))
     }
 
@@ -103,7 +103,7 @@ impl Resolver {
     /// When the database does not answer.
     pub async fn refresh(&self, id: &TenantId) -> Result<Option<Tenant>, ResolveError> {
         let context = self
-            .from_database(id)
+            .read_database(id)
             .await
             .map_err(|error| ResolveError(Arc::new(error)))?;
         match &context {
@@ -164,18 +164,18 @@ impl Resolver {
             }
             Ok(None) => {}
             Err(error) => {
-                tracing::debug!(tenant.id = %id, error = %error, "asking the database for a tenant: the cache did not answer")
+                tracing::debug!(tenant.id = %id, error = %error, "asking the database for a tenant: the cache did not answer");
             }
         }
         metrics::counter!(names::RESOLVER_LOOKUPS, "layer" => "database").increment(1);
-        let context = self.from_database(id).await?;
+        let context = self.read_database(id).await?;
         if let Some(context) = &context {
             self.share(context).await;
         }
         Ok(context)
     }
 
-    async fn from_database(&self, id: &TenantId) -> Result<Option<Arc<TenantContext>>, DbError> {
+    async fn read_database(&self, id: &TenantId) -> Result<Option<Arc<TenantContext>>, DbError> {
         Ok(tenants::context(&self.db, id, self.settings.defaults)
             .await?
             .map(Arc::new))
@@ -198,8 +198,4 @@ fn context_key(id: &TenantId) -> String {
 
 fn host_key(host: &str) -> String {
     format!("host:{host}")
-}
-
-fn flat(error: Arc<DbError>) -> ResolveError {
-    ResolveError(error)
 }

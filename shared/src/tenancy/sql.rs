@@ -115,18 +115,16 @@ impl TenantSql {
         Self(text)
     }
 
-    /// The text for one tenant: quoted names with its prefix, or bare ones in a database of its own.
-    pub(crate) fn render(self, prefix: Option<&TablePrefix>) -> String {
+    /// The text for one tenant: quoted names with its prefix.
+    pub(crate) fn render(self, prefix: &TablePrefix) -> String {
         let mut out = String::with_capacity(self.0.len() + 40);
         let mut rest = self.0;
         while let Some((before, after)) = rest.split_once('{') {
             let (table, after) = after.split_once('}').unwrap_or((after, ""));
             out.push_str(before);
             out.push('"');
-            if let Some(prefix) = prefix {
-                out.push_str(prefix.as_str());
-                out.push('_');
-            }
+            out.push_str(prefix.as_str());
+            out.push('_');
             out.push_str(table);
             out.push('"');
             rest = after;
@@ -170,12 +168,8 @@ mod tests {
         let sql = TenantSql::new("SELECT id FROM {media} WHERE id IN (SELECT media FROM {variants})");
         let prefix: TablePrefix = "t9f3a".parse().unwrap();
         assert_eq!(
-            sql.render(Some(&prefix)),
+            sql.render(&prefix),
             r#"SELECT id FROM "t9f3a_media" WHERE id IN (SELECT media FROM "t9f3a_variants")"#
-        );
-        assert_eq!(
-            TenantSql::new("DELETE FROM {usage}").render(None),
-            r#"DELETE FROM "usage""#
         );
     }
 

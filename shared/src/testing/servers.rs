@@ -9,7 +9,9 @@
 pub fn required(name: &str) -> String {
     match std::env::var(name) {
         Ok(value) => value,
-        Err(_) => panic!("{name} is not set: run ./test.sh, which starts the servers"),
+        Err(std::env::VarError::NotPresent | std::env::VarError::NotUnicode(_)) => {
+            panic!("{name} is not set: run ./test.sh, which starts the servers")
+        }
     }
 }
 

@@ -11,6 +11,11 @@ use std::{
 
 const ROUNDS: u32 = 5;
 
+#[expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a bench measures, and its figures are its output"
+)]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let file = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
     let bytes = match file {

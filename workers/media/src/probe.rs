@@ -73,11 +73,8 @@ impl Probe {
     pub fn memory_bytes(&self, input: u64, settings: &Settings) -> u64 {
         const TABLES: u64 = 4 * 1024 * 1024;
         let decoded = u64::from(self.width) * u64::from(self.height) * u64::from(self.pixel_bytes);
-        // Progressive JPEGs keep all coefficients: two bytes for each sample.
-        let working = match self.format {
-            Format::Jpeg => decoded.saturating_mul(3),
-            Format::Png | Format::WebP | Format::Gif => decoded.saturating_mul(3),
-        };
+        // Progressive JPEGs keep all coefficients, two bytes for each sample; the others turn or convert once.
+        let working = decoded.saturating_mul(3);
         let variants: u64 = settings
             .variants
             .iter()
@@ -174,9 +171,9 @@ fn gif(head: &[u8]) -> Result<(u32, u32, u8), ProbeError> {
 fn webp(head: &[u8]) -> Result<(u32, u32, u8), ProbeError> {
     let (width, height) = match &at::<4>(head, 12)? {
         b"VP8X" => {
-            let [a, b, c, d, e, f] = at(head, 24)?;
-            let side = |low, middle, high| u32::from_le_bytes([low, middle, high, 0]) + 1;
-            (side(a, b, c), side(d, e, f))
+            let side =
+                |start| at::<3>(head, start).map(|[low, middle, high]| u32::from_le_bytes([low, middle, high, 0]) + 1);
+            (side(24)?, side(27)?)
         }
         b"VP8 " => {
             if at::<3>(head, 23)? != [0x9d, 0x01, 0x2a] {

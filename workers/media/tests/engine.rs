@@ -1,5 +1,7 @@
 //! The engine as its users see it.
 
+#![expect(clippy::unwrap_used, reason = "tests: a failure is the message")]
+
 use image::{DynamicImage, ImageEncoder, Rgb, RgbImage, Rgba, RgbaImage};
 use mediamill_media::{Format, Limits, Processed, RemovedKind, Settings, probe, process, sample};
 use proptest::prelude::*;

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     BoxError,
-    jobs::{JobError, Pool},
+    jobs::Pool,
     queue::{Acker as AnyAcker, Consume, Delivery},
     retry::RetryPolicy,
     shutdown::Shutdown,
@@ -180,11 +180,11 @@ impl AmqpAcker {
     }
 
     pub(in crate::queue) async fn done(mut self) -> Result<(), QueueError> {
-        settled(self.take()?.ack(BasicAckOptions::default()).await)
+        settled(&self.take()?.ack(BasicAckOptions::default()).await)
     }
 
-    pub(in crate::queue) async fn bury(mut self, _cause: &JobError) -> Result<(), QueueError> {
-        settled(self.take()?.reject(BasicRejectOptions { requeue: false }).await)
+    pub(in crate::queue) async fn bury(mut self) -> Result<(), QueueError> {
+        settled(&self.take()?.reject(BasicRejectOptions { requeue: false }).await)
     }
 
     pub(in crate::queue) async fn again_in(mut self, body: &[u8], delay: Duration) -> Result<(), QueueError> {
@@ -197,11 +197,11 @@ impl AmqpAcker {
             Ok(result) => result.map_err(|error| unavailable("again_in", error))?,
             Err(late) => return Err(unavailable("again_in", BoxError::from(late))),
         }
-        settled(self.take()?.ack(BasicAckOptions::default()).await)
+        settled(&self.take()?.ack(BasicAckOptions::default()).await)
     }
 }
 
-fn settled(result: Result<bool, lapin::Error>) -> Result<(), QueueError> {
+fn settled(result: &Result<bool, lapin::Error>) -> Result<(), QueueError> {
     match result {
         Ok(true) => Ok(()),
         Ok(false) | Err(_) => Err(QueueError::Lost),

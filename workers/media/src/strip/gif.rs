@@ -1,4 +1,4 @@
-//! GIF89a: frames and their controls are copied, comments, plain text and applications' blocks go, the loop count stays.
+//! GIF: frames and their controls are copied, comments, plain text and applications' blocks go, the loop count stays.
 
 use super::{Finds, RemovedKind, Stripped};
 use crate::MediaError;

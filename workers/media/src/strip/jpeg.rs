@@ -42,7 +42,7 @@ pub(super) fn strip(bytes: &[u8]) -> Result<Stripped, MediaError> {
         place += length;
         match code {
             0xe0 if data.starts_with(b"JFIF\0") && data.len() >= 14 && jfif.is_none() => {
-                jfif = Some(keep_jfif(data, &mut finds))
+                jfif = Some(keep_jfif(data, &mut finds));
             }
             0xe2 if data.starts_with(ICC) => segment(&mut body, code, data),
             0xee if data.starts_with(b"Adobe") => segment(&mut body, code, data),
@@ -156,7 +156,7 @@ mod tests {
 
     fn plain() -> Vec<u8> {
         let mut out = Vec::new();
-        let pixels: Vec<u8> = (0..64_u32 * 48 * 3).map(|n| (n * 7 % 256) as u8).collect();
+        let pixels: Vec<u8> = (0..64_u32 * 48 * 3).map(|n| (n * 7).to_le_bytes()[0]).collect();
         jpeg_encoder::Encoder::new(&mut out, 90)
             .encode(&pixels, 64, 48, jpeg_encoder::ColorType::Rgb)
             .unwrap();

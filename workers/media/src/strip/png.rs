@@ -68,9 +68,8 @@ impl<'a> Chunk<'a> {
         let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
         let end = length.checked_add(12).ok_or(MediaError::Truncated)?;
         let whole = rest.get(..end).ok_or(MediaError::Truncated)?;
-        let (kind, data) = match (whole.get(4..8), whole.get(8..length + 8)) {
-            (Some(kind), Some(data)) => (kind, data),
-            _ => return Err(MediaError::Truncated),
+        let (Some(kind), Some(data)) = (whole.get(4..8), whole.get(8..length + 8)) else {
+            return Err(MediaError::Truncated);
         };
         *rest = rest.get(end..).unwrap_or_default();
         Ok(Self { kind, data, whole })
@@ -117,7 +116,7 @@ mod tests {
 
     fn plain() -> Vec<u8> {
         let mut out = Vec::new();
-        let pixels: Vec<u8> = (0..40_u32 * 30 * 4).map(|n| (n * 11 % 256) as u8).collect();
+        let pixels: Vec<u8> = (0..40_u32 * 30 * 4).map(|n| (n * 11).to_le_bytes()[0]).collect();
         image::codecs::png::PngEncoder::new(&mut out)
             .write_image(&pixels, 40, 30, image::ExtendedColorType::Rgba8)
             .unwrap();

@@ -92,7 +92,7 @@ mod tests {
 
     fn lossless() -> Vec<u8> {
         let mut out = Vec::new();
-        let pixels: Vec<u8> = (0..20_u32 * 10 * 4).map(|n| (n * 5 % 256) as u8).collect();
+        let pixels: Vec<u8> = (0..20_u32 * 10 * 4).map(|n| (n * 5).to_le_bytes()[0]).collect();
         let encoder = image::codecs::webp::WebPEncoder::new_lossless(&mut out);
         encoder
             .write_image(&pixels, 20, 10, image::ExtendedColorType::Rgba8)
