@@ -1,3 +1,95 @@
-//! The one binary, `mediamill`.
+//! The one binary: roles and operator commands.
+//!
+//! Exit codes: 0 when it was done, 1 when it was not (or an answer is bad news), 2 when the command line is wrong.
+//! Roles are in `serve.rs`, the newcomer's command in `quickstart/`, the rest is one file per family of commands.
 
-fn main() {}
+mod cli;
+mod dead;
+mod doctor;
+mod jobs;
+mod keys;
+mod migrate;
+mod operator;
+mod output;
+mod plans;
+mod quickstart;
+mod serve;
+mod settings;
+mod tenants;
+mod usage;
+
+use crate::{
+    cli::{Cli, Command, SchedulerCommand},
+    serve::Role,
+};
+use anyhow::Context;
+use clap::Parser;
+use mediamill_shared::{config::Config, jobs::Pool};
+use mediamill_workers::Settings;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            output::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    if let Command::Config(args) = &cli.command
+        && args.reference
+    {
+        settings::reference();
+        return Ok(ExitCode::SUCCESS);
+    }
+    let config = Config::load(cli.config.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the async runtime did not start")?;
+    runtime.block_on(dispatch(cli.command, config, cli.json))
+}
+
+async fn dispatch(command: Command, config: Config, json: bool) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve => {
+            let worker = Settings::from_config(&config);
+            serve::run(config, vec![Role::Api, Role::Worker(worker), Role::Scheduler]).await
+        }
+        Command::Api => serve::run(config, vec![Role::Api]).await,
+        Command::Worker(args) => {
+            let pools = if args.pools.is_empty() {
+                Pool::ALL.to_vec()
+            } else {
+                args.pools
+            };
+            let worker = Settings::from_config(&config).only(&pools);
+            serve::run(config, vec![Role::Worker(worker)]).await
+        }
+        Command::Scheduler(args) => match args.command {
+            None => serve::run(config, vec![Role::Scheduler]).await,
+            Some(SchedulerCommand::Run { name }) => {
+                operator::with(config, async |services| serve::timer(services, &name, json).await).await
+            }
+        },
+        Command::Quickstart(args) => quickstart::run(args, config).await,
+        Command::Migrate => operator::without_schema(config, async |services| migrate::run(services).await).await,
+        Command::Doctor => {
+            operator::without_schema(config, async |services| Box::pin(doctor::run(services, json)).await).await
+        }
+        Command::Config(_) => settings::effective(&config, json),
+        Command::Tenants(args) => {
+            operator::with(config, async |services| tenants::run(services, args, json).await).await
+        }
+        Command::Plans(args) => operator::with(config, async |services| plans::run(services, args, json).await).await,
+        Command::Keys(args) => operator::with(config, async |services| keys::run(services, args, json).await).await,
+        Command::Jobs(args) => operator::with(config, async |services| jobs::run(services, args, json).await).await,
+        Command::Dead(args) => operator::with(config, async |services| dead::run(services, args, json).await).await,
+        Command::Usage { tenant } => {
+            operator::with(config, async |services| usage::run(services, &tenant, json).await).await
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! `mediamill dead`: jobs that used up their attempts.
+
+use crate::{
+    cli::{Dead, Which},
+    jobs as show, output,
+};
+use anyhow::Context;
+use mediamill_shared::{
+    control::jobs::{self, JobRow, Purged},
+    ids::JobId,
+    jobs::{JobKind, JobState, ProcessMedia},
+    objects::{ObjectKey, Store},
+    quota::Claim,
+    services::Services,
+};
+use std::process::ExitCode;
+
+/// Jobs read at a time.
+const PAGE: i64 = 500;
+
+pub(crate) async fn run(services: &Services, command: Dead, json: bool) -> anyhow::Result<ExitCode> {
+    match command {
+        Dead::List(listing) => {
+            let mut left = listing.wanted();
+            let mut pages = Pages::default();
+            while left > 0
+                && let Some(page) = pages.next(services).await?
+            {
+                for job in page.iter().take(left) {
+                    list_one(job, json)?;
+                }
+                left = left.saturating_sub(page.len());
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Dead::Show { id } => show_one(services, &id, json).await,
+        Dead::Retry(which) => {
+            let now = services.clock.now();
+            each(services, which, "is queued again", async |id| {
+                Ok(jobs::retry(&services.control, id, now).await?)
+            })
+            .await
+        }
+        Dead::Purge(which) => each(services, which, "is purged", async |id| purge(services, id).await).await,
+    }
+}
+
+/// Dead jobs, page by page in the order of their ids.
+#[derive(Default)]
+struct Pages {
+    after: Option<JobId>,
+}
+
+impl Pages {
+    async fn next(&mut self, services: &Services) -> anyhow::Result<Option<Vec<JobRow>>> {
+        let page = jobs::dead(&services.control, self.after.as_ref(), PAGE).await?;
+        let Some(last) = page.last() else { return Ok(None) };
+        self.after = Some(last.id.clone());
+        Ok(Some(page))
+    }
+}
+
+fn list_one(job: &JobRow, json: bool) -> anyhow::Result<()> {
+    if json {
+        return output::json(&show::as_json(job));
+    }
+    let tenant = job.tenant.as_ref().map_or("-", |tenant| tenant.as_str());
+    output::line(format!(
+        "{}  {tenant:<16}  {:<13}  {}",
+        job.id,
+        job.kind,
+        show::cause(job)
+    ));
+    Ok(())
+}
+
+async fn show_one(services: &Services, id: &JobId, json: bool) -> anyhow::Result<ExitCode> {
+    let job = jobs::get(&services.control, id)
+        .await?
+        .filter(|job| job.state == JobState::Dead);
+    let job = job.with_context(|| format!("there is no dead job {id}"))?;
+    let payload = jobs::payload(&services.control, id).await?.unwrap_or_default();
+    if json {
+        let mut value = show::as_json(&job);
+        if let Some(fields) = value.as_object_mut() {
+            fields.insert(
+                "payload".into(),
+                serde_json::from_str(&payload).unwrap_or(payload.into()),
+            );
+        }
+        output::json(&value)?;
+    } else {
+        output::line(show::in_words(&job));
+        output::line(format!("{:<9} {}", "payload", output::plain(&payload)));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Does `work` for each job; says which were not dead, and how many were. Exit code 1 when a named one was not.
+async fn each<F>(services: &Services, which: Which, done: &str, work: F) -> anyhow::Result<ExitCode>
+where
+    F: AsyncFn(&JobId) -> anyhow::Result<bool>,
+{
+    let (mut changed, mut missed) = (0_u64, 0_u64);
+    if which.all {
+        let mut pages = Pages::default();
+        while let Some(page) = pages.next(services).await? {
+            for job in page {
+                changed = changed.saturating_add(u64::from(work(&job.id).await?));
+            }
+        }
+    } else {
+        for id in &which.ids {
+            if work(id).await? {
+                changed = changed.saturating_add(1);
+                output::line(format!("{id} {done}"));
+            } else {
+                missed = missed.saturating_add(1);
+                output::remark(format!("{id} is not a dead job"));
+            }
+        }
+    }
+    output::remark(format!("{changed} {}", if changed == 1 { "job" } else { "jobs" }));
+    Ok(if missed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Removes the row, then what it kept alive. A crash in between leaves bytes that the scheduler sweeps and a
+/// reservation that ends with its counter.
+async fn purge(services: &Services, id: &JobId) -> anyhow::Result<bool> {
+    let Some(purged) = jobs::purge(&services.control, id).await? else {
+        return Ok(false);
+    };
+    match purged.kind {
+        JobKind::MediaProcess => give_back(services, &purged).await?,
+        JobKind::MediaDelete | JobKind::Noop => {}
+    }
+    Ok(true)
+}
+
+async fn give_back(services: &Services, purged: &Purged) -> anyhow::Result<()> {
+    // An unreadable payload names no bytes: the sweep finds them by their job.
+    if let Ok(payload) = serde_json::from_str::<ProcessMedia>(&purged.payload)
+        && let Ok(staged) = payload.staged.parse::<ObjectKey>()
+    {
+        services.objects.delete(&staged).await?;
+    }
+    let Some(id) = &purged.tenant else { return Ok(()) };
+    if let Some(tenant) = services.resolver.by_id(id).await? {
+        let claim = Claim {
+            media: 1,
+            bytes: purged.reserved,
+        };
+        services.quota.release(&tenant, claim).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,12 @@
+//! The built program, from the outside.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test ends where what it needs is missing"
+)]
+
+mod distributed;
+mod operator;
+mod program;
+mod quickstart;
