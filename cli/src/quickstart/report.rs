@@ -207,12 +207,12 @@ mod tests {
         ];
         let text = render(&lines, "http://demo.localhost:8080", Duration::from_millis(1_250));
         let expected = "\
-file       result     uploaded  original + variants   see
+file       result     uploaded  original + variants  see
 a.jpg      ready      4.2 MB    → 4.1 MB + 309.0 kB  http://demo.localhost:8080/m/01hf7y0000000000000000000a/large
     removed: GPS position, thumbnail
-notes.txt  not taken  -         -                     -
+notes.txt  not taken  -         -                    -
     because of the file: it is no image
-b.jpg      FAILED     -         -                     -
+b.jpg      FAILED     -         -                    -
     and should not have: no answer
 
 1 of 3 ready, 1 not taken, 1 failed; 4.2 MB uploaded → 4.1 MB originals + 309.0 kB variants; 1.2 s

@@ -181,7 +181,8 @@ sql! {
     STATES (1) = "SELECT id, state FROM jobs WHERE id IN (VALUES {rows})";
     TOUCH (1) = "UPDATE jobs SET touched_at = $1 WHERE state = 'running' AND worker = $2 AND id IN (VALUES {rows})";
     DONE (2) = "UPDATE jobs SET state = 'done', cause_code = NULL, cause = NULL, reserved_bytes = 0, deliveries = 0, lease_until = 0, \
-        touched_at = $1, finished_at = $1 WHERE state = 'running' AND (id, attempts) IN (VALUES {rows}) RETURNING id";
+        touched_at = $1, finished_at = $1 WHERE state = 'running' AND (id, attempts) IN \
+        (SELECT column1, CAST(column2 AS BIGINT) FROM (VALUES {rows}) AS settled) RETURNING id";
     AGAIN = "UPDATE jobs SET state = 'queued', cause_code = $1, cause = $2, due_at = $3, deliveries = 0, lease_until = 0, touched_at = $4 \
         WHERE id = $5 AND attempts = $6 AND state = 'running' RETURNING id";
     FAILED = "UPDATE jobs SET state = 'failed', cause_code = $1, cause = $2, reserved_bytes = 0, lease_until = 0, touched_at = $3, \
