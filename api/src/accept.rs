@@ -117,6 +117,15 @@ pub(crate) async fn stage(
         return Err(problem);
     }
     let stored = stored?;
+    if job.created_at().after(services.config.upload_timeout) < services.clock.now() {
+        // Removed in the background here, and by the sweeper at the latest.
+        remove(services, key);
+        let detail = format!(
+            "the upload took longer than {} s",
+            services.config.upload_timeout.as_secs()
+        );
+        return Err(Problem::new(Cause::BodyTimeout, detail));
+    }
     let file_name = file_name.and_then(plain_name);
     Ok(Staged {
         services: services.clone(),
@@ -265,7 +274,7 @@ fn request_hash(files: &[Staged]) -> String {
         hash.update(file.file_name.as_deref().unwrap_or_default().as_bytes());
         hash.update([0]);
     }
-    format!("{:x}", hash.finalize())
+    hex::encode(hash.finalize())
 }
 
 /// Commits jobs and offers them to the queue. `Some`: the answer of the same request before. With an error: whether it

@@ -14,5 +14,5 @@ mod state;
 
 pub use openapi::openapi;
 pub use problem::{Cause, Problem};
-pub use serve::{router, serve};
+pub use serve::{operations, router, serve};
 pub use state::{MetricsPage, State};

@@ -4,7 +4,7 @@ use crate::{
     openapi,
     problem::{Cause, Problem},
     routes,
-    state::{MetricsPage, State},
+    state::{MetricsPage, Operations, State},
 };
 use axum::{
     Router,
@@ -49,6 +49,19 @@ pub fn router(services: &Services, metrics: Option<MetricsPage>) -> Router {
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(state.clone(), observe))
         .with_state(state)
+}
+
+/// The routes for whoever runs it, and no others: for the address of a worker or a scheduler.
+pub fn operations(services: &Services, metrics: Option<MetricsPage>) -> Router {
+    Router::new()
+        .route("/livez", get(routes::health::live))
+        .route("/readyz", get(routes::health::ready))
+        .route("/metrics", get(routes::health::metrics))
+        .fallback(|| async { Problem::new(Cause::NotFound, "here are /livez, /readyz and /metrics alone") })
+        .with_state(Operations {
+            services: services.clone(),
+            metrics,
+        })
 }
 
 async fn problem_page(Path(code): Path<String>) -> Response {
@@ -122,11 +135,11 @@ fn known_method(method: &str) -> &'static str {
         .unwrap_or("other")
 }
 
-/// Serves `router` until the shutdown's soft token, then finishes the requests in hand.
+/// Serves `router`, `name`d in logs, until the shutdown's soft token, then finishes the requests in hand.
 ///
 /// # Errors
 /// When the listener fails for good.
-pub async fn serve(services: &Services, listener: TcpListener, router: Router) -> std::io::Result<()> {
+pub async fn serve(services: &Services, name: &str, listener: TcpListener, router: Router) -> std::io::Result<()> {
     let graceful = GracefulShutdown::new();
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
@@ -137,7 +150,7 @@ pub async fn serve(services: &Services, listener: TcpListener, router: Router) -
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(HEAD_TIMEOUT);
-    tracing::info!(address = %listener.local_addr()?, "api listens");
+    tracing::info!(address = %listener.local_addr()?, "{name} listens");
     let service = TowerToHyperService::new(router);
     loop {
         let stream = tokio::select! {
@@ -166,6 +179,6 @@ pub async fn serve(services: &Services, listener: TcpListener, router: Router) -
     }
     drop(listener);
     tokio::select! { () = graceful.shutdown() => {}, () = services.shutdown.hard() => {} }
-    tracing::info!("api stopped");
+    tracing::info!("{name} stopped");
     Ok(())
 }

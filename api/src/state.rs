@@ -1,6 +1,7 @@
 //! What every handler has.
 
 use crate::follow::Followers;
+use axum::extract::FromRef;
 use mediamill_shared::{
     ids::{KeyId, TenantId},
     services::Services,
@@ -11,6 +12,22 @@ use std::sync::Arc;
 
 /// Renders the metrics page.
 pub type MetricsPage = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// What whoever runs it may ask of any role.
+#[derive(Clone)]
+pub(crate) struct Operations {
+    pub(crate) services: Services,
+    pub(crate) metrics: Option<MetricsPage>,
+}
+
+impl FromRef<State> for Operations {
+    fn from_ref(state: &State) -> Self {
+        Self {
+            services: state.services.clone(),
+            metrics: state.metrics.clone(),
+        }
+    }
+}
 
 /// Shared by all requests. Cloning shares it.
 #[derive(Clone)]

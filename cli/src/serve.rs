@@ -109,6 +109,14 @@ async fn start(
 ) -> anyhow::Result<()> {
     database_answers(&services).await;
     migrate::ensure(&services).await?;
+    if let Some(address) = services.config.operations_listen {
+        let (own, router) = (services.clone(), mediamill_api::operations(&services, page.clone()));
+        let listener = TcpListener::bind(address).await;
+        let listener = listener.with_context(|| format!("operations cannot be answered on {address}"))?;
+        supervise(&services.shutdown, "operations", failure, async move {
+            Ok(mediamill_api::serve(&own, "operations", listener, router).await?)
+        });
+    }
     for role in roles {
         tracing::info!(role = role.name(), version = env!("CARGO_PKG_VERSION"), "starting");
         start_role(&services, role, page.clone(), failure).await?;
@@ -129,7 +137,7 @@ async fn start_role(
             let listener = TcpListener::bind(address).await;
             let listener = listener.with_context(|| format!("the api cannot listen on {address}"))?;
             let router = mediamill_api::router(services, page);
-            Box::pin(async move { Ok(mediamill_api::serve(&own, listener, router).await?) })
+            Box::pin(async move { Ok(mediamill_api::serve(&own, "api", listener, router).await?) })
         }
         Role::Worker(settings) => Box::pin(async move {
             mediamill_workers::run(own, settings).await;

@@ -2,8 +2,13 @@
 //!
 //! Everything talks to loopback, is bounded in count and time, and stops by itself.
 
+mod client;
+mod faults;
+mod installation;
+mod noop;
 mod pictures;
 mod processes;
+mod servers;
 mod upload;
 
 use clap::{Parser, Subcommand};
@@ -21,14 +26,20 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Driver {
-    /// Uploads pictures to a running installation and measures accept and upload-to-ready.
+    /// Uploads pictures to a running installation and measures accept and upload-to-ready
     Upload(upload::Args),
+    /// Uploads while servers and roles are killed and started again, and proves that nothing was lost or counted twice
+    Faults(faults::Args),
+    /// Measures what a job costs that does nothing, on both sides, beside the bare broker
+    Noop(noop::Args),
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Cli::parse().driver {
         Driver::Upload(args) => upload::run(args).await,
+        Driver::Faults(args) => faults::run(args).await,
+        Driver::Noop(args) => noop::run(args).await,
     }
 }
 

@@ -42,3 +42,11 @@ pub(crate) fn load(dir: Option<&Path>) -> anyhow::Result<Arc<[Picture]>> {
     pictures.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(pictures.into())
 }
+
+/// A small drawn picture, another one for every number.
+pub(crate) fn small(number: u32) -> Picture {
+    Picture {
+        name: format!("small-{number}.jpg"),
+        bytes: mediamill_media::sample::small(number).into(),
+    }
+}

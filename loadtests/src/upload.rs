@@ -1,10 +1,7 @@
 //! Uploads pictures to a running installation: accepted/s, finished/s, latencies, CPU and memory of the servers.
 
-use crate::{
-    pictures::{self, Picture},
-    processes, say,
-};
-use anyhow::{Context, bail};
+use crate::{client::Client, pictures, processes, say};
+use anyhow::bail;
 use futures_util::StreamExt;
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -56,90 +53,6 @@ struct Measured {
     ready: Vec<Duration>,
     failures: BTreeMap<String, u64>,
     last_accept: Duration,
-}
-
-/// One upload's way through the API.
-pub(crate) struct Client {
-    pub(crate) http: reqwest::Client,
-    pub(crate) url: String,
-    pub(crate) host: String,
-    pub(crate) key: String,
-}
-
-impl Client {
-    pub(crate) fn new(url: &str, host: &str, key: &str) -> anyhow::Result<Self> {
-        let parsed: url::Url = url.parse().context("--url is no URL")?;
-        let loopback = match parsed.host() {
-            Some(url::Host::Ipv4(address)) => address.is_loopback(),
-            Some(url::Host::Ipv6(address)) => address.is_loopback(),
-            Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-            None => false,
-        };
-        if !loopback {
-            bail!("load is only ever sent to a loopback address");
-        }
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(60)).build()?;
-        Ok(Self {
-            http,
-            url: url.trim_end_matches('/').to_owned(),
-            host: host.to_owned(),
-            key: key.to_owned(),
-        })
-    }
-
-    fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
-        self.http
-            .request(method, format!("{}{path}", self.url))
-            .header(reqwest::header::HOST, &self.host)
-            .header("x-api-key", &self.key)
-    }
-
-    /// Uploads; returns media and job.
-    pub(crate) async fn upload(
-        &self,
-        picture: &Picture,
-        idempotency: Option<&str>,
-    ) -> Result<(String, String), String> {
-        let mut request = self
-            .request(reqwest::Method::POST, "/v1/media")
-            .header(reqwest::header::CONTENT_TYPE, "application/octet-stream")
-            .header("x-file-name", &picture.name);
-        if let Some(key) = idempotency {
-            request = request.header("idempotency-key", key);
-        }
-        let answer = request
-            .body(picture.bytes.clone())
-            .send()
-            .await
-            .map_err(|_| "no answer".to_owned())?;
-        let status = answer.status();
-        if !status.is_success() {
-            return Err(format!("accept {status}"));
-        }
-        let body: serde_json::Value = answer.json().await.map_err(|_| "answer cut off".to_owned())?;
-        let text = |pointer: &str| {
-            body.pointer(pointer)
-                .and_then(serde_json::Value::as_str)
-                .map(str::to_owned)
-        };
-        match (text("/media/0/id"), text("/media/0/job/id")) {
-            (Some(media), Some(job)) => Ok((media, job)),
-            _ => Err("answer without media or job".to_owned()),
-        }
-    }
-
-    /// The job as it stands.
-    pub(crate) async fn job(&self, id: &str) -> Result<serde_json::Value, String> {
-        let answer = self
-            .request(reqwest::Method::GET, &format!("/v1/jobs/{id}"))
-            .send()
-            .await
-            .map_err(|e| e.to_string())?;
-        if !answer.status().is_success() {
-            return Err(format!("job {}", answer.status()));
-        }
-        answer.json().await.map_err(|error| error.to_string())
-    }
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {

@@ -19,26 +19,7 @@ fn work(services: &Services) {
     services.shutdown.spawn(run(services.clone(), settings));
 }
 
-/// One named test a case and side.
-macro_rules! on_both_sides {
-    ($($case:ident),+ $(,)?) => {
-        mod embedded {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $case() {
-                super::$case(mediamill_shared::testing::World::embedded().await).await;
-            })+
-        }
-        mod distributed {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            #[ignore = "needs servers: run ./test.sh"]
-            async fn $case() {
-                super::$case(mediamill_shared::testing::World::distributed().await).await;
-            })+
-        }
-    };
-}
-
-on_both_sides!(
+mediamill_shared::on_both_sides!(
     an_upload_becomes_a_counted_picture,
     bytes_that_are_no_picture_fail_for_good_with_their_cause,
     a_lying_header_fails_before_any_decode,

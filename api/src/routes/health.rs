@@ -1,6 +1,6 @@
 //! `/livez`, `/readyz`, `/metrics`: for whoever runs it.
 
-use crate::{problem::Problem, state::State};
+use crate::{problem::Problem, state::Operations};
 use axum::{
     Json,
     extract::State as Shared,
@@ -37,8 +37,7 @@ async fn check<E: Error + 'static>(part: impl Future<Output = Result<(), E>>) ->
 
 /// Says whether uploads can be accepted, with a reason for each part. A cache or a queue that is away makes work slower,
 /// it does not stop accepting.
-pub(crate) async fn ready(Shared(state): Shared<State>) -> Response {
-    let services = &state.services;
+pub(crate) async fn ready(Shared(Operations { services, .. }): Shared<Operations>) -> Response {
     let schema = async {
         match services.control.control_migrations_missing().await {
             Ok(0) => Ok(()),
@@ -69,8 +68,8 @@ pub(crate) async fn ready(Shared(state): Shared<State>) -> Response {
 }
 
 /// The metrics page.
-pub(crate) async fn metrics(Shared(state): Shared<State>) -> Result<Response, Problem> {
-    match &state.metrics {
+pub(crate) async fn metrics(Shared(operations): Shared<Operations>) -> Result<Response, Problem> {
+    match &operations.metrics {
         Some(page) => Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], page()).into_response()),
         None => Err(Problem::new(
             crate::problem::Cause::NotFound,

@@ -127,7 +127,7 @@ where
     E: std::fmt::Display + Send,
 {
     let pause = state.services.config.body_timeout;
-    Box::pin(stream::unfold((chunks, false), move |(mut chunks, over)| async move {
+    let chunks = stream::unfold((chunks, false), move |(mut chunks, over)| async move {
         if over {
             return None;
         }
@@ -143,7 +143,9 @@ where
                 Some((Err(Problem::new(Cause::BodyTimeout, detail)), (chunks, true)))
             }
         }
-    }))
+    });
+    // A short body is asked once more after its end.
+    Box::pin(chunks.fuse())
 }
 
 async fn one(state: &State, caller: &Caller, name: Option<String>, request: Request) -> Result<Staged, Problem> {

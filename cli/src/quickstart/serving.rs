@@ -27,7 +27,7 @@ pub(crate) async fn start(services: &Services, failure: &Failure) -> anyhow::Res
     let router = mediamill_api::router(services, None).merge(pages);
     let own = services.clone();
     supervise(&services.shutdown, "api", failure, async move {
-        Ok(mediamill_api::serve(&own, listener, router).await?)
+        Ok(mediamill_api::serve(&own, "api", listener, router).await?)
     });
     let (own, settings) = (services.clone(), Settings::from_config(&services.config));
     supervise(&services.shutdown, "worker", failure, async move {

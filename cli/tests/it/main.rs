@@ -7,6 +7,8 @@
 )]
 
 mod distributed;
+mod house;
+mod http;
 mod operator;
 mod program;
 mod quickstart;

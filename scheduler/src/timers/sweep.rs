@@ -9,8 +9,6 @@ use mediamill_shared::{
 };
 use std::{collections::BTreeMap, time::Duration};
 
-/// An upload takes less: what is older and has no row was never accepted.
-const AGE: Duration = Duration::from_secs(3_600);
 const PAGE: u16 = 1_000;
 
 pub(crate) struct SweepStaged;
@@ -20,7 +18,8 @@ impl Timer for SweepStaged {
     const EVERY: Duration = Duration::from_secs(600);
 
     async fn run(services: &Services) -> Result<Report, TimerError> {
-        let newest = services.clock.now().before(AGE);
+        // Every upload is over by half of that age: what is older and has no row was never accepted.
+        let newest = services.clock.now().before(services.config.upload_timeout * 2);
         let mut report = Report::default();
         let mut after: Option<ObjectKey> = None;
         loop {

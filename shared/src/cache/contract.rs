@@ -5,7 +5,7 @@ use crate::{
     clock::{Clock, Entropy},
     ids::JobId,
     shutdown::Shutdown,
-    testing::{PATIENCE, servers},
+    testing::{PATIENCE, faults::Proxy, servers},
 };
 use futures_util::future::join_all;
 use std::time::Duration;
@@ -200,6 +200,47 @@ async fn a_silent_server_is_an_error_in_time() {
         .await
         .unwrap();
     assert!(answer.is_err());
+}
+
+/// A cache behind a line that can be broken.
+async fn redis_by_proxy() -> (Proxy, Cache) {
+    let url = own_prefix(&servers::redis()).parse().unwrap();
+    let (line, url) = Proxy::to(&url).await;
+    (line, open(url.as_str()).await)
+}
+
+/// Calls until it answers.
+async fn found_again(cache: &Cache) {
+    let answered = async { while cache.ping().await.is_err() {} };
+    tokio::time::timeout(PATIENCE, answered).await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs servers: run ./test.sh"]
+async fn a_lost_server_is_found_again_and_so_are_signals() {
+    let (line, cache) = redis_by_proxy().await;
+    signals_reach_who_listens(cache.clone()).await;
+    for away in [Proxy::cut, Proxy::down] {
+        away(&line);
+        line.mend();
+        found_again(&cache).await;
+        assert!(cache.put("k", &version(1, b"v"), LONG).await.is_ok());
+        signals_reach_who_listens(cache.clone()).await;
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs servers: run ./test.sh"]
+async fn a_server_that_falls_silent_is_an_error_in_time_and_found_again() {
+    let (line, cache) = redis_by_proxy().await;
+    found_again(&cache).await;
+    line.silence();
+    let answer = tokio::time::timeout(super::CALL_DEADLINE * 4, cache.get("k"))
+        .await
+        .unwrap();
+    assert!(answer.is_err());
+    line.cut();
+    found_again(&cache).await;
 }
 
 #[tokio::test]

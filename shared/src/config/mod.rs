@@ -140,6 +140,18 @@ impl Value for LogFormat {
     }
 }
 
+impl Value for Option<SocketAddr> {
+    fn read(text: &str) -> Result<Self, String> {
+        match text {
+            "" | "none" => Ok(None),
+            text => SocketAddr::read(text).map(Some),
+        }
+    }
+    fn show(&self) -> String {
+        self.map_or_else(|| "none".to_owned(), |address| address.to_string())
+    }
+}
+
 macro_rules! keys {
     ($($(#[doc = $doc:literal])+ $key:ident: $type:ty = $default:literal),+ $(,)?) => {
         /// The configuration, every value in place.
@@ -190,6 +202,8 @@ keys! {
     objects_url: Url = "file://{data_dir}/objects",
     /// Address that the api listens on.
     listen: SocketAddr = "127.0.0.1:8080",
+    /// Address where any role answers `/livez`, `/readyz` and `/metrics` and nothing else, such as `0.0.0.0:9100`; `none` is nowhere. The api answers them on its own address too.
+    operations_listen: Option<SocketAddr> = "none",
     /// `http` or `https`: how the URLs in answers begin, where a proxy ends TLS.
     public_scheme: String = "http",
     /// Largest upload, where neither tenant nor plan says otherwise.
@@ -198,6 +212,8 @@ keys! {
     max_pixels: i64 = "200000000",
     /// Longest pause within a request's body.
     body_timeout: Duration = "30s",
+    /// Longest time that one upload may take. Staged bytes that no job wants are removed when they are twice as old.
+    upload_timeout: Duration = "1h",
     /// Pictures that a worker works on at a time; 0 is one for each processor.
     worker_media_slots: usize = "0",
     /// Memory that a worker's pictures take at most; one that needs more fails.

@@ -5,7 +5,7 @@
 
 use super::{jobs, jobs::NewJob, tenants};
 use crate::{
-    db::{Db, DbError, During, sql},
+    db::{Bounded, Db, DbError, During, sql},
     ids::TenantId,
     tenancy::TenantState,
     units::Millis,
@@ -74,12 +74,12 @@ pub async fn accept(
             .bind(now.get());
         if query
             .fetch_optional(&mut *tx)
-            .await
-            .during("remember a request")?
+            .bounded("remember a request")
+            .await?
             .is_none()
         {
             let query = RECALL.query().bind(tenant.as_str().to_owned()).bind(once.name.clone());
-            let row = query.fetch_one(&mut *tx).await.during("recall a request")?;
+            let row = query.fetch_one(&mut *tx).bounded("recall a request").await?;
             let hash: String = row.try_get(0).during("recall a request")?;
             let answer: String = row.try_get(1).during("recall a request")?;
             return Ok(if hash == once.request_hash {
@@ -92,7 +92,7 @@ pub async fn accept(
     for job in jobs {
         jobs::insert(&mut tx, job, now, published).await?;
     }
-    tx.commit().await.during("accept jobs")?;
+    tx.commit().bounded("accept jobs").await?;
     Ok(Accepted::New)
 }
 
@@ -103,7 +103,7 @@ pub async fn accept(
 pub async fn recall(db: &Db, tenant: &TenantId, name: &str) -> Result<Option<(String, String)>, DbError> {
     const WHAT: &str = "recall a request";
     let query = RECALL.query().bind(tenant.as_str().to_owned()).bind(name.to_owned());
-    let row = query.fetch_optional(db.read()).await.during(WHAT)?;
+    let row = query.fetch_optional(db.read()).bounded(WHAT).await?;
     row.map(|row| Ok((row.try_get(0).during(WHAT)?, row.try_get(1).during(WHAT)?)))
         .transpose()
 }

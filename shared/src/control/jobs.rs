@@ -5,7 +5,7 @@
 //! worker that was taken for dead cannot settle what another has claimed since.
 
 use crate::{
-    db::{Db, DbError, During, padded, sql},
+    db::{Bounded, Db, DbError, During, padded, sql},
     ids::{JobId, TenantId, TraceId},
     jobs::{Envelope, Job, JobKind, JobState, Pool, Reason},
     units::{ByteCount, Millis},
@@ -235,7 +235,7 @@ pub async fn accept(db: &Db, jobs: &[NewJob], now: Millis, published: bool) -> R
     for chunk in jobs.chunks(INSERT_ROWS) {
         insert_rows(&mut tx, chunk, now, published).await?;
     }
-    tx.commit().await.during("accept jobs")
+    tx.commit().bounded("accept jobs").await
 }
 
 async fn insert_rows(
@@ -276,7 +276,7 @@ async fn insert_rows(
                 .bind(None::<String>)
                 .bind(0_i64);
         }
-        query.execute(&mut *connection).await.during("accept a job")?;
+        query.execute(&mut *connection).bounded("accept a job").await?;
     }
     Ok(())
 }
@@ -330,8 +330,8 @@ pub async fn claim(db: &Db, worker: &str, ids: &[JobId], now: Millis) -> Result<
         .bind(now.before(SILENCE).get());
     let rows = bind_ids(query, ids, size)
         .fetch_all(db.write())
-        .await
-        .during("claim jobs")?;
+        .bounded("claim jobs")
+        .await?;
     let mut claimed = HashMap::with_capacity(rows.len());
     for row in &rows {
         let job = read_claimed(row)?;
@@ -341,8 +341,8 @@ pub async fn claim(db: &Db, worker: &str, ids: &[JobId], now: Millis) -> Result<
     if claimed.len() < ids.len() {
         let rows = bind_ids(STATES.rows(1, size, 1), ids, size)
             .fetch_all(db.read())
-            .await
-            .during("look at jobs")?;
+            .bounded("look at jobs")
+            .await?;
         for row in &rows {
             states.insert(text::<JobId>(row, 0)?, text::<JobState>(row, 1)?);
         }
@@ -392,7 +392,7 @@ pub async fn settle(db: &Db, settlements: &[Settlement], now: Millis) -> Result<
             let one = done.get(place).unwrap_or(last);
             query = query.bind(one.id.as_str().to_owned()).bind(one.attempt);
         }
-        for row in query.fetch_all(&mut *tx).await.during("settle jobs")? {
+        for row in query.fetch_all(&mut *tx).bounded("settle jobs").await? {
             settled.insert(row.try_get::<String, _>(0).during("settle jobs")?, true);
         }
     }
@@ -423,7 +423,7 @@ pub async fn settle(db: &Db, settlements: &[Settlement], now: Millis) -> Result<
             .await;
         settled.insert(id, row.during("settle a job")?.is_some());
     }
-    tx.commit().await.during("settle jobs")?;
+    tx.commit().bounded("settle jobs").await?;
     Ok(settlements
         .iter()
         .map(|one| settled.get(one.id.as_str()).copied().unwrap_or(false))
@@ -439,8 +439,8 @@ pub async fn get(db: &Db, id: &JobId) -> Result<Option<JobRow>, DbError> {
         .query()
         .bind(id.as_str().to_owned())
         .fetch_optional(db.read())
-        .await
-        .during("read a job")?;
+        .bounded("read a job")
+        .await?;
     row.as_ref().map(read_job).transpose()
 }
 
@@ -453,7 +453,7 @@ pub async fn latest_about(db: &Db, tenant: &TenantId, subject: &str) -> Result<O
         .query()
         .bind(subject.to_owned())
         .bind(tenant.as_str().to_owned());
-    let row = query.fetch_optional(db.read()).await.during("read a job")?;
+    let row = query.fetch_optional(db.read()).bounded("read a job").await?;
     row.as_ref().map(read_job).transpose()
 }
 
@@ -466,8 +466,8 @@ pub async fn payload(db: &Db, id: &JobId) -> Result<Option<String>, DbError> {
         .query()
         .bind(id.as_str().to_owned())
         .fetch_optional(db.read())
-        .await
-        .during("read a job")?;
+        .bounded("read a job")
+        .await?;
     row.map(|row| row.try_get(0).during("read a job")).transpose()
 }
 
@@ -482,8 +482,8 @@ pub async fn dead(db: &Db, after: Option<&JobId>, limit: i64) -> Result<Vec<JobR
         .bind(after)
         .bind(limit)
         .fetch_all(db.read())
-        .await
-        .during("list dead jobs")?;
+        .bounded("list dead jobs")
+        .await?;
     rows.iter().map(read_job).collect()
 }
 
@@ -522,8 +522,8 @@ pub async fn purge(db: &Db, id: &JobId) -> Result<Option<Purged>, DbError> {
         .query()
         .bind(id.as_str().to_owned())
         .fetch_optional(db.write())
-        .await
-        .during("purge a dead job")?;
+        .bounded("purge a dead job")
+        .await?;
     row.map(|row| {
         Ok(Purged {
             tenant: optional(&row, 0)?,
@@ -541,7 +541,7 @@ pub async fn purge(db: &Db, id: &JobId) -> Result<Option<Purged>, DbError> {
 /// When the database is away.
 pub async fn unpublished(db: &Db, before: Millis, now: Millis, limit: i64) -> Result<Vec<(Pool, Envelope)>, DbError> {
     let query = UNPUBLISHED.query().bind(before.get()).bind(limit);
-    let rows = query.fetch_all(db.read()).await.during("look for unpublished jobs")?;
+    let rows = query.fetch_all(db.read()).bounded("look for unpublished jobs").await?;
     rows.iter().map(|row| read_envelope(row, now)).collect()
 }
 
@@ -558,7 +558,7 @@ pub async fn stranded(
     limit: i64,
 ) -> Result<Vec<(Pool, Envelope)>, DbError> {
     let query = STRANDED.query().bind(pool.as_str()).bind(before.get()).bind(limit);
-    let rows = query.fetch_all(db.read()).await.during("look for stranded jobs")?;
+    let rows = query.fetch_all(db.read()).bounded("look for stranded jobs").await?;
     rows.iter().map(|row| read_envelope(row, now)).collect()
 }
 
@@ -585,7 +585,7 @@ pub async fn mark_republished(db: &Db, ids: &[JobId], now: Millis) -> Result<(),
 /// When the database is away.
 pub async fn reserved(db: &Db, tenant: &TenantId) -> Result<(ByteCount, i64), DbError> {
     let query = RESERVED.query().bind(tenant.as_str().to_owned());
-    let row = query.fetch_one(db.read()).await.during("sum reservations")?;
+    let row = query.fetch_one(db.read()).bounded("sum reservations").await?;
     Ok((
         ByteCount::new(row.try_get(0).during("sum reservations")?),
         row.try_get(1).during("sum reservations")?,
@@ -610,7 +610,7 @@ pub struct Count {
 /// # Errors
 /// When the database is away.
 pub async fn counts(db: &Db) -> Result<Vec<Count>, DbError> {
-    let rows = COUNTS.query().fetch_all(db.read()).await.during("count jobs")?;
+    let rows = COUNTS.query().fetch_all(db.read()).bounded("count jobs").await?;
     rows.iter()
         .map(|row| {
             Ok(Count {

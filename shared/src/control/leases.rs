@@ -2,7 +2,7 @@
 
 use super::jobs::read_envelope;
 use crate::{
-    db::{Db, DbError, During, padded, sql},
+    db::{Bounded, Db, DbError, During, padded, sql},
     ids::JobId,
     jobs::{Envelope, Pool},
     units::Millis,
@@ -40,7 +40,7 @@ pub(crate) async fn take(
         .bind(pool.as_str())
         .bind(now.get())
         .bind(limit);
-    let rows = query.fetch_all(db.write()).await.during("lease jobs")?;
+    let rows = query.fetch_all(db.write()).bounded("lease jobs").await?;
     let mut taken: Vec<Envelope> = Vec::with_capacity(rows.len());
     for row in &rows {
         taken.push(read_envelope(row, now)?.1);
@@ -56,8 +56,8 @@ pub(crate) async fn next_due(db: &Db, pool: Pool) -> Result<Option<Millis>, DbEr
         .query()
         .bind(pool.as_str())
         .fetch_one(db.read())
-        .await
-        .during("look for due jobs")?;
+        .bounded("look for due jobs")
+        .await?;
     Ok(row
         .try_get::<Option<i64>, _>(0)
         .during("look for due jobs")?
@@ -99,7 +99,7 @@ pub(crate) async fn hold(db: &Db, owner: &str, id: &JobId, due_at: Millis) -> Re
 /// Jobs of `pool` that are ready, and dead ones.
 pub(crate) async fn depth(db: &Db, pool: Pool, now: Millis) -> Result<(i64, i64), DbError> {
     let query = DEPTH.query().bind(now.get()).bind(pool.as_str());
-    let row = query.fetch_one(db.read()).await.during("count ready jobs")?;
+    let row = query.fetch_one(db.read()).bounded("count ready jobs").await?;
     Ok((
         row.try_get(0).during("count ready jobs")?,
         row.try_get(1).during("count ready jobs")?,

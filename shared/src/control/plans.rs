@@ -1,7 +1,7 @@
 //! Plans: limits that tenants inherit.
 
 use crate::{
-    db::{Db, DbError, During, sql},
+    db::{Bounded, Db, DbError, During, sql},
     tenancy::LimitOverrides,
     units::Millis,
 };
@@ -38,15 +38,15 @@ pub async fn put(db: &Db, plan: &Plan, now: Millis) -> Result<(), DbError> {
         .bind(plan.name.clone())
         .bind(plan.limits.to_json())
         .bind(now.get());
-    query.execute(&mut *tx).await.during(WHAT)?;
+    query.execute(&mut *tx).bounded(WHAT).await?;
     TOUCH_TENANTS
         .query()
         .bind(now.get())
         .bind(plan.id.clone())
         .execute(&mut *tx)
-        .await
-        .during(WHAT)?;
-    tx.commit().await.during(WHAT)
+        .bounded(WHAT)
+        .await?;
+    tx.commit().bounded(WHAT).await
 }
 
 /// Plans after `after`, at most `limit`.
@@ -60,8 +60,8 @@ pub async fn page(db: &Db, after: &str, limit: i64) -> Result<Vec<Plan>, DbError
         .bind(after.to_owned())
         .bind(limit)
         .fetch_all(db.read())
-        .await
-        .during(WHAT)?;
+        .bounded(WHAT)
+        .await?;
     rows.iter()
         .map(|row| {
             let limits: String = row.try_get(2).during(WHAT)?;

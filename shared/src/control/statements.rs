@@ -3,7 +3,7 @@
 use super::{accept, jobs, leases, plans, tenants, timers};
 use crate::{
     clock::{Clock, Entropy},
-    db::{Db, During, Sql},
+    db::{Bounded, Db, Sql},
     tenancy::{LimitOverrides, NewTenant, TablePrefix, create, tenant_statements},
     testing::database::ControlDb,
 };
@@ -32,7 +32,7 @@ async fn prepare(db: &Db, what: &str, text: String) {
     #[expect(clippy::disallowed_methods, reason = "the texts under test")]
     let text = sqlx::AssertSqlSafe(text);
     let sql = sqlx::SqlSafeStr::into_sql_str(text);
-    if let Err(error) = (&mut *connection).prepare(sql).await.during("prepare") {
+    if let Err(error) = (&mut *connection).prepare(sql).bounded("prepare").await {
         panic!("{what} on {:?}: {error:?}", db.engine());
     }
 }

@@ -2,7 +2,7 @@
 
 use super::jobs::{optional, text};
 use crate::{
-    db::{Db, DbError, During, sql},
+    db::{Bounded, Db, DbError, During, sql},
     ids::TenantId,
     tenancy::{Isolation, LimitOverrides, Limits, NewTenant, TablePrefix, TenantContext, TenantState},
     units::Millis,
@@ -60,8 +60,8 @@ pub(crate) async fn plan_exists(connection: &mut AnyConnection, plan: &str) -> R
         .query()
         .bind(plan.to_owned())
         .fetch_optional(connection)
-        .await
-        .during("look up a plan")?;
+        .bounded("look up a plan")
+        .await?;
     Ok(row.is_some())
 }
 
@@ -116,8 +116,8 @@ pub async fn by_host(db: &Db, host: &str) -> Result<Option<(TenantId, Millis)>, 
         .query()
         .bind(host.to_owned())
         .fetch_optional(db.read())
-        .await
-        .during("look up a host")?;
+        .bounded("look up a host")
+        .await?;
     row.map(|row| Ok((text(&row, 0)?, Millis::new(row.try_get(1).during("look up a host")?))))
         .transpose()
 }
@@ -129,8 +129,8 @@ pub(crate) async fn context(db: &Db, id: &TenantId, defaults: Limits) -> Result<
         .query()
         .bind(id.as_str().to_owned())
         .fetch_optional(db.read())
-        .await
-        .during(WHAT)?;
+        .bounded(WHAT)
+        .await?;
     let Some(row) = row else { return Ok(None) };
     let overrides = |text: Option<String>| match text {
         Some(text) => LimitOverrides::from_json(&text).map_err(|error| DbError::unreadable(WHAT, error)),
@@ -156,8 +156,8 @@ pub async fn get(db: &Db, id: &TenantId) -> Result<Option<TenantRow>, DbError> {
         .query()
         .bind(id.as_str().to_owned())
         .fetch_optional(db.read())
-        .await
-        .during("read a tenant")?;
+        .bounded("read a tenant")
+        .await?;
     row.as_ref().map(read).transpose()
 }
 
@@ -172,8 +172,8 @@ pub async fn page(db: &Db, after: Option<&TablePrefix>, limit: i64) -> Result<Ve
         .bind(after)
         .bind(limit)
         .fetch_all(db.read())
-        .await
-        .during("list tenants")?;
+        .bounded("list tenants")
+        .await?;
     rows.iter().map(read).collect()
 }
 
@@ -187,8 +187,8 @@ pub async fn hosts(db: &Db, id: &TenantId) -> Result<Vec<(String, Millis)>, DbEr
         .query()
         .bind(id.as_str().to_owned())
         .fetch_all(db.read())
-        .await
-        .during(WHAT)?;
+        .bounded(WHAT)
+        .await?;
     rows.iter()
         .map(|row| Ok((row.try_get(0).during(WHAT)?, Millis::new(row.try_get(1).during(WHAT)?))))
         .collect()
@@ -203,8 +203,8 @@ pub(crate) async fn standing(
         .query()
         .bind(id.as_str().to_owned())
         .fetch_optional(connection)
-        .await
-        .during("check a tenant")?;
+        .bounded("check a tenant")
+        .await?;
     row.map(|row| Ok((text(&row, 0)?, row.try_get(1).during("check a tenant")?)))
         .transpose()
 }
@@ -253,8 +253,8 @@ pub async fn changed_since(db: &Db, since: Millis, limit: i64) -> Result<Vec<Ten
         .bind(since.get())
         .bind(limit)
         .fetch_all(db.read())
-        .await
-        .during("look for changed tenants")?;
+        .bounded("look for changed tenants")
+        .await?;
     rows.iter().map(|row| text(row, 0)).collect()
 }
 
@@ -266,8 +266,8 @@ pub(crate) async fn prefix_of_deleting(
         .query()
         .bind(id.as_str().to_owned())
         .fetch_optional(connection)
-        .await
-        .during("remove a tenant")?;
+        .bounded("remove a tenant")
+        .await?;
     row.as_ref().map(|row| text(row, 0)).transpose()
 }
 
@@ -276,8 +276,8 @@ pub(crate) async fn forget(connection: &mut AnyConnection, id: &TenantId) -> Res
         sql.query()
             .bind(id.as_str().to_owned())
             .execute(&mut *connection)
-            .await
-            .during("remove a tenant")?;
+            .bounded("remove a tenant")
+            .await?;
     }
     Ok(())
 }
@@ -287,8 +287,8 @@ pub(crate) async fn migration_version(connection: &mut AnyConnection, prefix: &T
         .query()
         .bind(prefix.as_str().to_owned())
         .fetch_one(connection)
-        .await
-        .during("read a tenant's schema version")?;
+        .bounded("read a tenant's schema version")
+        .await?;
     row.try_get(0).during("read a tenant's schema version")
 }
 
@@ -336,8 +336,8 @@ pub async fn behind(
         .bind(version)
         .bind(limit)
         .fetch_all(db.read())
-        .await
-        .during("look for old schemas")?;
+        .bounded("look for old schemas")
+        .await?;
     rows.iter().map(|row| text(row, 0)).collect()
 }
 

@@ -1,7 +1,7 @@
 //! Records of the scheduler's runs.
 
 use crate::{
-    db::{Db, DbError, During, sql},
+    db::{Bounded, Db, DbError, During, sql},
     units::Millis,
 };
 use sqlx::Row;
@@ -76,8 +76,8 @@ pub async fn last_start(db: &Db, name: &str) -> Result<Option<Millis>, DbError> 
         .query()
         .bind(name.to_owned())
         .fetch_one(db.read())
-        .await
-        .during("look up a timer's last run")?;
+        .bounded("look up a timer's last run")
+        .await?;
     Ok(row
         .try_get::<Option<i64>, _>(0)
         .during("look up a timer's last run")?

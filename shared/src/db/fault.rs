@@ -1,6 +1,6 @@
 //! What a database error means for the caller.
 
-use std::fmt;
+use std::{fmt, future::Future, time::Duration};
 
 /// A kind of failure, from the engines' codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +116,22 @@ impl<T> During<T> for Result<T, sqlx::Error> {
         })
     }
 }
+
+/// One statement, a commit included, takes no longer: a server that has fallen silent is one that is away. Without this a
+/// query on a half-open connection would wait for as long as the kernel does, hours.
+const STATEMENT: Duration = Duration::from_secs(20);
+
+/// Says what was tried, and ends the wait for it.
+pub(crate) trait Bounded<T>: Future<Output = Result<T, sqlx::Error>> + Sized {
+    async fn bounded(self, what: &'static str) -> Result<T, DbError> {
+        match tokio::time::timeout(STATEMENT, self).await {
+            Ok(result) => result.during(what),
+            Err(_) => Err(DbError::Deadline { during: what }),
+        }
+    }
+}
+
+impl<T, F: Future<Output = Result<T, sqlx::Error>>> Bounded<T> for F {}
 
 fn classify(error: &sqlx::Error) -> Fault {
     match error {

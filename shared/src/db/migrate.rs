@@ -1,6 +1,6 @@
 //! Bringing the control database to this release's schema.
 
-use super::{Db, DbError, During, Sql};
+use super::{Bounded, Db, DbError, During, Sql};
 use sqlx::{Row, migrate::Migrator};
 
 static CONTROL: Migrator = sqlx::migrate!("../migrations/control");
@@ -38,7 +38,11 @@ impl Db {
             super::Engine::Postgres => HAS_TABLE_POSTGRES,
         };
         let count = |sql: Sql| async move {
-            let row = sql.query().fetch_one(self.read()).await.during("look for migrations")?;
+            let row = sql
+                .query()
+                .fetch_one(self.read())
+                .bounded("look for migrations")
+                .await?;
             row.try_get::<i64, _>(0).during("look for migrations")
         };
         if count(has_table).await? == 0 {

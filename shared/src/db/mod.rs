@@ -9,8 +9,11 @@ mod fault;
 mod migrate;
 mod sql;
 
+#[cfg(test)]
+mod contract;
+
 pub use batch::Batcher;
-pub(crate) use fault::During;
+pub(crate) use fault::{Bounded, During};
 pub use fault::{DbError, Fault, OpenError};
 pub(crate) use sql::{Sql, padded, sql};
 
@@ -128,17 +131,19 @@ impl Db {
 
     /// A transaction that writes.
     pub(crate) async fn begin_write(&self) -> Result<Transaction<'static, Any>, DbError> {
-        match self.engine {
-            // A reader that turns writer gets SQLITE_BUSY at once, whatever busy_timeout says.
-            Engine::Sqlite => self.write.begin_with("BEGIN IMMEDIATE").await,
-            Engine::Postgres => self.write.begin().await,
-        }
-        .during("begin a transaction")
+        let begin = async {
+            match self.engine {
+                // A reader that turns writer gets SQLITE_BUSY at once, whatever busy_timeout says.
+                Engine::Sqlite => self.write.begin_with("BEGIN IMMEDIATE").await,
+                Engine::Postgres => self.write.begin().await,
+            }
+        };
+        begin.bounded("begin a transaction").await
     }
 
     /// A connection for schema changes.
     pub(crate) async fn writer(&self) -> Result<PoolConnection<Any>, DbError> {
-        self.write.acquire().await.during("connect")
+        self.write.acquire().bounded("connect").await
     }
 
     /// Whether the database answers, within two seconds.

@@ -106,7 +106,7 @@ fn size(bytes: &Bytes) -> ByteCount {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    format!("{:x}", Sha256::digest(bytes))
+    hex::encode(Sha256::digest(bytes))
 }
 
 async fn all(store: &impl Store, key: &ObjectKey) -> Bytes {

@@ -1,13 +1,13 @@
 //! What every queue must do. One named test a case and adapter.
 
-use super::{Broker, Consume, Consumer, Delivery, Queue, QueueContext};
+use super::{Broker, Consume, Consumer, Delivery, Queue, QueueContext, QueueError};
 use crate::{
     clock::{Clock, Entropy},
     control::jobs::{self, NewJob, Outcome, Settlement},
     ids::{JobId, TraceId},
     jobs::{Envelope, Noop, Pool, Reason},
     shutdown::Shutdown,
-    testing::{PATIENCE, database::ControlDb, servers},
+    testing::{PATIENCE, database::ControlDb, faults::Proxy, servers},
 };
 use std::{collections::BTreeSet, time::Duration};
 use tokio::time::timeout;
@@ -315,6 +315,87 @@ async fn leases_of_a_dead_process_end() {
         never = passing => never,
     };
     assert_eq!(again.envelope().unwrap().job(), &job.id);
+}
+
+/// A queue behind a line that can be broken.
+async fn amqp_by_proxy() -> (Proxy, Side) {
+    let name = JobId::generate(&Clock::system(), &Entropy::system());
+    let url = servers::own_vhost(name.as_str()).await.parse().unwrap();
+    let (line, url) = Proxy::to(&url).await;
+    (line, side(url.as_str()).await)
+}
+
+/// Publishes until the broker confirms.
+async fn insist(side: &Side, messages: &[Envelope]) {
+    let published = async { while side.queue.publish(POOL, messages).await.is_err() {} };
+    timeout(PATIENCE, published).await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs servers: run ./test.sh"]
+async fn a_cut_connection_is_made_again_and_what_was_unacked_comes_again() {
+    let (line, side) = amqp_by_proxy().await;
+    let messages = side.published(1).await;
+    let mut consumer = side.queue.consume(POOL, 1);
+    let held = next(&mut consumer).await;
+    line.cut();
+    let again = next(&mut consumer).await;
+    assert_eq!(job(&again), *messages[0].job());
+    // The ack of the lost delivery is said to be lost, and does not count for the new one.
+    assert!(matches!(held.done().await, Err(QueueError::Lost)));
+    again.done().await.unwrap();
+    let more = side.jobs(1).await;
+    insist(&side, &more).await;
+    let delivery = next(&mut consumer).await;
+    assert_eq!(job(&delivery), *more[0].job());
+    delivery.done().await.unwrap();
+    quiet(&mut consumer).await;
+}
+
+#[tokio::test]
+#[ignore = "needs servers: run ./test.sh"]
+async fn a_broker_that_is_gone_for_a_while_is_found_again() {
+    let (line, side) = amqp_by_proxy().await;
+    let mut consumer = side.queue.consume(POOL, 1);
+    side.published(1).await;
+    next(&mut consumer).await.done().await.unwrap();
+    line.down();
+    let messages = side.jobs(1).await;
+    let answer = timeout(super::PUBLISH_DEADLINE * 2, side.queue.publish(POOL, &messages))
+        .await
+        .unwrap();
+    assert!(answer.is_err());
+    line.mend();
+    insist(&side, &messages).await;
+    assert_eq!(job(&next(&mut consumer).await), *messages[0].job());
+}
+
+#[tokio::test]
+#[ignore = "needs servers: run ./test.sh"]
+async fn a_broker_that_falls_silent_is_an_error_in_time_and_given_up() {
+    let (line, side) = amqp_by_proxy().await;
+    let mut consumer = side.queue.consume(POOL, 1);
+    side.published(1).await;
+    let held = next(&mut consumer).await;
+    line.silence();
+    let messages = side.jobs(1).await;
+    let answer = timeout(super::PUBLISH_DEADLINE * 2, side.queue.publish(POOL, &messages))
+        .await
+        .unwrap();
+    assert!(answer.is_err());
+    // An ack does not hang either; whether it arrived is not known.
+    let acked = timeout(PATIENCE, held.done()).await;
+    assert!(acked.is_ok());
+    // The broker that answers again is reached by a new connection, without waiting for the old one's end.
+    line.cut();
+    insist(&side, &messages).await;
+    let mut seen = BTreeSet::new();
+    while !seen.contains(messages[0].job()) {
+        let delivery = next(&mut consumer).await;
+        seen.insert(job(&delivery));
+        // Lost where the connection was made again in between.
+        let _ = delivery.done().await;
+    }
 }
 
 #[tokio::test]

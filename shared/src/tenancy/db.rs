@@ -1,7 +1,7 @@
 //! The only way to a tenant's tables.
 
 use super::{Isolation, sql::TenantSql};
-use crate::db::{Db, DbError, During};
+use crate::db::{Bounded, Db, DbError};
 use sqlx::{Any, AnyPool, Transaction, any::AnyArguments, query::Query};
 
 /// One tenant's tables. Exists only for a resolved, active tenant.
@@ -73,6 +73,6 @@ impl TenantTx {
     /// # Errors
     /// When it is unknown whether it is so: look again, everything here may be repeated.
     pub async fn commit(self) -> Result<(), DbError> {
-        self.tx.commit().await.during("commit a tenant's change")
+        self.tx.commit().bounded("commit a tenant's change").await
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     ids::KeyId,
 };
 use sha2::{Digest, Sha256};
-use std::{fmt::Write as _, str::FromStr};
+use std::str::FromStr;
 use subtle::ConstantTimeEq;
 
 /// A key as its holder has it. Its text is never logged: no `Display`, and `Debug` shows the id alone.
@@ -36,14 +36,9 @@ impl KeyText {
     pub fn generate(clock: &Clock, entropy: &Entropy) -> Self {
         let mut bytes = [0_u8; 32];
         entropy.fill(&mut bytes);
-        let secret = bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
-            // Writing to a String has no way to fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        });
         Self {
             id: KeyId::generate(clock, entropy),
-            secret,
+            secret: hex::encode(bytes),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::{Isolation, TablePrefix, db::TenantTx, sql::TenantSql};
 use crate::{
     control::tenants,
-    db::{Db, DbError, During},
+    db::{Bounded, Db, DbError},
     units::Millis,
 };
 use sqlx::{Executor, raw_sql};
@@ -20,7 +20,7 @@ pub(super) async fn apply(tx: &mut TenantTx, has: i64, now: Millis) -> Result<()
     for (version, step) in (1_i64..).zip(STEPS).skip(usize::try_from(has).unwrap_or(0)) {
         #[expect(clippy::disallowed_methods, reason = "a checked text and a validated prefix")]
         let text = sqlx::AssertSqlSafe(step.render(&prefix));
-        (&mut *tx.tx).execute(raw_sql(text)).await.during("migrate a tenant")?;
+        (&mut *tx.tx).execute(raw_sql(text)).bounded("migrate a tenant").await?;
         tenants::record_migration(&mut tx.tx, &prefix, version, now).await?;
     }
     Ok(())
@@ -50,7 +50,7 @@ pub(super) async fn drop_tables(tx: &mut TenantTx) -> Result<(), DbError> {
     let text = sqlx::AssertSqlSafe(DROP.render(&prefix));
     (&mut *tx.tx)
         .execute(raw_sql(text))
-        .await
-        .during("drop a tenant's tables")?;
+        .bounded("drop a tenant's tables")
+        .await?;
     tenants::forget_migrations(&mut tx.tx, &prefix).await
 }

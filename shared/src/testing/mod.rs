@@ -1,10 +1,31 @@
 //! What tests and drivers need: server URLs, fixtures, a breakable proxy, an S3 server in the process.
 
 pub mod database;
+pub mod faults;
 mod generated;
 pub mod s3;
 pub mod servers;
 mod world;
 
 pub use generated::generated;
-pub use world::{PATIENCE, World};
+pub use world::{PATIENCE, World, differences};
+
+/// One named test a case and side: each case is an `async fn(World)`.
+#[macro_export]
+macro_rules! on_both_sides {
+    ($($case:ident),+ $(,)?) => {
+        mod embedded {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                super::$case($crate::testing::World::embedded().await).await;
+            })+
+        }
+        mod distributed {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            #[ignore = "needs servers: run ./test.sh"]
+            async fn $case() {
+                super::$case($crate::testing::World::distributed().await).await;
+            })+
+        }
+    };
+}

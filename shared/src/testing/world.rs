@@ -2,7 +2,7 @@
 
 use super::{database::ControlDb, s3::S3Server, servers};
 use crate::{
-    clock::{Clock, Entropy},
+    clock::{Clock, Entropy, Stopwatch},
     config::Config,
     control::{accept, jobs, jobs::JobRow},
     ids::{JobId, MediaId, TenantId, TraceId},
@@ -64,17 +64,26 @@ impl World {
     /// # Panics
     /// When there are no servers.
     pub async fn distributed() -> Self {
+        Self::distributed_with(&[]).await
+    }
+
+    /// The same, with configuration of its own.
+    ///
+    /// # Panics
+    /// When there are no servers.
+    pub async fn distributed_with(more: &[(&'static str, String)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let database = ControlDb::postgres().await;
         let objects = S3Server::start().await.expect("an S3 server");
         let own = JobId::generate(&Clock::system(), &Entropy::system());
-        let pairs = vec![
+        let mut pairs = vec![
             ("data_dir", folder.path().display().to_string()),
             ("database_url", database.url.to_string()),
             ("queue_url", servers::own_vhost(own.as_str()).await),
             ("cache_url", format!("{}?prefix=test-{own}:", servers::redis())),
             ("objects_url", objects.url("objects").expect("a URL").to_string()),
         ];
+        pairs.extend(more.iter().cloned());
         Self::open(pairs, database, Some(objects), folder).await
     }
 
@@ -126,12 +135,20 @@ impl World {
     /// # Panics
     /// When it cannot be made.
     pub async fn another_tenant(&self, id: &str) -> (TenantId, String) {
+        self.another_tenant_with(id, LimitOverrides::default()).await
+    }
+
+    /// The same, with limits of its own.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn another_tenant_with(&self, id: &str, limits: LimitOverrides) -> (TenantId, String) {
         let id: TenantId = id.parse().expect("an id");
         let new = NewTenant {
             id: id.clone(),
             host: format!("{id}.localhost"),
             plan: None,
-            limits: LimitOverrides::default(),
+            limits,
             admin: "admin".into(),
         };
         let services = &self.services;
@@ -229,32 +246,76 @@ impl World {
             .expect("a job in the state that is waited for")
     }
 
-    /// Asserts that nothing is left behind: no staged object, usage, ledger, rows and stored objects agree.
+    /// Asserts that nothing is left behind: see [`differences`]. What is removed in the background has some time for it.
     ///
     /// # Panics
     /// When something is.
     pub async fn assert_at_rest(&self) {
-        let objects = &self.services.objects;
-        let staged = objects.list(ObjectKey::STAGED, None, 10).await.expect("a listing");
-        assert_eq!(staged, [], "staged bytes are left");
-        let tenant = self.tenant().await;
-        let db = tenant.db().expect("active");
-        let (usage, ledger) = (
-            db.usage().await.expect("usage"),
-            db.ledger_sum().await.expect("a ledger"),
-        );
-        assert_eq!(usage, ledger, "usage is not the sum of the ledger");
-        let (media, media_bytes, file_bytes) = db.stored().await.expect("rows");
-        assert_eq!(
-            (usage.media, usage.bytes),
-            (media, media_bytes),
-            "usage is not the sum of the rows"
-        );
-        assert_eq!(media_bytes, file_bytes, "pictures are not the sum of their files");
-        let placed = objects.list(ObjectKey::MEDIA, None, 1_000).await.expect("a listing");
-        let stored = placed
-            .iter()
-            .fold(ByteCount::ZERO, |sum, listed| sum.plus(listed.bytes));
-        assert_eq!(stored, media_bytes, "objects are not what the rows say");
+        let watch = Stopwatch::start();
+        loop {
+            let found = differences(&self.services, &self.tenant().await).await;
+            if found.is_empty() {
+                return;
+            }
+            assert!(watch.elapsed() < PATIENCE, "{found:?}");
+            self.services.clock.sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// What a tenant at rest must not show, in words: staged bytes, usage, ledger, rows and stored objects that disagree.
+///
+/// # Panics
+/// When a back end does not answer.
+#[expect(clippy::expect_used, reason = "a test's fixture")]
+pub async fn differences(services: &Services, tenant: &Tenant) -> Vec<String> {
+    let mut found = Vec::new();
+    let (staged, _) = stored(services, ObjectKey::STAGED).await;
+    if staged > 0 {
+        found.push(format!("{staged} objects are still staged"));
+    }
+    let db = tenant.db().expect("active");
+    let (usage, ledger) = (
+        db.usage().await.expect("usage"),
+        db.ledger_sum().await.expect("a ledger"),
+    );
+    if usage != ledger {
+        found.push(format!("usage {usage:?} is not the sum of the ledger {ledger:?}"));
+    }
+    let (media, media_bytes, file_bytes) = db.stored().await.expect("rows");
+    if (usage.media, usage.bytes) != (media, media_bytes) {
+        found.push(format!(
+            "usage {usage:?} is not the sum of the rows, {media} pictures of {media_bytes}"
+        ));
+    }
+    if media_bytes != file_bytes {
+        found.push(format!("pictures of {media_bytes} have files of {file_bytes}"));
+    }
+    let prefix = format!("{}/{}/", ObjectKey::MEDIA, tenant.id());
+    let (objects, object_bytes) = stored(services, &prefix).await;
+    if object_bytes != media_bytes {
+        found.push(format!(
+            "{objects} objects of {object_bytes} are stored for pictures of {media_bytes}"
+        ));
+    }
+    found
+}
+
+/// How many objects there are under a prefix, and how large they are together.
+#[expect(clippy::expect_used, reason = "a test's fixture")]
+async fn stored(services: &Services, prefix: &str) -> (usize, ByteCount) {
+    let (mut count, mut bytes, mut after) = (0, ByteCount::ZERO, None);
+    loop {
+        let page = services
+            .objects
+            .list(prefix, after.as_ref(), 1_000)
+            .await
+            .expect("a listing");
+        let Some(last) = page.last() else {
+            return (count, bytes);
+        };
+        count += page.len();
+        bytes = page.iter().fold(bytes, |sum, listed| sum.plus(listed.bytes));
+        after = Some(last.key.clone());
     }
 }

@@ -63,6 +63,26 @@ const SCENES: [Scene; 3] = [
     },
 ];
 
+/// A small JPEG, 320 × 240, that differs for every number.
+#[must_use]
+pub fn small(number: u32) -> Vec<u8> {
+    let (width, height) = (320_u16, 240_u16);
+    let shade = |value: u32| u8::try_from(value % 256).unwrap_or(0);
+    let pixels: Vec<u8> = (0..u32::from(height))
+        .flat_map(|y| (0..u32::from(width)).map(move |x| (x, y)))
+        .flat_map(|(x, y)| {
+            let value = x * 7 + y * 13 + number.wrapping_mul(31) % 4_096;
+            [shade(value), shade(value + number % 256), shade(x ^ y)]
+        })
+        .collect();
+    // The number itself, as a comment: no two are alike, whatever the pixels come to.
+    let mut bytes = jpeg(&pixels, width, height, 85);
+    let mut comment = vec![0xff, 0xfe, 0, 6];
+    comment.extend(number.to_be_bytes());
+    bytes.splice(2..2, comment);
+    bytes
+}
+
 /// Three photographs with camera, serial number, position, date, thumbnail and comment; two are not stored upright.
 #[must_use]
 pub fn photographs() -> Vec<Sample> {

@@ -96,7 +96,7 @@ impl Writing {
         self.file.sync_all()?;
         let stored = Stored {
             bytes: self.bytes,
-            sha256: format!("{:x}", self.hash.finalize()),
+            sha256: hex::encode(self.hash.finalize()),
         };
         Ok((self.temporary, stored))
     }

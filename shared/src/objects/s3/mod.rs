@@ -139,7 +139,7 @@ impl Bucket {
             .map_err(|error| fault(key.into(), "write", error))?;
         Ok(Stored {
             bytes,
-            sha256: format!("{:x}", hash.finalize()),
+            sha256: hex::encode(hash.finalize()),
         })
     }
 

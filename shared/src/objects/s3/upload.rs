@@ -92,7 +92,7 @@ impl Upload {
         self.open = None;
         Ok(Stored {
             bytes,
-            sha256: format!("{:x}", hash.finalize()),
+            sha256: hex::encode(hash.finalize()),
         })
     }
 

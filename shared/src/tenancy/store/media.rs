@@ -3,7 +3,7 @@
 use super::super::{TenantDb, TenantTx, sql::tenant_sql};
 use crate::{
     control::jobs::{optional, text},
-    db::{DbError, During},
+    db::{Bounded, DbError, During},
     ids::{JobId, KeyId, MediaId},
     objects::ObjectKey,
     units::{ByteCount, Millis},
@@ -105,7 +105,7 @@ impl TenantTx {
             .bind(media.removed.clone())
             .bind(media.facts.clone())
             .bind(media.created_at.get());
-        query.execute(&mut *self.tx).await.during(WHAT)?;
+        query.execute(&mut *self.tx).bounded(WHAT).await?;
         for variant in variants {
             let query = self
                 .query(INSERT_VARIANT)
@@ -117,7 +117,7 @@ impl TenantTx {
                 .bind(variant.height)
                 .bind(variant.bytes.get())
                 .bind(variant.sha256.clone());
-            query.execute(&mut *self.tx).await.during(WHAT)?;
+            query.execute(&mut *self.tx).bounded(WHAT).await?;
         }
         Ok(())
     }
@@ -129,7 +129,7 @@ impl TenantTx {
     pub async fn hide_media(&mut self, id: &MediaId) -> Result<Option<ByteCount>, DbError> {
         const WHAT: &str = "hide a picture";
         let query = self.query(MARK_DELETING).bind(id.as_str().to_owned());
-        let row = query.fetch_optional(&mut *self.tx).await.during(WHAT)?;
+        let row = query.fetch_optional(&mut *self.tx).bounded(WHAT).await?;
         row.map(|row| row.try_get(0).map(ByteCount::new).during(WHAT))
             .transpose()
     }
@@ -141,9 +141,9 @@ impl TenantTx {
     pub async fn remove_media(&mut self, id: &MediaId) -> Result<Option<ByteCount>, DbError> {
         const WHAT: &str = "forget a picture";
         let variants = self.query(REMOVE_VARIANTS).bind(id.as_str().to_owned());
-        variants.execute(&mut *self.tx).await.during(WHAT)?;
+        variants.execute(&mut *self.tx).bounded(WHAT).await?;
         let media = self.query(REMOVE).bind(id.as_str().to_owned());
-        let row = media.fetch_optional(&mut *self.tx).await.during(WHAT)?;
+        let row = media.fetch_optional(&mut *self.tx).bounded(WHAT).await?;
         row.map(|row| row.try_get(0).map(ByteCount::new).during(WHAT))
             .transpose()
     }
@@ -156,7 +156,7 @@ impl TenantDb {
     /// When the database is away.
     pub async fn media(&self, id: &MediaId) -> Result<Option<Media>, DbError> {
         let query = self.query(GET).bind(id.as_str().to_owned());
-        let row = query.fetch_optional(self.read()).await.during("read a picture")?;
+        let row = query.fetch_optional(self.read()).bounded("read a picture").await?;
         row.as_ref().map(read_media).transpose()
     }
 
@@ -176,8 +176,8 @@ impl TenantDb {
             .bind(before)
             .bind(limit)
             .fetch_all(self.read())
-            .await
-            .during("list pictures")?;
+            .bounded("list pictures")
+            .await?;
         let media: Vec<Media> = rows.iter().map(read_media).collect::<Result<_, _>>()?;
         let (Some(newest), Some(oldest)) = (media.first(), media.last()) else {
             return Ok(Vec::new());
@@ -186,7 +186,7 @@ impl TenantDb {
             .query(PAGE_VARIANTS)
             .bind(oldest.id.as_str().to_owned())
             .bind(newest.id.as_str().to_owned());
-        let rows = query.fetch_all(self.read()).await.during("list variants")?;
+        let rows = query.fetch_all(self.read()).bounded("list variants").await?;
         let mut variants: Vec<Variant> = rows.iter().map(read_variant).collect::<Result<_, _>>()?;
         Ok(media
             .into_iter()
@@ -203,7 +203,7 @@ impl TenantDb {
     /// When the database is away.
     pub async fn variants(&self, id: &MediaId) -> Result<Vec<Variant>, DbError> {
         let query = self.query(VARIANTS).bind(id.as_str().to_owned());
-        let rows = query.fetch_all(self.read()).await.during("list variants")?;
+        let rows = query.fetch_all(self.read()).bounded("list variants").await?;
         rows.iter().map(read_variant).collect()
     }
 
@@ -213,7 +213,7 @@ impl TenantDb {
     /// When the database is away.
     pub async fn variant(&self, id: &MediaId, name: &str) -> Result<Option<Variant>, DbError> {
         let query = self.query(VARIANT).bind(id.as_str().to_owned()).bind(name.to_owned());
-        let row = query.fetch_optional(self.read()).await.during("read a variant")?;
+        let row = query.fetch_optional(self.read()).bounded("read a variant").await?;
         row.as_ref().map(read_variant).transpose()
     }
 
@@ -224,8 +224,8 @@ impl TenantDb {
     /// When the database is away.
     pub async fn stored(&self) -> Result<(i64, ByteCount, ByteCount), DbError> {
         const WHAT: &str = "add up pictures";
-        let media = self.query(TOTAL).fetch_one(self.read()).await.during(WHAT)?;
-        let files = self.query(VARIANT_TOTAL).fetch_one(self.read()).await.during(WHAT)?;
+        let media = self.query(TOTAL).fetch_one(self.read()).bounded(WHAT).await?;
+        let files = self.query(VARIANT_TOTAL).fetch_one(self.read()).bounded(WHAT).await?;
         Ok((
             media.try_get(0).during(WHAT)?,
             ByteCount::new(media.try_get(1).during(WHAT)?),

@@ -2,7 +2,7 @@
 
 use super::super::{TenantDb, TenantTx, sql::tenant_sql};
 use crate::{
-    db::{DbError, During},
+    db::{Bounded, DbError, During},
     ids::JobId,
     units::{ByteCount, Millis},
 };
@@ -37,11 +37,11 @@ impl TenantTx {
             .bind(change.media)
             .bind(change.bytes.get())
             .bind(now.get());
-        if enter.fetch_optional(&mut *self.tx).await.during(WHAT)?.is_none() {
+        if enter.fetch_optional(&mut *self.tx).bounded(WHAT).await?.is_none() {
             return Ok(false);
         }
         let count = self.query(COUNT).bind(change.media).bind(change.bytes.get());
-        count.execute(&mut *self.tx).await.during(WHAT)?;
+        count.execute(&mut *self.tx).bounded(WHAT).await?;
         Ok(true)
     }
 }
@@ -53,7 +53,7 @@ impl TenantDb {
     /// When the database is away.
     pub async fn usage(&self) -> Result<Usage, DbError> {
         const WHAT: &str = "read usage";
-        let row = self.query(USAGE).fetch_one(self.read()).await.during(WHAT)?;
+        let row = self.query(USAGE).fetch_one(self.read()).bounded(WHAT).await?;
         Ok(Usage {
             media: row.try_get(0).during(WHAT)?,
             bytes: ByteCount::new(row.try_get(1).during(WHAT)?),
@@ -66,7 +66,7 @@ impl TenantDb {
     /// When the database is away.
     pub async fn ledger_sum(&self) -> Result<Usage, DbError> {
         const WHAT: &str = "add up the ledger";
-        let row = self.query(LEDGER).fetch_one(self.read()).await.during(WHAT)?;
+        let row = self.query(LEDGER).fetch_one(self.read()).bounded(WHAT).await?;
         Ok(Usage {
             media: row.try_get(0).during(WHAT)?,
             bytes: ByteCount::new(row.try_get(1).during(WHAT)?),

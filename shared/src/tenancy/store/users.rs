@@ -2,7 +2,7 @@
 
 use super::super::{ApiKey, KeyText, TenantDb, TenantTx, sql::tenant_sql};
 use crate::{
-    db::{DbError, During},
+    db::{Bounded, DbError, During},
     ids::{KeyId, UserId},
     units::Millis,
 };
@@ -75,8 +75,8 @@ impl TenantTx {
         let row = self
             .query(LIVE_KEYS)
             .fetch_one(&mut *self.tx)
-            .await
-            .during("count keys")?;
+            .bounded("count keys")
+            .await?;
         row.try_get(0).during("count keys")
     }
 }
@@ -91,8 +91,8 @@ impl TenantDb {
             .query(USER)
             .bind(name.to_owned())
             .fetch_optional(self.read())
-            .await
-            .during("look up a user")?;
+            .bounded("look up a user")
+            .await?;
         row.map(|row| crate::control::jobs::text(&row, 0)).transpose()
     }
 
@@ -106,8 +106,8 @@ impl TenantDb {
             .query(KEY)
             .bind(id.as_str().to_owned())
             .fetch_optional(self.read())
-            .await
-            .during(WHAT)?;
+            .bounded(WHAT)
+            .await?;
         row.map(|row| {
             Ok(ApiKey {
                 id: crate::control::jobs::text(&row, 0)?,

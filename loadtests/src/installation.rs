@@ -1,0 +1,160 @@
+//! A whole installation of this driver's own: servers, object store, the roles as processes. Gone when dropped.
+
+use crate::{
+    client::Client,
+    say,
+    servers::{self, Rabbit, Server, free_port, program},
+};
+use anyhow::{Context, ensure};
+use mediamill_shared::{clock::Clock, testing::s3::S3Server};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tokio::process::Command;
+
+/// The servers that roles need.
+pub(crate) struct Back {
+    pub(crate) postgres: Server,
+    pub(crate) redis: Server,
+    pub(crate) rabbit: Rabbit,
+    objects: S3Server,
+    pub(crate) folder: tempfile::TempDir,
+}
+
+impl Back {
+    /// Starts PostgreSQL, Redis, RabbitMQ and an S3 server.
+    pub(crate) async fn start(clock: &Clock) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let mut back = Self {
+            postgres: servers::postgres(folder.path()).await?,
+            redis: servers::redis(folder.path())?,
+            rabbit: servers::rabbitmq(folder.path())?,
+            objects: S3Server::start().await.map_err(|error| anyhow::anyhow!("{error}"))?,
+            folder,
+        };
+        for server in [&mut back.postgres, &mut back.redis, &mut back.rabbit.server] {
+            server.start(clock).await?;
+        }
+        Ok(back)
+    }
+
+    /// Where they are, as configuration.
+    pub(crate) fn settings(&self) -> anyhow::Result<Vec<(&'static str, String)>> {
+        let at = |server: &Server| server.port.with_context(|| format!("{} has no port", server.name));
+        let objects = self
+            .objects
+            .url("objects")
+            .map_err(|error| anyhow::anyhow!("{error}"))?;
+        Ok(vec![
+            ("data_dir", self.folder.path().join("data").display().to_string()),
+            (
+                "database_url",
+                format!("postgres://postgres@127.0.0.1:{}/postgres", at(&self.postgres)?),
+            ),
+            (
+                "queue_url",
+                format!("amqp://guest:guest@127.0.0.1:{}/%2f", at(&self.rabbit.server)?),
+            ),
+            ("cache_url", format!("redis://127.0.0.1:{}/", at(&self.redis)?)),
+            ("objects_url", objects.to_string()),
+        ])
+    }
+}
+
+/// The `mediamill` program beside this one, or the one that is named.
+pub(crate) fn binary(named: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let path = match named {
+        Some(path) => path.to_owned(),
+        None => std::env::current_exe()?.with_file_name("mediamill"),
+    };
+    ensure!(
+        path.is_file(),
+        "{} is not there: cargo build --release -p mediamill, or name it with --binary",
+        path.display()
+    );
+    Ok(path)
+}
+
+/// Servers and roles, with one tenant.
+pub(crate) struct Installation {
+    pub(crate) back: Back,
+    pub(crate) api: Server,
+    pub(crate) workers: Vec<Server>,
+    pub(crate) scheduler: Server,
+    pub(crate) client: Arc<Client>,
+}
+
+impl Installation {
+    /// Starts everything and makes the tenant `demo` with `limits`.
+    pub(crate) async fn start(binary: &Path, limits: &str, workers: usize, clock: &Clock) -> anyhow::Result<Self> {
+        say("starting PostgreSQL, Redis, RabbitMQ and an S3 server");
+        let back = Back::start(clock).await?;
+        let port = free_port()?;
+        let listen = format!("127.0.0.1:{port}");
+        let mut variables: Vec<(String, String)> = back
+            .settings()?
+            .into_iter()
+            .map(|(name, value)| (format!("MEDIAMILL_{}", name.to_ascii_uppercase()), value))
+            .collect();
+        variables.push(("MEDIAMILL_LISTEN".to_owned(), listen.clone()));
+        let binary = binary.to_owned();
+        let command = move |arguments: &[&str]| {
+            let mut command = Command::new(&binary);
+            command.envs(variables.iter().cloned()).args(arguments);
+            command
+        };
+        answer(command(&["migrate"])).await?;
+        let made = answer(command(&[
+            "--json",
+            "tenants",
+            "create",
+            "demo",
+            "--host",
+            "demo.localhost",
+            "--limits",
+            limits,
+        ]))
+        .await?;
+        let made: serde_json::Value = serde_json::from_str(&made)?;
+        let key = made
+            .get("key")
+            .and_then(serde_json::Value::as_str)
+            .context("tenants create printed no key")?;
+        let client = Client::new(&format!("http://{listen}"), "demo.localhost", key)?;
+        let folder = back.folder.path().to_owned();
+        let role = |name: &'static str, port: Option<u16>, role: &'static str| {
+            let command = command.clone();
+            program(name, port, &folder, move || command(&[role]))
+        };
+        let mut installation = Self {
+            api: role("api", Some(port), "api"),
+            workers: ["worker-1", "worker-2", "worker-3", "worker-4"]
+                .into_iter()
+                .take(workers)
+                .map(|name| role(name, None, "worker"))
+                .collect(),
+            scheduler: role("scheduler", None, "scheduler"),
+            back,
+            client: Arc::new(client),
+        };
+        installation.api.start(clock).await?;
+        installation.scheduler.start(clock).await?;
+        for worker in &mut installation.workers {
+            worker.start(clock).await?;
+        }
+        Ok(installation)
+    }
+}
+
+/// Runs a command to its end, which must be good; returns what it printed.
+async fn answer(mut command: Command) -> anyhow::Result<String> {
+    let output = command.output().await?;
+    ensure!(
+        output.status.success(),
+        "{:?} failed: {}",
+        command.as_std().get_args().collect::<Vec<_>>(),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8(output.stdout)?)
+}
