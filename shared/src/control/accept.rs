@@ -116,7 +116,7 @@ pub async fn prune_keys(db: &Db, before: Millis) -> Result<u64, DbError> {
     let query = PRUNE.query().bind(before.get());
     query
         .execute(db.write())
+        .bounded("forget idempotency keys")
         .await
         .map(|done| done.rows_affected())
-        .during("forget idempotency keys")
 }

@@ -309,9 +309,9 @@ pub async fn mark_published(db: &Db, ids: &[JobId], now: Millis) -> Result<(), D
     let query = PUBLISHED.rows(2, size, 1).bind(now.get());
     bind_ids(query, ids, size)
         .execute(db.write())
+        .bounded("mark jobs published")
         .await
         .map(|_| ())
-        .during("mark jobs published")
 }
 
 /// Claims jobs for `worker`. One answer for each id, in order; an id named twice is claimed once.
@@ -369,9 +369,9 @@ pub async fn touch(db: &Db, worker: &str, ids: &[JobId], now: Millis) -> Result<
     let query = TOUCH.rows(3, size, 1).bind(now.get()).bind(worker.to_owned());
     bind_ids(query, ids, size)
         .execute(db.write())
+        .bounded("touch jobs")
         .await
         .map(|_| ())
-        .during("touch jobs")
 }
 
 /// Settles attempts in one transaction. One answer for each, in order: whether it was this attempt's to settle.
@@ -420,8 +420,9 @@ pub async fn settle(db: &Db, settlements: &[Settlement], now: Millis) -> Result<
             .bind(id.clone())
             .bind(one.attempt)
             .fetch_optional(&mut *tx)
-            .await;
-        settled.insert(id, row.during("settle a job")?.is_some());
+            .bounded("settle a job")
+            .await?;
+        settled.insert(id, row.is_some());
     }
     tx.commit().bounded("settle jobs").await?;
     Ok(settlements
@@ -495,9 +496,9 @@ pub async fn retry(db: &Db, id: &JobId, now: Millis) -> Result<bool, DbError> {
     let query = RETRY.query().bind(now.get()).bind(id.as_str().to_owned());
     query
         .fetch_optional(db.write())
+        .bounded("retry a dead job")
         .await
         .map(|row| row.is_some())
-        .during("retry a dead job")
 }
 
 /// What a purged job leaves to be cleaned up.
@@ -574,9 +575,9 @@ pub async fn mark_republished(db: &Db, ids: &[JobId], now: Millis) -> Result<(),
     let query = TOUCHED.rows(2, size, 1).bind(now.get());
     bind_ids(query, ids, size)
         .execute(db.write())
+        .bounded("mark jobs republished")
         .await
         .map(|_| ())
-        .during("mark jobs republished")
 }
 
 /// What open jobs of `tenant` hold: bytes, and the number of jobs that hold some.
@@ -628,9 +629,9 @@ pub(crate) async fn forget_tenant(connection: &mut AnyConnection, tenant: &Tenan
     let query = FORGET_TENANT.query().bind(tenant.as_str().to_owned());
     query
         .execute(connection)
+        .bounded("forget a tenant's jobs")
         .await
         .map(|_| ())
-        .during("forget a tenant's jobs")
 }
 
 /// Removes at most `limit` rows of jobs that ended before `before`. Returns how many.
@@ -641,9 +642,9 @@ pub async fn prune(db: &Db, before: Millis, limit: i64) -> Result<u64, DbError> 
     let query = PRUNE.query().bind(before.get()).bind(limit);
     query
         .execute(db.write())
+        .bounded("prune jobs")
         .await
         .map(|done| done.rows_affected())
-        .during("prune jobs")
 }
 
 pub(crate) fn text<T>(row: &AnyRow, column: usize) -> Result<T, DbError>

@@ -72,7 +72,7 @@ pub(crate) async fn renew(db: &Db, owner: &str, ids: &[JobId], until: Millis) ->
     for place in 0..size {
         query = query.bind(ids.get(place).unwrap_or(last).as_str().to_owned());
     }
-    query.execute(db.write()).await.map(|_| ()).during("renew leases")
+    query.execute(db.write()).bounded("renew leases").await.map(|_| ())
 }
 
 /// Ends the leases of `owner` on `ids`: open jobs among them are free at once.
@@ -83,7 +83,7 @@ pub(crate) async fn give_back(db: &Db, owner: &str, ids: &[JobId]) -> Result<(),
     for place in 0..size {
         query = query.bind(ids.get(place).unwrap_or(last).as_str().to_owned());
     }
-    query.execute(db.write()).await.map(|_| ()).during("give leases back")
+    query.execute(db.write()).bounded("give leases back").await.map(|_| ())
 }
 
 /// Ends the lease of `owner` and holds the job back until `due_at` at least.
@@ -93,7 +93,7 @@ pub(crate) async fn hold(db: &Db, owner: &str, id: &JobId, due_at: Millis) -> Re
         .bind(due_at.get())
         .bind(id.as_str().to_owned())
         .bind(owner.to_owned());
-    query.execute(db.write()).await.map(|_| ()).during("hold a job back")
+    query.execute(db.write()).bounded("hold a job back").await.map(|_| ())
 }
 
 /// Jobs of `pool` that are ready, and dead ones.

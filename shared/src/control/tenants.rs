@@ -83,9 +83,9 @@ pub(crate) async fn insert(
         .bind(now.get());
     query
         .fetch_optional(connection)
+        .bounded("add a tenant")
         .await
         .map(|row| row.is_some())
-        .during("add a tenant")
 }
 
 /// Returns whether the host was free.
@@ -102,9 +102,9 @@ pub(crate) async fn insert_host(
         .bind(now.get());
     query
         .fetch_optional(connection)
+        .bounded("add a host")
         .await
         .map(|row| row.is_some())
-        .during("add a host")
 }
 
 /// The tenant at `host`, and since when it is there.
@@ -221,9 +221,9 @@ pub async fn set_state(db: &Db, id: &TenantId, state: TenantState, now: Millis) 
         .bind(id.as_str().to_owned());
     query
         .fetch_optional(db.write())
+        .bounded("change a tenant's state")
         .await
         .map(|row| row.is_some())
-        .during("change a tenant's state")
 }
 
 /// Replaces a tenant's own limits. Returns whether there is such a tenant that is not being removed.
@@ -238,9 +238,9 @@ pub async fn set_limits(db: &Db, id: &TenantId, limits: &LimitOverrides, now: Mi
         .bind(id.as_str().to_owned());
     query
         .fetch_optional(db.write())
+        .bounded("change a tenant's limits")
         .await
         .map(|row| row.is_some())
-        .during("change a tenant's limits")
 }
 
 /// Tenants that changed at `since` or later, at most `limit`.
@@ -305,18 +305,18 @@ pub(crate) async fn record_migration(
         .bind(now.get());
     query
         .execute(connection)
+        .bounded("record a tenant's migration")
         .await
         .map(|_| ())
-        .during("record a tenant's migration")
 }
 
 pub(crate) async fn forget_migrations(connection: &mut AnyConnection, prefix: &TablePrefix) -> Result<(), DbError> {
     let query = FORGET_MIGRATIONS.query().bind(prefix.as_str().to_owned());
     query
         .execute(connection)
+        .bounded("forget a tenant's migrations")
         .await
         .map(|_| ())
-        .during("forget a tenant's migrations")
 }
 
 /// Prefixes after `after` whose tables have fewer than `version` migrations, at most `limit`.

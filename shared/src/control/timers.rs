@@ -40,9 +40,9 @@ pub async fn started(db: &Db, run: &TimerRun, now: Millis) -> Result<(), DbError
         .bind(now.get());
     query
         .execute(db.write())
+        .bounded("record a timer's start")
         .await
         .map(|_| ())
-        .during("record a timer's start")
 }
 
 /// Records how a run ended: what it changed, or the error's whole chain.
@@ -62,9 +62,9 @@ pub async fn ended(db: &Db, id: &str, outcome: Result<i64, String>, now: Millis)
         .bind(id.to_owned());
     query
         .execute(db.write())
+        .bounded("record a timer's end")
         .await
         .map(|_| ())
-        .during("record a timer's end")
 }
 
 /// When a timer last began.
@@ -92,7 +92,7 @@ pub async fn prune(db: &Db, before: Millis) -> Result<u64, DbError> {
     let query = PRUNE.query().bind(before.get());
     query
         .execute(db.write())
+        .bounded("forget timer runs")
         .await
         .map(|done| done.rows_affected())
-        .during("forget timer runs")
 }

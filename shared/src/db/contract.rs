@@ -12,6 +12,10 @@ const ADD: Sql = Sql::new("INSERT INTO tried (name, n) VALUES ($1, $2)");
 const READ: Sql = Sql::new("SELECT n FROM tried WHERE name = $1");
 const WRITE: Sql = Sql::new("UPDATE tried SET n = $2 WHERE name = $1");
 
+const LOCK: Sql = Sql::new("UPDATE tried SET n = n WHERE name = $1");
+const ONE: Sql = Sql::new("SELECT 1");
+const TLS: Sql = Sql::new("SELECT CASE WHEN ssl THEN 1 ELSE 0 END FROM pg_stat_ssl WHERE pid = pg_backend_pid()");
+
 /// One named test a case and engine.
 macro_rules! contract {
     ($($case:ident),+ $(,)?) => {
@@ -67,33 +71,30 @@ async fn read(db: &Db, name: &str) -> i64 {
 async fn writers_that_read_first_wait_for_each_other(database: ControlDb) {
     let db = &database.db;
     let writers = (0..40).map(|_| async move {
-        loop {
-            let mut tx = db.begin_write().await?;
-            // PostgreSQL isolates by row locks; a plain read would take none.
-            if db.engine() == super::Engine::Postgres {
-                const LOCK: Sql = Sql::new("UPDATE tried SET n = n WHERE name = $1");
-                LOCK.query()
-                    .bind("a".to_owned())
-                    .execute(&mut *tx)
-                    .bounded("lock")
-                    .await?;
-            }
-            let row = READ
-                .query()
+        let mut tx = db.begin_write().await?;
+        // PostgreSQL isolates by row locks; a plain read would take none.
+        if db.engine() == super::Engine::Postgres {
+            LOCK.query()
                 .bind("a".to_owned())
-                .fetch_one(&mut *tx)
-                .bounded("read")
-                .await?;
-            let n: i64 = row.try_get(0).during("read")?;
-            WRITE
-                .query()
-                .bind("a".to_owned())
-                .bind(n + 1)
                 .execute(&mut *tx)
-                .bounded("write")
+                .bounded("lock")
                 .await?;
-            return tx.commit().bounded("commit").await;
         }
+        let row = READ
+            .query()
+            .bind("a".to_owned())
+            .fetch_one(&mut *tx)
+            .bounded("read")
+            .await?;
+        let n: i64 = row.try_get(0).during("read")?;
+        WRITE
+            .query()
+            .bind("a".to_owned())
+            .bind(n + 1)
+            .execute(&mut *tx)
+            .bounded("write")
+            .await?;
+        tx.commit().bounded("commit").await
     });
     for result in join_all(writers).await {
         result.unwrap();
@@ -191,7 +192,6 @@ async fn a_lost_postgres_is_found_again() {
     let (line, db, _database) = postgres_by_proxy().await;
     let mut tx = db.begin_write().await.unwrap();
     line.cut();
-    const ONE: Sql = Sql::new("SELECT 1");
     let error = ONE.query().execute(&mut *tx).bounded("ask").await.unwrap_err();
     assert_eq!(error.fault(), Fault::Gone, "{error:?}");
     drop(tx);
@@ -209,7 +209,6 @@ async fn a_silent_postgres_is_an_error_in_time_and_found_again() {
     let (line, db, _database) = postgres_by_proxy().await;
     let mut tx = db.begin_write().await.unwrap();
     line.silence();
-    const ONE: Sql = Sql::new("SELECT 1");
     let asked = ONE.query().execute(&mut *tx).bounded("ask");
     let error = tokio::time::timeout(Duration::from_secs(40), asked)
         .await
@@ -226,7 +225,6 @@ async fn a_silent_postgres_is_an_error_in_time_and_found_again() {
 async fn postgres_speaks_tls_with_servers_of_the_given_ca_only() {
     let url: url::Url = servers::required("MEDIAMILL_TEST_POSTGRES_TLS_URL").parse().unwrap();
     Db::open(&url, 1).unwrap().ping().await.unwrap();
-    const TLS: Sql = Sql::new("SELECT CASE WHEN ssl THEN 1 ELSE 0 END FROM pg_stat_ssl WHERE pid = pg_backend_pid()");
     let db = Db::open(&url, 1).unwrap();
     let row = TLS.query().fetch_one(db.read()).await.unwrap();
     assert_eq!(i64::from(row.try_get::<i32, _>(0).unwrap()), 1);

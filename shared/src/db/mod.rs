@@ -180,9 +180,9 @@ impl Db {
         sqlx::query(text)
             .persistent(false)
             .execute(&self.write)
+            .bounded(WHAT)
             .await
             .map(|_| ())
-            .during(WHAT)
     }
 
     /// Closes every connection, waiting for those in use.

@@ -196,3 +196,6 @@ impl Quota {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

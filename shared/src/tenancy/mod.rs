@@ -5,6 +5,8 @@
 //! `TenantDb`, so there is no id to mix up.
 
 mod context;
+#[cfg(test)]
+mod contract;
 mod db;
 mod keys;
 mod limits;

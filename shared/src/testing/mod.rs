@@ -1,12 +1,14 @@
 //! What tests and drivers need: server URLs, fixtures, a breakable proxy, an S3 server in the process.
 
 pub mod database;
+mod disk;
 pub mod faults;
 mod generated;
 pub mod s3;
 pub mod servers;
 mod world;
 
+pub use disk::SmallDisk;
 pub use generated::generated;
 pub use world::{PATIENCE, World, differences};
 

@@ -38,7 +38,8 @@ const SECRET_KEY: &str = "test-secret-key";
 /// A running server. Dropping it ends it and removes its objects.
 pub struct S3Server {
     address: SocketAddr,
-    directory: TempDir,
+    directory: PathBuf,
+    _owned: Option<TempDir>,
     service: S3Service,
     tls: Option<TlsAcceptor>,
     /// File of the certificate, when it speaks TLS.
@@ -53,7 +54,16 @@ impl S3Server {
     /// # Errors
     /// When there is no port or no temporary directory.
     pub async fn start() -> Result<Self, BoxError> {
-        Self::listen(TempDir::new()?, None).await
+        let owned = TempDir::new()?;
+        Self::listen(owned.path().to_owned(), Some(owned), None).await
+    }
+
+    /// The same, with its objects in a folder of the caller's.
+    ///
+    /// # Errors
+    /// When there is no port.
+    pub async fn start_in(folder: &std::path::Path) -> Result<Self, BoxError> {
+        Self::listen(folder.to_owned(), None, None).await
     }
 
     /// The same with TLS, by a certificate of its own for 127.0.0.1, which [`S3Server::url`] names.
@@ -69,18 +79,23 @@ impl S3Server {
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_single_cert(vec![made.cert.der().clone()], key)?;
-        Self::listen(directory, Some(Arc::new(config).into())).await
+        Self::listen(
+            directory.path().to_owned(),
+            Some(directory),
+            Some(Arc::new(config).into()),
+        )
+        .await
     }
 
-    async fn listen(directory: TempDir, tls: Option<TlsAcceptor>) -> Result<Self, BoxError> {
-        let mut service =
-            S3ServiceBuilder::new(FileSystem::new(directory.path()).map_err(|error| format!("{error:?}"))?);
+    async fn listen(directory: PathBuf, owned: Option<TempDir>, tls: Option<TlsAcceptor>) -> Result<Self, BoxError> {
+        let mut service = S3ServiceBuilder::new(FileSystem::new(&directory).map_err(|error| format!("{error:?}"))?);
         service.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let server = Self {
             address: listener.local_addr()?,
-            ca: tls.is_some().then(|| directory.path().join(".ca.pem")),
+            ca: tls.is_some().then(|| directory.join(".ca.pem")),
             directory,
+            _owned: owned,
             service: service.build(),
             tls,
             stop: CancellationToken::new(),
@@ -137,7 +152,7 @@ impl S3Server {
     /// # Errors
     /// When it cannot be made.
     pub fn url(&self, bucket: &str) -> Result<Url, BoxError> {
-        std::fs::create_dir_all(self.directory.path().join(bucket))?;
+        std::fs::create_dir_all(self.directory.join(bucket))?;
         self.url_at(bucket, self.address)
     }
 
@@ -164,7 +179,7 @@ impl S3Server {
     /// When the server's directory cannot be read.
     pub fn unfinished(&self) -> io::Result<Vec<String>> {
         let mut found = Vec::new();
-        for entry in std::fs::read_dir(self.directory.path())? {
+        for entry in std::fs::read_dir(&self.directory)? {
             let name = entry?.file_name().to_string_lossy().into_owned();
             if name.starts_with(".upload") || name.starts_with(".tmp.") {
                 found.push(name);

@@ -1,6 +1,7 @@
 use super::*;
 use crate::{
     objects::contract::{Fixture, contract},
+    testing::SmallDisk,
     units::Millis,
 };
 use std::{fs, process::Command};
@@ -195,32 +196,11 @@ async fn a_directory_presigns_nothing() {
     );
 }
 
-/// A file system of its own. Dropping it unmounts it.
-struct Mounted(TempDir);
-
-impl Mounted {
-    fn of_one_megabyte() -> Self {
-        let at = TempDir::new().unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
-            .arg(at.path())
-            .status();
-        assert!(mounted.unwrap().success(), "mount failed");
-        Self(at)
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
-}
-
 #[tokio::test]
 #[ignore = "needs root to mount a small file system"]
 async fn a_full_disk_is_said_to_be_full_and_leaves_nothing() {
-    let disk = Mounted::of_one_megabyte();
-    let store = opened(disk.0.path(), &Clock::system()).await.unwrap();
+    let disk = SmallDisk::mounted();
+    let store = opened(disk.path(), &Clock::system()).await.unwrap();
     let small = Bytes::from(vec![1; 300_000]);
     store.put(&key("a/kept"), small.clone(), "image/jpeg").await.unwrap();
     let large = Bytes::from(vec![2; 2_000_000]);
@@ -235,7 +215,7 @@ async fn a_full_disk_is_said_to_be_full_and_leaves_nothing() {
         .await
         .unwrap_err();
     assert!(matches!(&error, ObjectError::Full { .. }), "{error:?}");
-    assert_eq!(temporaries(disk.0.path()), [""; 0]);
+    assert_eq!(temporaries(disk.path()), [""; 0]);
     assert_eq!(
         store.stat(&key("a/kept")).await.unwrap().unwrap().bytes,
         ByteCount::of(small.len())
@@ -247,11 +227,11 @@ async fn a_full_disk_is_said_to_be_full_and_leaves_nothing() {
 #[tokio::test]
 #[ignore = "needs root to mount a small file system"]
 async fn a_read_only_disk_refuses() {
-    let disk = Mounted::of_one_megabyte();
-    let store = opened(disk.0.path(), &Clock::system()).await.unwrap();
+    let disk = SmallDisk::mounted();
+    let store = opened(disk.path(), &Clock::system()).await.unwrap();
     let remounted = Command::new("mount")
         .args(["-o", "remount,ro"])
-        .arg(disk.0.path())
+        .arg(disk.path())
         .status();
     assert!(remounted.unwrap().success());
     let error = store.put(&key("a"), Bytes::new(), "text/plain").await.unwrap_err();

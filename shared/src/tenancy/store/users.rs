@@ -41,7 +41,7 @@ impl TenantTx {
             .bind(name.to_owned())
             .bind(role.as_str())
             .bind(now.get());
-        query.execute(&mut *self.tx).await.map(|_| ()).during("add a user")
+        query.execute(&mut *self.tx).bounded("add a user").await.map(|_| ())
     }
 
     /// Adds a key of `user`.
@@ -64,7 +64,7 @@ impl TenantTx {
             .bind(key.hash())
             .bind(now.get())
             .bind(expires_at.map(Millis::get));
-        query.execute(&mut *self.tx).await.map(|_| ()).during("add a key")
+        query.execute(&mut *self.tx).bounded("add a key").await.map(|_| ())
     }
 
     /// How many keys are not revoked.
@@ -127,8 +127,8 @@ impl TenantDb {
         let query = self.query(REVOKE).bind(now.get()).bind(id.as_str().to_owned());
         query
             .execute(self.write())
+            .bounded("revoke a key")
             .await
             .map(|done| done.rows_affected() > 0)
-            .during("revoke a key")
     }
 }

@@ -1,0 +1,191 @@
+//! What the timers put right, and who runs them, on both sides.
+
+#![expect(clippy::unwrap_used, reason = "tests: a failure is the message")]
+
+use mediamill_scheduler::{run, run_once};
+use mediamill_shared::{
+    clock::{Entropy, Stopwatch},
+    control::{
+        jobs::{self, Claim, NewJob, Outcome, Settlement},
+        timers,
+    },
+    ids::{JobId, TraceId},
+    jobs::{Job, JobState, Noop},
+    objects::{ObjectKey, Store},
+    queue::{Broker, Consume},
+    services::Services,
+    shutdown::Shutdown,
+    testing::{PATIENCE, World},
+    units::Millis,
+};
+use std::time::Duration;
+
+mediamill_shared::on_both_sides!(
+    jobs_that_no_queue_has_confirmed_are_published,
+    jobs_that_the_queue_has_lost_are_published_again,
+    young_jobs_are_left_to_whoever_accepted_them,
+    finished_jobs_are_forgotten_after_their_time,
+    one_process_leads_and_another_takes_over,
+    every_timer_runs_on_its_own_and_an_unknown_one_is_refused,
+);
+
+/// A no-op's row, as accepted `ago`; its message is nowhere.
+async fn accepted(services: &Services, ago: Duration, published: bool) -> JobId {
+    let id = JobId::generate(&services.clock, &services.entropy);
+    let trace = TraceId::generate(&services.clock, &services.entropy);
+    let job = NewJob::of(id.clone(), &Noop {}, trace).unwrap();
+    let then = services.clock.now().before(ago);
+    jobs::accept(&services.control, &[job], then, published).await.unwrap();
+    id
+}
+
+/// The job that a consumer gets next.
+async fn delivered(services: &Services) -> JobId {
+    let mut consumer = services.queue.consume(Noop::POOL, 1);
+    let delivery = tokio::time::timeout(PATIENCE, consumer.next()).await.unwrap();
+    let id = delivery.envelope().unwrap().job().clone();
+    delivery.done().await.unwrap();
+    id
+}
+
+async fn jobs_that_no_queue_has_confirmed_are_published(world: World) {
+    let services = &world.services;
+    let job = accepted(services, Duration::from_secs(10), services.queue.rows_are_messages()).await;
+    let report = run_once(services, "dispatch").await.unwrap();
+    let waiting = i64::from(!services.queue.rows_are_messages());
+    assert_eq!(report.changed, waiting);
+    assert_eq!(delivered(services).await, job);
+    assert_eq!(run_once(services, "dispatch").await.unwrap().changed, 0);
+}
+
+async fn jobs_that_the_queue_has_lost_are_published_again(world: World) {
+    let services = &world.services;
+    let job = accepted(services, Duration::from_secs(300), true).await;
+    let report = run_once(services, "recover").await.unwrap();
+    assert_eq!(report.changed, i64::from(!services.queue.rows_are_messages()));
+    assert_eq!(delivered(services).await, job);
+    // Marked as touched: it is not published again at once.
+    assert_eq!(run_once(services, "recover").await.unwrap().changed, 0);
+}
+
+async fn young_jobs_are_left_to_whoever_accepted_them(world: World) {
+    let services = &world.services;
+    accepted(services, Duration::ZERO, services.queue.rows_are_messages()).await;
+    accepted(services, Duration::ZERO, true).await;
+    for timer in ["dispatch", "recover"] {
+        assert_eq!(run_once(services, timer).await.unwrap().changed, 0, "{timer}");
+    }
+}
+
+/// Claims and settles a job as a worker would have at `then`.
+async fn settled(services: &Services, job: &JobId, then: Millis) {
+    let claims = jobs::claim(&services.control, "worker", std::slice::from_ref(job), then)
+        .await
+        .unwrap();
+    let [Claim::Yours(claimed)] = claims.as_slice() else {
+        panic!("{claims:?}")
+    };
+    let settlement = Settlement {
+        id: job.clone(),
+        attempt: claimed.attempt,
+        outcome: Outcome::Done,
+    };
+    assert_eq!(
+        jobs::settle(&services.control, &[settlement], then).await.unwrap(),
+        [true]
+    );
+}
+
+async fn finished_jobs_are_forgotten_after_their_time(world: World) {
+    let services = &world.services;
+    let (now, retention) = (services.clock.now(), services.config.job_retention);
+    let (old, young, open) = (
+        accepted(services, retention * 3, true).await,
+        accepted(services, retention * 3, true).await,
+        accepted(services, retention * 3, true).await,
+    );
+    settled(services, &old, now.before(retention * 2)).await;
+    settled(services, &young, now).await;
+    assert_eq!(run_once(services, "prune").await.unwrap().changed, 1);
+    let state = async |id: &JobId| jobs::get(&services.control, id).await.unwrap().map(|row| row.state);
+    assert_eq!(state(&old).await, None);
+    assert_eq!(state(&young).await, Some(JobState::Done));
+    assert_eq!(
+        state(&open).await,
+        Some(JobState::Queued),
+        "what is open is never forgotten"
+    );
+}
+
+/// Waits until `dispatch` has begun after `since`.
+async fn leads(services: &Services, since: Millis) {
+    let watch = Stopwatch::start();
+    while timers::last_start(&services.control, "dispatch")
+        .await
+        .unwrap()
+        .is_none_or(|last| last <= since)
+    {
+        assert!(watch.elapsed() < PATIENCE, "nobody leads");
+        services.clock.sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn one_process_leads_and_another_takes_over(world: World) {
+    let first = &world.services;
+    first.shutdown.spawn(run(first.clone()));
+    leads(first, Millis::new(0)).await;
+    // One that stops says so: the next need not wait for the lease to end.
+    first.shutdown.stop();
+    let config = (*first.config).clone();
+    let second = Services::open(config, first.clock.clone(), Entropy::system(), Shutdown::new())
+        .await
+        .unwrap();
+    let task = second.clone();
+    second.shutdown.spawn(async move { run(task).await });
+    leads(&second, first.clock.now()).await;
+    second.shutdown.stop();
+}
+
+async fn every_timer_runs_on_its_own_and_an_unknown_one_is_refused(world: World) {
+    for name in mediamill_scheduler::names() {
+        run_once(&world.services, name).await.unwrap();
+    }
+    let error = run_once(&world.services, "nap").await.unwrap_err().to_string();
+    assert!(error.contains("nap") && error.contains("dispatch"), "{error}");
+}
+
+/// What is staged for nobody goes; what a job waits for, or a dead one may be retried with, stays.
+async fn swept(world: World) {
+    let services = &world.services;
+    let (_, open) = world.upload(vec![1; 10]).await;
+    let nobodys = JobId::generate(&services.clock, &services.entropy);
+    let key = ObjectKey::staged(world.tenant().await.id(), &nobodys);
+    services
+        .objects
+        .put(&key, vec![2; 10].into(), "image/jpeg")
+        .await
+        .unwrap();
+    services.clock.sleep(services.config.upload_timeout * 3).await;
+    assert_eq!(run_once(services, "sweep-staged").await.unwrap().changed, 1);
+    let left = services.objects.list(ObjectKey::STAGED, None, 10).await.unwrap();
+    let left: Vec<_> = left
+        .iter()
+        .map(|listed| listed.key.as_str().rsplit('/').next().unwrap())
+        .collect();
+    assert_eq!(left, [open.as_str()]);
+}
+
+fn impatient() -> [(&'static str, String); 1] {
+    [("upload_timeout", "1ms".to_owned())]
+}
+
+#[tokio::test]
+async fn staged_bytes_that_nobody_wants_are_swept_from_a_directory() {
+    swept(World::embedded_with(&impatient()).await).await;
+}
+
+#[tokio::test]
+#[ignore = "needs servers: run ./test.sh"]
+async fn staged_bytes_that_nobody_wants_are_swept_from_a_bucket() {
+    swept(World::distributed_with(&impatient()).await).await;
+}

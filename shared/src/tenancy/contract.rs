@@ -1,0 +1,116 @@
+//! What the resolver promises, with the cache and the database of both sides.
+
+use super::{LimitOverrides, TenantState};
+use crate::{
+    clock::{Entropy, Stopwatch},
+    control::tenants,
+    services::Services,
+    shutdown::Shutdown,
+    tenancy::Limit,
+    testing::{PATIENCE, World},
+};
+use std::time::Duration;
+
+crate::on_both_sides!(
+    hosts_are_found_however_they_are_written,
+    a_change_reaches_every_process_within_its_bound,
+    a_new_host_is_found_although_it_was_asked_for_before,
+    tables_of_one_tenant_are_not_another_ones,
+    a_removed_tenant_leaves_no_table_and_no_row,
+);
+
+/// Another process of the same installation.
+async fn second_process(world: &World) -> Services {
+    let config = (*world.services.config).clone();
+    let clock = world.services.clock.clone();
+    Services::open(config, clock, Entropy::system(), Shutdown::new())
+        .await
+        .unwrap()
+}
+
+async fn hosts_are_found_however_they_are_written(world: World) {
+    let resolver = &world.services.resolver;
+    for host in [
+        "demo.localhost",
+        "DEMO.localhost",
+        "demo.localhost:8080",
+        "demo.localhost.",
+    ] {
+        let tenant = resolver.by_host(host).await.unwrap().unwrap();
+        assert_eq!(tenant.id().as_str(), "demo", "{host}");
+    }
+    for host in [
+        "",
+        "nobody.localhost",
+        "demo",
+        "demo.localhost.evil",
+        "x.demo.localhost",
+        "\u{0}",
+    ] {
+        assert!(resolver.by_host(host).await.unwrap().is_none(), "{host}");
+    }
+}
+
+async fn a_change_reaches_every_process_within_its_bound(world: World) {
+    let (here, there) = (&world.services, second_process(&world).await);
+    let id = world.tenant().await.id().clone();
+    assert!(there.resolver.by_id(&id).await.unwrap().unwrap().db().is_ok());
+    let limits = LimitOverrides::default().set(Limit::Media, 7);
+    tenants::set_limits(&here.control, &id, &limits, here.clock.now())
+        .await
+        .unwrap();
+    tenants::set_state(&here.control, &id, TenantState::Suspended, here.clock.now())
+        .await
+        .unwrap();
+    here.resolver.refresh(&id).await.unwrap();
+    let (mut seen, watch) = (false, Stopwatch::start());
+    while !seen {
+        let tenant = there.resolver.by_id(&id).await.unwrap().unwrap();
+        // State and limits come together: a context is one thing of one version.
+        assert_eq!(tenant.db().is_err(), tenant.context().limits.media == 7);
+        seen = tenant.db().is_err();
+        assert!(watch.elapsed() < PATIENCE);
+        here.clock.sleep(Duration::from_millis(20)).await;
+    }
+    there.shutdown.stop();
+}
+
+async fn a_new_host_is_found_although_it_was_asked_for_before(world: World) {
+    let there = second_process(&world).await;
+    assert!(there.resolver.by_host("late.localhost").await.unwrap().is_none());
+    world.another_tenant("late").await;
+    let watch = Stopwatch::start();
+    while there.resolver.by_host("late.localhost").await.unwrap().is_none() {
+        assert!(watch.elapsed() < PATIENCE);
+        there.clock.sleep(Duration::from_millis(20)).await;
+    }
+    there.shutdown.stop();
+}
+
+async fn tables_of_one_tenant_are_not_another_ones(world: World) {
+    let (id, _) = world.another_tenant("other").await;
+    let other = world.services.resolver.by_id(&id).await.unwrap().unwrap().db().unwrap();
+    let own = world.tenant().await.db().unwrap();
+    let user = own.user_named("admin").await.unwrap().unwrap();
+    assert_ne!(other.user_named("admin").await.unwrap().unwrap(), user);
+}
+
+async fn a_removed_tenant_leaves_no_table_and_no_row(world: World) {
+    let services = &world.services;
+    let (id, _) = world.another_tenant("leaving").await;
+    let old = services.resolver.by_id(&id).await.unwrap().unwrap().db().unwrap();
+    assert!(
+        tenants::set_state(&services.control, &id, TenantState::Deleting, services.clock.now())
+            .await
+            .unwrap()
+    );
+    super::remove_rows(&services.control, &id).await.unwrap();
+    // Broken off and begun again.
+    super::remove_rows(&services.control, &id).await.unwrap();
+    assert!(tenants::get(&services.control, &id).await.unwrap().is_none());
+    assert!(old.usage().await.is_err(), "its tables are gone");
+    // The name is free, and nothing of the old one comes back.
+    world.another_tenant("leaving").await;
+    let new = services.resolver.refresh(&id).await.unwrap().unwrap().db().unwrap();
+    assert_eq!(new.usage().await.unwrap().media, 0);
+}

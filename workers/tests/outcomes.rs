@@ -1,0 +1,239 @@
+//! What becomes of jobs that fail, panic, hang or meet a full store, on both sides.
+
+#![expect(clippy::unwrap_used, reason = "tests: a failure is the message")]
+
+use mediamill_media::sample;
+use mediamill_shared::{
+    control::jobs::{self, JobRow, NewJob},
+    ids::{JobId, TraceId},
+    jobs::{Job, JobError, JobKind, JobState, Pool, ProcessMedia, ResultExt, publish},
+    objects::{ObjectKey, Store},
+    queue::Broker,
+    retry::RetryPolicy,
+    services::Services,
+    testing::{SmallDisk, World, s3::S3Server},
+};
+use mediamill_workers::{Handler, JobContext, Registry, Settings, run};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+mediamill_shared::on_both_sides!(
+    a_transient_failure_is_tried_again_until_it_succeeds,
+    used_up_attempts_make_a_job_dead_until_an_operator_retries_it,
+    a_panic_is_an_attempt_and_not_the_workers_end,
+    an_attempt_that_hangs_is_ended,
+    a_worker_that_is_told_to_stop_finishes_what_it_has,
+);
+
+/// Three attempts, soon after each other.
+const QUICK: RetryPolicy = RetryPolicy {
+    initial: Duration::from_millis(50),
+    max: Duration::from_millis(100),
+    multiplier: 2.0,
+    jitter: 0.0,
+    attempts: Some(3),
+};
+
+/// Does what its attempt's number says, in the place of the no-op.
+#[derive(Serialize, Deserialize)]
+struct Scripted {
+    script: Vec<Step>,
+}
+
+#[derive(Serialize, Deserialize, Clone, Copy)]
+enum Step {
+    Succeed,
+    Fail,
+    Panic,
+    Hang,
+    /// Succeeds when told to by the test.
+    Linger,
+}
+
+impl Job for Scripted {
+    const KIND: JobKind = JobKind::Noop;
+    const POOL: Pool = Pool::Maintenance;
+    const RETRY: RetryPolicy = QUICK;
+    const TIMEOUT: Duration = Duration::from_millis(500);
+}
+
+impl Handler for Scripted {
+    async fn run(self, cx: &JobContext) -> Result<(), JobError> {
+        let attempt = usize::try_from(cx.attempt).unwrap();
+        match self.script.get(attempt - 1).copied().unwrap_or(Step::Succeed) {
+            Step::Succeed => Ok(()),
+            Step::Fail => Err("a server is away").transient(),
+            Step::Panic => std::panic::panic_any("an attempt's own panic"),
+            Step::Hang => std::future::pending().await,
+            Step::Linger => {
+                cx.clock.sleep(Duration::from_millis(300)).await;
+                Ok(())
+            }
+        }
+    }
+}
+
+fn work(services: &Services, registry: Registry) {
+    let settings = Settings {
+        registry,
+        ..Settings::from_config(&services.config)
+    };
+    services.shutdown.spawn(run(services.clone(), settings));
+}
+
+async fn scripted(world: &World, script: &[Step]) -> JobId {
+    let services = &world.services;
+    let id = JobId::generate(&services.clock, &services.entropy);
+    let trace = TraceId::generate(&services.clock, &services.entropy);
+    let script = script.to_vec();
+    let job = NewJob::of(id.clone(), &Scripted { script }, trace).unwrap();
+    let now = services.clock.now();
+    let published = services.queue.rows_are_messages();
+    jobs::accept(&services.control, std::slice::from_ref(&job), now, published)
+        .await
+        .unwrap();
+    services.outbox.offer(job.pool, job.envelope(now));
+    id
+}
+
+/// The one job's end.
+async fn ended(world: World, script: &[Step]) -> JobRow {
+    work(&world.services, Registry::empty().with::<Scripted>());
+    let job = scripted(&world, script).await;
+    let row = world.finished(&job).await;
+    world.services.shutdown.stop();
+    row
+}
+
+async fn a_transient_failure_is_tried_again_until_it_succeeds(world: World) {
+    let row = ended(world, &[Step::Fail, Step::Fail, Step::Succeed]).await;
+    assert_eq!((row.state, row.attempts), (JobState::Done, 3));
+}
+
+async fn used_up_attempts_make_a_job_dead_until_an_operator_retries_it(world: World) {
+    let services = &world.services;
+    work(services, Registry::empty().with::<Scripted>());
+    let job = scripted(&world, &[Step::Fail; 3]).await;
+    let row = world.finished(&job).await;
+    assert_eq!((row.state, row.attempts), (JobState::Dead, 3));
+    assert!(row.cause.unwrap().contains("a server is away"));
+    buried(services, Pool::Maintenance, 1).await;
+    again(services, &job).await;
+    assert_eq!(world.finished(&job).await.state, JobState::Done);
+    services.shutdown.stop();
+}
+
+async fn a_panic_is_an_attempt_and_not_the_workers_end(world: World) {
+    let row = ended(world, &[Step::Panic, Step::Succeed]).await;
+    assert_eq!((row.state, row.attempts), (JobState::Done, 2));
+}
+
+async fn an_attempt_that_hangs_is_ended(world: World) {
+    let row = ended(world, &[Step::Hang, Step::Succeed]).await;
+    assert_eq!((row.state, row.attempts), (JobState::Done, 2));
+}
+
+async fn a_worker_that_is_told_to_stop_finishes_what_it_has(world: World) {
+    let services = &world.services;
+    work(services, Registry::empty().with::<Scripted>());
+    let job = scripted(&world, &[Step::Linger]).await;
+    world.until(&job, |state| state == JobState::Running).await;
+    services.shutdown.stop();
+    let row = world.finished(&job).await;
+    assert_eq!((row.state, row.attempts), (JobState::Done, 1));
+}
+
+/// Waits until the queue says that so many are dead.
+async fn buried(services: &Services, pool: Pool, wanted: u64) {
+    let counted = async {
+        while services.queue.depth(pool).await.unwrap().dead != wanted {
+            services.clock.sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(mediamill_shared::testing::PATIENCE, counted)
+        .await
+        .unwrap();
+}
+
+/// What `mediamill dead retry` and the scheduler's dispatcher do.
+async fn again(services: &Services, job: &JobId) {
+    let now = services.clock.now();
+    assert!(jobs::retry(&services.control, job, now).await.unwrap());
+    if !services.queue.rows_are_messages() {
+        let waiting = jobs::unpublished(&services.control, now.after(Duration::from_secs(1)), now, 10)
+            .await
+            .unwrap();
+        assert_eq!(
+            publish(&services.control, &services.queue, &services.clock, waiting).await,
+            1
+        );
+    }
+}
+
+/// `media.process` that gives up soon.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+struct Impatient(ProcessMedia);
+
+impl Job for Impatient {
+    const KIND: JobKind = ProcessMedia::KIND;
+    const POOL: Pool = ProcessMedia::POOL;
+    const RETRY: RetryPolicy = QUICK;
+}
+
+impl Handler for Impatient {
+    async fn run(self, cx: &JobContext) -> Result<(), JobError> {
+        self.0.run(cx).await
+    }
+
+    async fn failed(self, cx: &JobContext) -> Result<(), JobError> {
+        self.0.failed(cx).await
+    }
+}
+
+/// Room for the staged bytes, and not for what becomes of them.
+async fn a_full_store_is_tried_again_then_dead_and_nothing_is_half_written(world: World, disk: &SmallDisk) {
+    let services = &world.services;
+    let picture = sample::small(1);
+    disk.fill(picture.len() + 20_000);
+    work(services, Registry::empty().with::<Impatient>());
+    let (media, job) = world.upload(picture).await;
+    let row = world.finished(&job).await;
+    assert_eq!((row.state, row.attempts), (JobState::Dead, 3), "{:?}", row.cause);
+    assert!(row.cause.unwrap().contains("full"), "the cause in words");
+    let db = world.tenant().await.db().unwrap();
+    assert_eq!(db.media(&media).await.unwrap(), None);
+    assert_eq!(db.usage().await.unwrap().media, 0);
+    assert_eq!(
+        services.objects.list(ObjectKey::STAGED, None, 10).await.unwrap().len(),
+        1,
+        "kept for a retry"
+    );
+    // There is room again, and an operator says so.
+    disk.empty();
+    again(services, &job).await;
+    assert_eq!(world.finished(&job).await.state, JobState::Done);
+    // Sizes and sums of every object are those of the rows: what a failed attempt had placed was whole or is replaced.
+    world.assert_at_rest().await;
+    services.shutdown.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs root to mount a small file system"]
+async fn on_a_full_disk() {
+    let disk = SmallDisk::mounted();
+    let objects = format!("file://{}", disk.path().display());
+    let world = World::embedded_with(&[("objects_url", objects)]).await;
+    a_full_store_is_tried_again_then_dead_and_nothing_is_half_written(world, &disk).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs servers, and root to mount a small file system: run ./test.sh"]
+async fn on_a_full_bucket() {
+    let disk = SmallDisk::mounted();
+    let server = S3Server::start_in(disk.path()).await.unwrap();
+    let objects = server.url("objects").unwrap().to_string();
+    let world = World::distributed_with(&[("objects_url", objects)]).await;
+    a_full_store_is_tried_again_then_dead_and_nothing_is_half_written(world, &disk).await;
+    assert_eq!(server.unfinished().unwrap(), [""; 0]);
+}
