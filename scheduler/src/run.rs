@@ -115,6 +115,7 @@ async fn leading(services: &Services, told: &mut watch::Receiver<Lead>) -> Optio
 }
 
 async fn recorded(services: &Services, entry: &Entry, holder: &str, fence: i64) -> Result<Report, TimerError> {
+    let began = services.clock.now();
     let result = (entry.run)(services).await;
     let outcome = if result.is_ok() { "ok" } else { "error" };
     metrics::counter!(metric::TIMER_RUNS, "timer" => entry.name, "outcome" => outcome).increment(1);
@@ -128,8 +129,7 @@ async fn recorded(services: &Services, entry: &Entry, holder: &str, fence: i64) 
             holder: holder.to_owned(),
             fence,
         };
-        let now = services.clock.now();
-        timers::started(&services.control, &run, now).await?;
+        timers::started(&services.control, &run, began).await?;
         let told = match &result {
             Ok(report) => Ok(report.changed),
             Err(error) => Err(chain(error)),

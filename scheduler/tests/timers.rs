@@ -117,14 +117,18 @@ async fn finished_jobs_are_forgotten_after_their_time(world: World) {
     );
 }
 
-/// Waits until `dispatch` has begun after `since`.
-async fn leads(services: &Services, since: Millis) {
+/// A finished job that whoever leads forgets first of all.
+async fn outlived(services: &Services) -> JobId {
+    let retention = services.config.job_retention;
+    let job = accepted(services, retention * 3, true).await;
+    settled(services, &job, services.clock.now().before(retention * 2)).await;
+    job
+}
+
+/// Waits until the timers of a leader have forgotten `job`.
+async fn forgotten(services: &Services, job: &JobId) {
     let watch = Stopwatch::start();
-    while timers::last_start(&services.control, "dispatch")
-        .await
-        .unwrap()
-        .is_none_or(|last| last <= since)
-    {
+    while jobs::get(&services.control, job).await.unwrap().is_some() {
         assert!(watch.elapsed() < PATIENCE, "nobody leads");
         services.clock.sleep(Duration::from_millis(20)).await;
     }
@@ -132,8 +136,12 @@ async fn leads(services: &Services, since: Millis) {
 
 async fn one_process_leads_and_another_takes_over(world: World) {
     let first = &world.services;
+    let job = outlived(first).await;
     first.shutdown.spawn(run(first.clone()));
-    leads(first, Millis::new(0)).await;
+    forgotten(first, &job).await;
+    let began = timers::last_start(&first.control, "prune").await.unwrap();
+    assert!(began.is_some_and(|began| began <= first.clock.now()), "{began:?}");
+    let job = outlived(first).await;
     // One that stops says so: the next need not wait for the lease to end.
     first.shutdown.stop();
     let config = (*first.config).clone();
@@ -142,7 +150,7 @@ async fn one_process_leads_and_another_takes_over(world: World) {
         .unwrap();
     let task = second.clone();
     second.shutdown.spawn(async move { run(task).await });
-    leads(&second, first.clock.now()).await;
+    forgotten(&second, &job).await;
     second.shutdown.stop();
 }
 

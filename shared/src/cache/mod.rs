@@ -168,6 +168,12 @@ impl Cache {
             }),
         }
     }
+
+    /// Whether what one process puts here is seen by the others.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Redis(_))
+    }
 }
 
 macro_rules! either {

@@ -3,7 +3,8 @@
 //! Looks in this process (bounded, one flight for all who ask at once, absences too), then in the cache, then in the
 //! control database, and fills back. What a process remembers it believes for [`ResolverSettings::ttl`]; the cache
 //! holds versioned contexts, which a change replaces at once. So with the cache up nobody serves a stale context for
-//! longer than `ttl`. Without the cache: slower, never wrong. What is written goes through the control database, which
+//! longer than `ttl`; a cache of this process alone hears of nobody's changes, and keeps nothing for longer than that.
+//! Without the cache: slower, never wrong. What is written goes through the control database, which
 //! has the last word on state and version.
 
 use super::{Limits, Tenant, TenantContext, normal_host};
@@ -17,7 +18,7 @@ use crate::{
 use moka::future::Cache as Memory;
 use std::{sync::Arc, time::Duration};
 
-/// How long the shared cache keeps a context: the bound on what a lost replacement can do.
+/// How long a cache that processes share keeps a context: the bound on what a lost replacement can do.
 const SHARED_TTL: Duration = Duration::from_secs(60);
 
 /// How much is remembered, and for how long.
@@ -123,7 +124,7 @@ impl Resolver {
         let value = id.map_or_else(Vec::new, |id| id.as_str().as_bytes().to_vec());
         if let Err(error) = self
             .cache
-            .put(&host_key(host), &Versioned { version, value }, SHARED_TTL)
+            .put(&host_key(host), &Versioned { version, value }, self.shared_ttl())
             .await
         {
             tracing::debug!(host, error = %error, "the cache was not told of a host");
@@ -148,7 +149,7 @@ impl Resolver {
             version: since.get(),
             value: id.as_str().as_bytes().to_vec(),
         };
-        if let Err(error) = self.cache.put(&host_key(host), &value, SHARED_TTL).await {
+        if let Err(error) = self.cache.put(&host_key(host), &value, self.shared_ttl()).await {
             tracing::debug!(host, error = %error, "the cache did not take a host");
         }
         Ok(Some(id))
@@ -175,6 +176,14 @@ impl Resolver {
         Ok(context)
     }
 
+    fn shared_ttl(&self) -> Duration {
+        if self.cache.is_shared() {
+            SHARED_TTL
+        } else {
+            self.settings.ttl
+        }
+    }
+
     async fn read_database(&self, id: &TenantId) -> Result<Option<Arc<TenantContext>>, DbError> {
         Ok(tenants::context(&self.db, id, self.settings.defaults)
             .await?
@@ -186,7 +195,11 @@ impl Resolver {
             version: context.version,
             value: context.to_bytes(),
         };
-        if let Err(error) = self.cache.put(&context_key(&context.id), &value, SHARED_TTL).await {
+        if let Err(error) = self
+            .cache
+            .put(&context_key(&context.id), &value, self.shared_ttl())
+            .await
+        {
             tracing::debug!(tenant.id = %context.id, error = %error, "the cache did not take a tenant");
         }
     }
