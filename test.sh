@@ -179,7 +179,7 @@ ssl_options.keyfile = $tmp/tls/key.pem
 ssl_options.verify = verify_none
 management.tcp.ip = 127.0.0.1
 management.tcp.port = $management
-vm_memory_high_watermark.absolute = 512MiB
+vm_memory_high_watermark.absolute = 2GiB
 disk_free_limit.absolute = 64MB
 CONF
     HOME=$r/home ERL_EPMD_PORT=$rabbit_epmd ERL_EPMD_ADDRESS=127.0.0.1 RABBITMQ_NODENAME=mm$port@localhost \

@@ -1,19 +1,24 @@
 //! The same on servers: api, two workers and a scheduler as processes of their own, and quickstart beside them.
 
 use crate::program::{Program, port_after};
-use mediamill_shared::testing::{database::ControlDb, s3::S3Server, servers};
+use mediamill_shared::testing::{
+    database::ControlDb,
+    s3::S3Server,
+    servers::{self, VirtualHost},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs servers: run ./test.sh"]
 async fn pictures_become_ready_through_four_processes_and_beside_them() {
     let (database, objects) = (ControlDb::postgres().await, S3Server::start().await.unwrap());
     let name = format!("cli-{}", std::process::id());
+    let host = VirtualHost::named(&name);
     let folder = tempfile::tempdir().unwrap();
     let program = Program::new([
         ("DATA_DIR", folder.path().display().to_string()),
         ("LISTEN", "127.0.0.1:0".to_owned()),
         ("DATABASE_URL", database.url.to_string()),
-        ("QUEUE_URL", servers::own_vhost(&name).await),
+        ("QUEUE_URL", host.url.to_string()),
         ("CACHE_URL", format!("{}?prefix={name}:", servers::redis())),
         ("OBJECTS_URL", objects.url("objects").unwrap().to_string()),
     ]);
@@ -45,5 +50,5 @@ async fn pictures_become_ready_through_four_processes_and_beside_them() {
     })
     .await
     .unwrap();
-    drop((database, objects));
+    drop((database, objects, host));
 }

@@ -7,7 +7,12 @@ use crate::{
     ids::{JobId, TraceId},
     jobs::{Envelope, Noop, Pool, Reason},
     shutdown::Shutdown,
-    testing::{PATIENCE, database::ControlDb, faults::Proxy, servers},
+    testing::{
+        PATIENCE,
+        database::ControlDb,
+        faults::Proxy,
+        servers::{self, VirtualHost},
+    },
 };
 use std::{collections::BTreeSet, time::Duration};
 use tokio::time::timeout;
@@ -21,6 +26,7 @@ struct Side {
     database: ControlDb,
     clock: Clock,
     shutdown: Shutdown,
+    _host: Option<VirtualHost>,
 }
 
 impl Drop for Side {
@@ -29,7 +35,7 @@ impl Drop for Side {
     }
 }
 
-async fn side(url: &str) -> Side {
+async fn side(url: &str, host: Option<VirtualHost>) -> Side {
     let (database, clock, shutdown) = (ControlDb::sqlite().await, Clock::system(), Shutdown::new());
     let context = QueueContext {
         control: database.db.clone(),
@@ -43,16 +49,18 @@ async fn side(url: &str) -> Side {
         database,
         clock,
         shutdown,
+        _host: host,
     }
 }
 
 async fn embedded() -> Side {
-    side("embedded:").await
+    side("embedded:", None).await
 }
 
 async fn amqp() -> Side {
-    let name = JobId::generate(&Clock::system(), &Entropy::system());
-    side(&servers::own_vhost(name.as_str()).await).await
+    let host = VirtualHost::own();
+    let url = host.url.to_string();
+    side(&url, Some(host)).await
 }
 
 impl Side {
@@ -319,10 +327,9 @@ async fn leases_of_a_dead_process_end() {
 
 /// A queue behind a line that can be broken.
 async fn amqp_by_proxy() -> (Proxy, Side) {
-    let name = JobId::generate(&Clock::system(), &Entropy::system());
-    let url = servers::own_vhost(name.as_str()).await.parse().unwrap();
-    let (line, url) = Proxy::to(&url).await;
-    (line, side(url.as_str()).await)
+    let host = VirtualHost::own();
+    let (line, url) = Proxy::to(&host.url).await;
+    (line, side(url.as_str(), Some(host)).await)
 }
 
 /// Publishes until the broker confirms.
@@ -406,13 +413,13 @@ async fn rabbitmq_speaks_tls() {
         servers::required("MEDIAMILL_TEST_AMQPS_URL"),
         servers::required("MEDIAMILL_TEST_CA")
     );
-    side(&url).await.queue.ping().await.unwrap();
+    side(&url, None).await.queue.ping().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_server_that_is_away_is_an_error_in_time_and_not_at_opening() {
     // A port that nobody listens on.
-    let side = side("amqp://guest:guest@127.0.0.1:9/%2f").await;
+    let side = side("amqp://guest:guest@127.0.0.1:9/%2f", None).await;
     let messages = side.jobs(1).await;
     let answer = timeout(super::PUBLISH_DEADLINE * 2, side.queue.publish(POOL, &messages))
         .await

@@ -1,5 +1,14 @@
 //! Addresses of the servers that `./test.sh` starts.
 
+use crate::{
+    clock::{Clock, Entropy},
+    ids::JobId,
+};
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+};
+
 /// The value of a variable that `./test.sh` sets.
 ///
 /// # Panics
@@ -33,46 +42,74 @@ pub fn redis() -> String {
     required("MEDIAMILL_TEST_REDIS_URL")
 }
 
-/// A virtual host of a test's own on the RabbitMQ server, named `name`; it goes with the server.
-///
-/// # Panics
-/// When the management API does not make it.
-#[expect(clippy::expect_used, reason = "a test's fixture")]
-pub async fn own_vhost(name: &str) -> String {
-    let api: url::Url = required("MEDIAMILL_TEST_RABBITMQ_API")
-        .parse()
-        .expect("MEDIAMILL_TEST_RABBITMQ_API is a URL");
-    management(&api, "PUT", &format!("/api/vhosts/{name}")).await;
-    management(&api, "PUT", &format!("/api/permissions/{name}/{}", api.username())).await;
-    let mut url: url::Url = amqp().parse().expect("MEDIAMILL_TEST_AMQP_URL is a URL");
-    url.set_path(name);
-    url.into()
+/// A virtual host of a test's own on the RabbitMQ server: dropping it deletes it. Each takes some megabytes of a server
+/// that stops to confirm when it has too little memory.
+#[derive(Debug)]
+pub struct VirtualHost {
+    api: url::Url,
+    name: String,
+    /// The queue URL.
+    pub url: url::Url,
 }
 
-/// One request to RabbitMQ's management API; anything but a success is a panic.
 #[expect(clippy::expect_used, reason = "a test's fixture")]
-async fn management(api: &url::Url, method: &str, path: &str) {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    // guest:guest, the only user of a server that listens on loopback alone.
-    const AUTHORIZATION: &str = "Basic Z3Vlc3Q6Z3Vlc3Q=";
-    let body = if path.contains("permissions") {
-        r#"{"configure":".*","write":".*","read":".*"}"#
-    } else {
-        "{}"
-    };
-    let host = api.host_str().expect("a host");
-    let port = api.port().expect("a port");
-    let mut stream = tokio::net::TcpStream::connect((host, port))
-        .await
-        .expect("the management API listens");
-    let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: {AUTHORIZATION}\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    );
-    stream.write_all(request.as_bytes()).await.expect("a request");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.expect("an answer");
-    let good = answer.starts_with("HTTP/1.1 2");
-    assert!(good, "{method} {path}: {}", answer.lines().next().unwrap_or_default());
+impl VirtualHost {
+    /// Makes one called `name`.
+    ///
+    /// # Panics
+    /// When the management API does not make it.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        let api: url::Url = required("MEDIAMILL_TEST_RABBITMQ_API")
+            .parse()
+            .expect("MEDIAMILL_TEST_RABBITMQ_API is a URL");
+        let mut url: url::Url = amqp().parse().expect("MEDIAMILL_TEST_AMQP_URL is a URL");
+        url.set_path(name);
+        let made = Self {
+            name: name.to_owned(),
+            api,
+            url,
+        };
+        made.manage("PUT", &format!("vhosts/{name}"), "{}");
+        let all = r#"{"configure":".*","write":".*","read":".*"}"#;
+        made.manage("PUT", &format!("permissions/{name}/{}", made.api.username()), all);
+        made
+    }
+
+    /// One with a name that nothing else has.
+    ///
+    /// # Panics
+    /// When the management API does not make it.
+    #[must_use]
+    pub fn own() -> Self {
+        Self::named(JobId::generate(&Clock::system(), &Entropy::system()).as_str())
+    }
+
+    /// One request to RabbitMQ's management API.
+    fn manage(&self, method: &str, path: &str, body: &str) {
+        // guest:guest, the only user of a server that listens on loopback alone.
+        const AUTHORIZATION: &str = "Basic Z3Vlc3Q6Z3Vlc3Q=";
+        let host = self.api.host_str().expect("a host");
+        let port = self.api.port().expect("a port");
+        let mut stream = TcpStream::connect((host, port)).expect("the management API listens");
+        let request = format!(
+            "{method} /api/{path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: {AUTHORIZATION}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).expect("a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        let status = answer.lines().next().unwrap_or_default();
+        assert!(status.starts_with("HTTP/1.1 2"), "{method} {path}: {status}");
+    }
+}
+
+impl Drop for VirtualHost {
+    fn drop(&mut self) {
+        // A failed test must not fail again here, and the server may be gone.
+        if !std::thread::panicking() {
+            self.manage("DELETE", &format!("vhosts/{}", self.name), "");
+        }
+    }
 }

@@ -1,6 +1,10 @@
 //! A whole installation for a test: every service open, one tenant, on either side.
 
-use super::{database::ControlDb, s3::S3Server, servers};
+use super::{
+    database::ControlDb,
+    s3::S3Server,
+    servers::{self, VirtualHost},
+};
 use crate::{
     clock::{Clock, Entropy, Stopwatch},
     config::Config,
@@ -27,6 +31,7 @@ pub struct World {
     /// Key of the first tenant's administrator.
     pub key: String,
     _database: ControlDb,
+    _host: Option<VirtualHost>,
     _objects: Option<S3Server>,
     _folder: tempfile::TempDir,
 }
@@ -56,7 +61,7 @@ impl World {
             ("database_url", database.url.to_string()),
         ];
         pairs.extend(more.iter().cloned());
-        Self::open(pairs, database, None, folder).await
+        Self::open(pairs, database, None, None, folder).await
     }
 
     /// On PostgreSQL, RabbitMQ, Redis and S3.
@@ -75,21 +80,25 @@ impl World {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let database = ControlDb::postgres().await;
         let objects = S3Server::start().await.expect("an S3 server");
-        let own = JobId::generate(&Clock::system(), &Entropy::system());
+        let host = VirtualHost::own();
         let mut pairs = vec![
             ("data_dir", folder.path().display().to_string()),
             ("database_url", database.url.to_string()),
-            ("queue_url", servers::own_vhost(own.as_str()).await),
-            ("cache_url", format!("{}?prefix=test-{own}:", servers::redis())),
+            ("queue_url", host.url.to_string()),
+            (
+                "cache_url",
+                format!("{}?prefix=test{}:", servers::redis(), host.url.path()),
+            ),
             ("objects_url", objects.url("objects").expect("a URL").to_string()),
         ];
         pairs.extend(more.iter().cloned());
-        Self::open(pairs, database, Some(objects), folder).await
+        Self::open(pairs, database, Some(host), Some(objects), folder).await
     }
 
     async fn open(
         pairs: Vec<(&'static str, String)>,
         database: ControlDb,
+        host: Option<VirtualHost>,
         objects: Option<S3Server>,
         folder: tempfile::TempDir,
     ) -> Self {
@@ -112,6 +121,7 @@ impl World {
             services,
             key: made.key.reveal(),
             _database: database,
+            _host: host,
             _objects: objects,
             _folder: folder,
         }
