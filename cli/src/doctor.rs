@@ -6,6 +6,7 @@ use crate::{migrate, output};
 use futures_util::TryStreamExt;
 use mediamill_shared::{
     cache::{CachePort, Versioned},
+    chain,
     config::{Config, redacted},
     ids::ProcessId,
     jobs::Pool,
@@ -14,7 +15,7 @@ use mediamill_shared::{
     services::Services,
 };
 use serde::Serialize;
-use std::{error::Error, process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
 /// No single question takes longer.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -213,17 +214,6 @@ fn fit_together(config: &Config) -> Found {
         return Ok("the objects' directory must be the same one on every machine".to_owned());
     }
     Ok("the back ends fit each other".to_owned())
-}
-
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        next = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

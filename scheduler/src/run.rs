@@ -5,6 +5,7 @@ use crate::{
     timer::{Entry, Report, TimerError, Timers},
 };
 use mediamill_shared::{
+    chain,
     control::timers::{self, TimerRun},
     ids::{JobId, ProcessId},
     services::Services,
@@ -137,15 +138,4 @@ async fn recorded(services: &Services, entry: &Entry, holder: &str, fence: i64) 
         timers::ended(&services.control, &id, told, services.clock.now()).await?;
     }
     result
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        next = error.source();
-    }
-    text
 }

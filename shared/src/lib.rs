@@ -36,3 +36,16 @@ pub mod units;
 
 /// Any error, for the `source` of errors whose cause the caller only reports.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// An error with everything that caused it, in one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        next = error.source();
+    }
+    text
+}

@@ -109,27 +109,16 @@ pub(crate) struct JobView {
     cause: Option<CauseView>,
 }
 
-/// Milliseconds since the epoch as RFC 3339, UTC.
+/// A moment as RFC 3339, UTC, to the millisecond.
 pub(crate) fn rfc3339(moment: Millis) -> String {
-    let millis = moment.get().rem_euclid(1_000);
-    let seconds = moment.get().div_euclid(1_000);
-    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    // Days to a civil date: https://howardhinnant.github.io/date_algorithms.html#civil_from_days
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_shifted + 2) / 5 + 1;
-    let month = if month_shifted < 10 {
-        month_shifted + 3
-    } else {
-        month_shifted - 9
-    };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+    let format =
+        time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+    let since = time::Duration::milliseconds(moment.get());
+    // What the calendar cannot hold is not a moment of ours: the first is shown.
+    let shown = time::OffsetDateTime::UNIX_EPOCH
+        .checked_add(since)
+        .unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
+    shown.format(format).unwrap_or_default()
 }
 
 fn cause(row: &JobRow) -> Option<CauseView> {

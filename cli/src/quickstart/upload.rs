@@ -8,6 +8,7 @@ use super::{
 use anyhow::Context;
 use futures_util::TryStreamExt;
 use mediamill_shared::{
+    chain,
     control::jobs,
     ids::{JobId, MediaId},
     jobs::{JobState, Reason},
@@ -361,17 +362,6 @@ impl Events {
 fn state_of(json: &[u8]) -> Option<JobState> {
     let value: serde_json::Value = serde_json::from_slice(json).ok()?;
     value.get("state")?.as_str()?.parse().ok()
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        next = error.source();
-    }
-    text
 }
 
 #[cfg(test)]
