@@ -122,8 +122,10 @@ async fn jobs_per_second(settings: Vec<(&'static str, String)>, count: usize, cl
     if dead.iter().any(|count| count.state == JobState::Dead) {
         bail!("no-op jobs died");
     }
-    shutdown.stop();
-    shutdown.finish().await;
+    // What publishes and what holds the connection end when nobody holds them.
+    drop(services);
+    let ended = tokio::time::timeout(Duration::from_secs(30), shutdown.finish()).await;
+    ensure!(ended.is_ok(), "the process does not come to its end");
     Ok(rate(count, time))
 }
 

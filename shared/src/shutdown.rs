@@ -106,7 +106,8 @@ impl Shutdown {
         Ok(ended)
     }
 
-    /// Stops softly and waits for all tasks, for embedding and tests.
+    /// Stops softly and waits for all tasks, for embedding and tests. Tasks of [`crate::services::Services`] end when it
+    /// has been dropped: it must not be held across this.
     pub async fn finish(&self) {
         self.soft.cancel();
         self.tracker.close();

@@ -13,7 +13,7 @@ use mediamill_shared::{
 const ID: &str = "demo";
 /// Where it is served. Browsers and resolvers take every name under `localhost` for this machine.
 pub(crate) const HOST: &str = "demo.localhost";
-const ADMIN: &str = "quickstart";
+const ADMIN: &str = "admin";
 
 /// The demo's tenant and a key to it.
 pub(crate) struct Demo {
