@@ -12,6 +12,7 @@ mod servers;
 mod upload;
 
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Parser)]
 #[command(
@@ -36,10 +37,20 @@ enum Driver {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    match Cli::parse().driver {
-        Driver::Upload(args) => upload::run(args).await,
-        Driver::Faults(args) => faults::run(args).await,
-        Driver::Noop(args) => noop::run(args).await,
+    let driver = Cli::parse().driver;
+    let run = async {
+        match driver {
+            Driver::Upload(args) => upload::run(args).await,
+            Driver::Faults(args) => faults::run(args).await,
+            Driver::Noop(args) => noop::run(args).await,
+        }
+    };
+    let mut terminate = signal(SignalKind::terminate())?;
+    // Dropping a run ends the servers that it started.
+    tokio::select! {
+        result = run => result,
+        _ = terminate.recv() => anyhow::bail!("stopped"),
+        _ = tokio::signal::ctrl_c() => anyhow::bail!("stopped"),
     }
 }
 
