@@ -163,6 +163,27 @@ mod tests {
     }
 
     #[test]
+    fn only_what_stands_in_a_path_is_a_parameter_of_the_path() {
+        let document = serde_json::to_value(openapi()).unwrap();
+        let mut seen = 0;
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for operation in item.as_object().unwrap().values() {
+                for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                    let name = parameter["name"].as_str().unwrap();
+                    if parameter["in"] == "header" {
+                        continue;
+                    }
+                    let stands = path.contains(&format!("{{{name}}}"));
+                    assert_eq!(parameter["in"], if stands { "path" } else { "query" }, "{path} {name}");
+                    assert_eq!(parameter["required"], stands, "{path} {name}");
+                    seen += 1;
+                }
+            }
+        }
+        assert!(seen > 5);
+    }
+
+    #[test]
     fn the_page_names_every_route_and_problem() {
         let page = render(&serde_json::to_value(openapi()).unwrap());
         for part in [

@@ -29,6 +29,7 @@ const PAGE: i64 = 50;
 const LARGEST_PAGE: i64 = 100;
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct PageQuery {
     /// Pictures of a page, 1 to 100; 50 without.
     limit: Option<i64>,
@@ -37,6 +38,7 @@ pub(crate) struct PageQuery {
 }
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct WaitQuery {
     /// Answers when the work is done, at the latest after so many seconds (0 to 60).
     wait: Option<u64>,

@@ -29,6 +29,7 @@ const LONGEST_WAIT: u64 = 60;
 const MOST_FILES: usize = 100;
 
 #[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct UploadQuery {
     /// Answers when the work is done, at the latest after so many seconds (0 to 60).
     wait: Option<u64>,
@@ -36,13 +37,31 @@ pub(crate) struct UploadQuery {
     name: Option<String>,
 }
 
+/// A picture as the body; its type is told by its content, whatever the header says.
+#[derive(utoipa::ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "described in the OpenAPI document, read as a stream")]
+pub(crate) struct Picture(Vec<u8>);
+
+/// Parts that have a file name; at most 100.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "described in the OpenAPI document, read as a stream")]
+pub(crate) struct Pictures {
+    /// A picture; the name of the part is yours to choose.
+    file: Vec<Picture>,
+}
+
 /// Uploads pictures.
 ///
 /// The body is a picture, or a `multipart/form-data` whose parts with a file name are pictures. Answers 202 with the
 /// jobs, or, with `wait`, 201 with the finished pictures. With an `Idempotency-Key` a repeated request is accepted once.
 #[utoipa::path(
-    post, path = "/v1/media", tag = "media", params(UploadQuery),
-    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    post, path = "/v1/media", tag = "media",
+    params(
+        UploadQuery,
+        ("Idempotency-Key" = Option<String>, Header, description = "A request that is sent again with it is accepted once."),
+        ("X-File-Name" = Option<String>, Header, description = "File name of a raw body.")),
+    request_body(content((Picture = "application/octet-stream"), (Pictures = "multipart/form-data"))),
     responses(
         (status = 202, description = "Accepted: the bytes are safe, the work is recorded. `Location` is the first job."),
         (status = 201, description = "Done within `wait`: the pictures."),
