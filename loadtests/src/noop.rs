@@ -19,14 +19,14 @@ use mediamill_shared::{
     shutdown::Shutdown,
 };
 use mediamill_workers::Settings;
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 /// Rows of one transaction, as a bulk request writes them.
 const ROWS: usize = 128;
 /// Transactions at a time.
 const WRITERS: usize = 4;
-/// Jobs accepted and not finished at most: below what the outbox holds.
-const OPEN: i64 = 4_096;
+/// Batches accepted and not finished at most: below what the outbox holds.
+const OPEN: usize = 32;
 /// Between two looks at how many are open.
 const LOOK: Duration = Duration::from_millis(20);
 /// Bare messages that wait for their confirm at most.
@@ -103,27 +103,32 @@ async fn jobs_per_second(settings: Vec<(&'static str, String)>, count: usize, cl
     shutdown.spawn(mediamill_workers::run(services.clone(), worker));
     // One job all the way: the consumer is there, connections and statements are made.
     accept(&services, 1).await?;
-    until_open(&services, 0).await?;
+    until_all_final(&services).await?;
     let watch = Stopwatch::start();
-    // What has been accepted since the last look: looking costs, so it is done when it matters, by one at a time.
-    let gate = tokio::sync::Mutex::new(0_i64);
+    // The last job of each batch that may be open. One job is looked at, by its key: counting would cost what is measured.
+    let open = tokio::sync::Mutex::new(VecDeque::new());
     let batches = (0..count).step_by(ROWS).map(|done| ROWS.min(count - done));
     futures_util::stream::iter(batches)
         .map(Ok::<_, anyhow::Error>)
         .try_for_each_concurrent(WRITERS, |rows| {
-            let (services, gate) = (&services, &gate);
+            let (services, open) = (&services, &open);
             async move {
-                let mut open = gate.lock().await;
-                if *open > OPEN {
-                    *open = until_open(services, OPEN / 2).await?;
+                let last = accept(services, rows).await?;
+                let mut open = open.lock().await;
+                open.push_back(last);
+                if open.len() > OPEN
+                    && let Some(first) = open.pop_front()
+                {
+                    until_final(services, &first).await?;
                 }
-                *open += i64::try_from(rows)?;
-                drop(open);
-                accept(services, rows).await
+                Ok(())
             }
         })
         .await?;
-    until_open(&services, 0).await?;
+    for last in open.into_inner() {
+        until_final(&services, &last).await?;
+    }
+    until_all_final(&services).await?;
     let time = watch.elapsed();
     let dead = jobs::counts(&services.control).await?;
     if dead.iter().any(|count| count.state == JobState::Dead) {
@@ -136,7 +141,8 @@ async fn jobs_per_second(settings: Vec<(&'static str, String)>, count: usize, cl
     Ok(rate(count, time))
 }
 
-async fn accept(services: &Services, rows: usize) -> anyhow::Result<()> {
+/// Accepts jobs. Returns the last.
+async fn accept(services: &Services, rows: usize) -> anyhow::Result<JobId> {
     let mut new = Vec::with_capacity(rows);
     for _ in 0..rows {
         let id = JobId::generate(&services.clock, &services.entropy);
@@ -148,11 +154,25 @@ async fn accept(services: &Services, rows: usize) -> anyhow::Result<()> {
     for job in &new {
         services.outbox.offer(job.pool, job.envelope(now));
     }
+    let last = new.pop().context("a batch has jobs")?;
+    Ok(last.id)
+}
+
+/// Waits until a job is over.
+async fn until_final(services: &Services, job: &JobId) -> anyhow::Result<()> {
+    let watch = Stopwatch::start();
+    while jobs::get(&services.control, job)
+        .await?
+        .is_some_and(|row| !row.state.is_final())
+    {
+        ensure!(watch.elapsed() < Duration::from_secs(120), "job {job} is still open");
+        services.clock.sleep(LOOK).await;
+    }
     Ok(())
 }
 
-/// Waits until at most `most` jobs are open. Returns how many are.
-async fn until_open(services: &Services, most: i64) -> anyhow::Result<i64> {
+/// Waits until no job is open.
+async fn until_all_final(services: &Services) -> anyhow::Result<()> {
     let watch = Stopwatch::start();
     loop {
         let counts = jobs::counts(&services.control).await?;
@@ -161,8 +181,8 @@ async fn until_open(services: &Services, most: i64) -> anyhow::Result<i64> {
             .filter(|count| !count.state.is_final())
             .map(|count| count.jobs)
             .sum();
-        if open <= most {
-            return Ok(open);
+        if open == 0 {
+            return Ok(());
         }
         ensure!(watch.elapsed() < Duration::from_secs(120), "{open} jobs are still open");
         services.clock.sleep(LOOK).await;

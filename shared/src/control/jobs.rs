@@ -177,7 +177,8 @@ sql! {
     INSERT (18) = "INSERT INTO jobs (id, tenant, subject, kind, pool, state, payload, context_version, trace, attempts, deliveries, \
         reserved_bytes, created_at, due_at, published_at, touched_at, lease_owner, lease_until) VALUES {rows}";
     PUBLISHED (1) = "UPDATE jobs SET published_at = $1 WHERE published_at IS NULL AND id IN (VALUES {rows})";
-    CLAIM (1) = "UPDATE jobs SET state = 'running', attempts = attempts + 1, deliveries = deliveries + 1, worker = $1, touched_at = $2 \
+    CLAIM (1) = "UPDATE jobs SET state = 'running', attempts = attempts + 1, deliveries = deliveries + 1, worker = $1, touched_at = $2, \
+        published_at = COALESCE(published_at, $2) \
         WHERE id IN (VALUES {rows}) AND (state || '' = 'queued' OR (state || '' = 'running' AND touched_at <= $3)) \
         RETURNING id, tenant, kind, payload, attempts, deliveries, trace, reserved_bytes, created_at";
     STATES (1) = "SELECT id, state FROM jobs WHERE id IN (VALUES {rows})";
