@@ -8,7 +8,7 @@ use crate::{
     jobs::{Envelope, Noop, Pool, Reason},
     shutdown::Shutdown,
     testing::{
-        PATIENCE,
+        PATIENCE, connected,
         database::ControlDb,
         faults::Proxy,
         servers::{self, VirtualHost},
@@ -60,7 +60,9 @@ async fn embedded() -> Side {
 async fn amqp() -> Side {
     let host = VirtualHost::own();
     let url = host.url.to_string();
-    side(&url, Some(host)).await
+    let side = side(&url, Some(host)).await;
+    connected(&side.queue).await;
+    side
 }
 
 impl Side {
@@ -329,7 +331,9 @@ async fn leases_of_a_dead_process_end() {
 async fn amqp_by_proxy() -> (Proxy, Side) {
     let host = VirtualHost::own();
     let (line, url) = Proxy::to(&host.url).await;
-    (line, side(url.as_str(), Some(host)).await)
+    let side = side(url.as_str(), Some(host)).await;
+    connected(&side.queue).await;
+    (line, side)
 }
 
 /// Publishes until the broker confirms.

@@ -12,6 +12,7 @@ use crate::{
     ids::{JobId, MediaId, TenantId, TraceId},
     jobs::{JobState, ProcessMedia},
     objects::{ObjectKey, Store},
+    queue::{Broker as _, Queue},
     quota::Claim,
     services::Services,
     shutdown::Shutdown,
@@ -23,6 +24,19 @@ use std::time::Duration;
 
 /// A test that has not seen what it waits for by then has failed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until a queue answers. A broker that many tests make queues in at a time takes longer over it than a caller of the
+/// product would wait.
+///
+/// # Panics
+/// When it does not in time.
+#[expect(clippy::expect_used, reason = "a test's fixture")]
+pub async fn connected(queue: &Queue) {
+    let answers = async { while queue.ping().await.is_err() {} };
+    tokio::time::timeout(PATIENCE, answers)
+        .await
+        .expect("a queue that answers");
+}
 
 /// An installation of a test's own.
 pub struct World {
@@ -107,6 +121,7 @@ impl World {
         let services = Services::open(config, clock.clone(), entropy.clone(), Shutdown::new())
             .await
             .expect("open services");
+        connected(&services.queue).await;
         let new = NewTenant {
             id: "demo".parse().expect("an id"),
             host: Self::HOST.into(),
