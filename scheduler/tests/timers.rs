@@ -27,6 +27,7 @@ mediamill_shared::on_both_sides!(
     finished_jobs_are_forgotten_after_their_time,
     one_process_leads_and_another_takes_over,
     every_timer_runs_on_its_own_and_an_unknown_one_is_refused,
+    what_was_claimed_is_not_published_again,
 );
 
 /// A no-op's row, as accepted `ago`; its message is nowhere.
@@ -77,8 +78,13 @@ async fn young_jobs_are_left_to_whoever_accepted_them(world: World) {
     }
 }
 
-/// Claims and settles a job as a worker would have at `then`.
+/// Claims and finishes a job as a worker would have at `then`.
 async fn settled(services: &Services, job: &JobId, then: Millis) {
+    ended(services, job, then, Outcome::Done).await;
+}
+
+/// Claims and settles a job as a worker would have at `then`.
+async fn ended(services: &Services, job: &JobId, then: Millis, outcome: Outcome) {
     let claims = jobs::claim(&services.control, "worker", std::slice::from_ref(job), then)
         .await
         .unwrap();
@@ -88,7 +94,7 @@ async fn settled(services: &Services, job: &JobId, then: Millis) {
     let settlement = Settlement {
         id: job.clone(),
         attempt: claimed.attempt,
-        outcome: Outcome::Done,
+        outcome,
     };
     assert_eq!(
         jobs::settle(&services.control, &[settlement], then).await.unwrap(),
@@ -139,6 +145,7 @@ async fn one_process_leads_and_another_takes_over(world: World) {
     let job = outlived(first).await;
     first.shutdown.spawn(run(first.clone()));
     forgotten(first, &job).await;
+    let effect = first.clock.now();
     // The run is written down after its effect.
     let watch = Stopwatch::start();
     let began = loop {
@@ -148,7 +155,7 @@ async fn one_process_leads_and_another_takes_over(world: World) {
         assert!(watch.elapsed() < PATIENCE, "a run that is not written down");
         first.clock.sleep(Duration::from_millis(20)).await;
     };
-    assert!(began <= first.clock.now());
+    assert!(began <= effect, "it began after its effect: {began:?}, {effect:?}");
     let job = outlived(first).await;
     // One that stops says so: the next need not wait for the lease to end.
     first.shutdown.stop();
@@ -160,6 +167,32 @@ async fn one_process_leads_and_another_takes_over(world: World) {
     second.shutdown.spawn(async move { run(task).await });
     forgotten(&second, &job).await;
     second.shutdown.stop();
+}
+
+/// Nobody can hold the lease then, and the timers bear to run twice.
+#[tokio::test]
+async fn without_a_cache_the_timers_run() {
+    // A port that nobody listens on.
+    let world = World::embedded_with(&[("cache_url", "redis://127.0.0.1:9/".to_owned())]).await;
+    let services = &world.services;
+    let job = outlived(services).await;
+    services.shutdown.spawn(run(services.clone()));
+    forgotten(services, &job).await;
+    services.shutdown.stop();
+}
+
+/// A message that came was published, whether its confirm came or not.
+async fn what_was_claimed_is_not_published_again(world: World) {
+    let services = &world.services;
+    let now = services.clock.now();
+    let waiting = async || {
+        let found = jobs::unpublished(&services.control, now, now, 10).await.unwrap();
+        found.len()
+    };
+    let job = accepted(services, Duration::from_secs(10), false).await;
+    assert_eq!(waiting().await, 1);
+    ended(services, &job, now, Outcome::Returned).await;
+    assert_eq!(waiting().await, 0);
 }
 
 async fn every_timer_runs_on_its_own_and_an_unknown_one_is_refused(world: World) {

@@ -171,7 +171,7 @@ pub struct JobRow {
     pub finished_at: Option<Millis>,
 }
 
-// `state || ''` in what names its rows by id keeps PostgreSQL from the partial indexes of open jobs: it takes them for
+// `state || ''` in what names many rows by id keeps PostgreSQL from the partial indexes of open jobs: it takes them for
 // nearly empty, and reads every dead entry that jobs leave in them on their way.
 sql! {
     INSERT (18) = "INSERT INTO jobs (id, tenant, subject, kind, pool, state, payload, context_version, trace, attempts, deliveries, \
@@ -208,7 +208,7 @@ sql! {
     STRANDED = "SELECT id, tenant, kind, pool, attempts, context_version, trace FROM jobs \
         WHERE pool = $1 AND state IN ('queued', 'running') AND published_at IS NOT NULL AND due_at <= $2 AND touched_at <= $2 \
         ORDER BY due_at, id LIMIT $3";
-    TOUCHED (1) = "UPDATE jobs SET published_at = $1, touched_at = $1 WHERE state = 'queued' AND id IN (VALUES {rows})";
+    TOUCHED (1) = "UPDATE jobs SET published_at = $1, touched_at = $1 WHERE state || '' = 'queued' AND id IN (VALUES {rows})";
     RESERVED = "SELECT CAST(COALESCE(SUM(reserved_bytes), 0) AS BIGINT), CAST(COUNT(*) AS BIGINT) FROM jobs \
         WHERE tenant = $1 AND state IN ('queued', 'running', 'dead') AND reserved_bytes > 0";
     COUNTS = "SELECT pool, state, CAST(COUNT(*) AS BIGINT), MIN(due_at) FROM jobs WHERE state IN ('queued', 'running', 'dead') GROUP BY pool, state";
