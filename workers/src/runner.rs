@@ -9,6 +9,7 @@ use futures_util::FutureExt;
 use mediamill_shared::{
     BoxError,
     cache::{CachePort, JOB_CHANNEL},
+    chain,
     clock::Stopwatch,
     config::Config,
     control::jobs::{self, Claim, Claimed, Outcome, SILENCE, Settlement},
@@ -400,7 +401,7 @@ impl Worker {
                     reason: reason.clone(),
                     source,
                 };
-                tracing::info!(job.id = %claimed.id, kind = %claimed.kind, cause = reason.code(), "job failed for good: {}", error.chain());
+                tracing::info!(job.id = %claimed.id, kind = %claimed.kind, cause = reason.code(), "job failed for good: {}", chain(&error));
                 match (entry.failed)(claimed.payload.as_bytes(), &cx).await {
                     Ok(()) => (Outcome::Failed { reason }, Ack::Done),
                     // What is left behind must go before the row says that it is over.
@@ -465,7 +466,7 @@ impl Worker {
             not_before: None,
             source,
         };
-        let chain = error.chain();
+        let chain = chain(&error);
         let attempt = u32::try_from(claimed.attempt).unwrap_or(u32::MAX);
         let Some(delay) = entry.retry.delay_after(attempt, self.services.entropy.fraction()) else {
             tracing::error!(job.id = %claimed.id, kind = %claimed.kind, attempt, "job is dead, its attempts are used up: {chain}");

@@ -7,7 +7,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use mediamill_shared::{cache::CachePort, objects::Store, queue::Broker};
+use mediamill_shared::{cache::CachePort, chain, objects::Store, queue::Broker};
 use serde_json::{Value, json};
 use std::{error::Error, future::Future, time::Duration};
 
@@ -22,15 +22,7 @@ pub(crate) async fn live() -> &'static str {
 async fn check<E: Error + 'static>(part: impl Future<Output = Result<(), E>>) -> (bool, Value) {
     match tokio::time::timeout(PATIENCE, part).await {
         Ok(Ok(())) => (true, json!({ "ok": true })),
-        Ok(Err(error)) => {
-            let mut reason = error.to_string();
-            let mut next = error.source();
-            while let Some(cause) = next {
-                reason = format!("{reason}: {cause}");
-                next = cause.source();
-            }
-            (false, json!({ "ok": false, "reason": reason }))
-        }
+        Ok(Err(error)) => (false, json!({ "ok": false, "reason": chain(&error) })),
         Err(_) => (false, json!({ "ok": false, "reason": "no answer within 2 s" })),
     }
 }

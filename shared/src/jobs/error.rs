@@ -82,12 +82,6 @@ impl JobError {
             source: None,
         }
     }
-
-    /// The whole chain in one line.
-    #[must_use]
-    pub fn chain(&self) -> String {
-        crate::chain(self)
-    }
 }
 
 /// Classifies an error at the line where it is born.
@@ -122,6 +116,6 @@ mod tests {
     fn the_chain_names_every_cause_once() {
         let failed: Result<(), _> = Err(std::io::Error::other("disk gone"));
         let error = failed.transient().unwrap_err();
-        assert_eq!(error.chain(), "the job may succeed later: disk gone");
+        assert_eq!(crate::chain(&error), "the job may succeed later: disk gone");
     }
 }
