@@ -113,11 +113,8 @@ pub(crate) struct JobView {
 pub(crate) fn rfc3339(moment: Millis) -> String {
     let format =
         time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
-    let since = time::Duration::milliseconds(moment.get());
-    // What the calendar cannot hold is not a moment of ours: the first is shown.
-    let shown = time::OffsetDateTime::UNIX_EPOCH
-        .checked_add(since)
-        .unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
+    // Years of four digits: what is beyond the first or the last is shown as that.
+    let shown = time::OffsetDateTime::UNIX_EPOCH.saturating_add(time::Duration::milliseconds(moment.get()));
     shown.format(format).unwrap_or_default()
 }
 
@@ -217,6 +214,7 @@ mod tests {
             (951_782_400_123, "2000-02-29T00:00:00.123Z"),
             (1_795_392_000_000, "2026-11-23T00:00:00.000Z"),
             (-1, "1969-12-31T23:59:59.999Z"),
+            (i64::MAX, "9999-12-31T23:59:59.999Z"),
         ] {
             assert_eq!(rfc3339(Millis::new(millis)), text);
         }
