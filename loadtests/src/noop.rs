@@ -27,7 +27,7 @@ const ROWS: usize = 128;
 const WRITERS: usize = 4;
 /// Batches accepted and not finished at most: below what the outbox holds.
 const OPEN: usize = 32;
-/// Between two looks at how many are open.
+/// Between two looks at what is open.
 const LOOK: Duration = Duration::from_millis(20);
 /// Bare messages that wait for their confirm at most.
 const UNCONFIRMED: usize = 256;
@@ -161,14 +161,14 @@ async fn accept(services: &Services, rows: usize) -> anyhow::Result<JobId> {
 /// Waits until a job is over.
 async fn until_final(services: &Services, job: &JobId) -> anyhow::Result<()> {
     let watch = Stopwatch::start();
-    while jobs::get(&services.control, job)
-        .await?
-        .is_some_and(|row| !row.state.is_final())
-    {
+    loop {
+        let row = jobs::get(&services.control, job).await?;
+        if row.context("an accepted job has no row")?.state.is_final() {
+            return Ok(());
+        }
         ensure!(watch.elapsed() < Duration::from_secs(120), "job {job} is still open");
         services.clock.sleep(LOOK).await;
     }
-    Ok(())
 }
 
 /// Waits until no job is open.

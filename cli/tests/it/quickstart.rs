@@ -84,6 +84,9 @@ fn samples_become_ready_and_no_stored_file_tells_where_they_were_taken() {
             "bytes stayed staged"
         );
     }
+    // The tenant is one like any other: an operator goes on with it.
+    let key = Program::embedded(&data).answer(&["keys", "create", "demo"]);
+    assert!(!key.trim().is_empty());
     let usage = Program::embedded(&data).answer(&["usage", "demo", "--json"]);
     let usage: serde_json::Value = serde_json::from_str(&usage).unwrap();
     assert_eq!(

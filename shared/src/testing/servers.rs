@@ -47,7 +47,8 @@ pub fn redis() -> String {
 #[derive(Debug)]
 pub struct VirtualHost {
     api: url::Url,
-    name: String,
+    /// What it is called.
+    pub name: String,
     /// The queue URL.
     pub url: url::Url,
 }

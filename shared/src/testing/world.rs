@@ -99,10 +99,7 @@ impl World {
             ("data_dir", folder.path().display().to_string()),
             ("database_url", database.url.to_string()),
             ("queue_url", host.url.to_string()),
-            (
-                "cache_url",
-                format!("{}?prefix=test{}:", servers::redis(), host.url.path()),
-            ),
+            ("cache_url", format!("{}?prefix=test-{}:", servers::redis(), host.name)),
             ("objects_url", objects.url("objects").expect("a URL").to_string()),
         ];
         pairs.extend(more.iter().cloned());
