@@ -135,6 +135,14 @@ generated_id!(
     /// A running process.
     ProcessId
 );
+generated_id!(
+    /// A batch of tenants.
+    BatchId
+);
+generated_id!(
+    /// A line of the audit log.
+    AuditId
+);
 
 /// A tenant: 1 to 16 characters of `0-9a-z-_`, chosen by the provider. Object keys and log lines hold it.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]

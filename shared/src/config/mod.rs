@@ -3,9 +3,12 @@
 //! One flat list of keys, each declared once below: its name, default, meaning and reader. An unknown key, in the file or
 //! in the environment, is refused. Secrets stand in URLs; they are never printed.
 
+mod servers;
 mod values;
 
-use crate::units::ByteCount;
+pub use servers::{PlacementPolicy, ServerEntry, ServerList};
+
+use crate::{tenancy::Isolation, units::ByteCount};
 use std::{
     collections::BTreeMap,
     fmt::{self, Write as _},
@@ -152,6 +155,36 @@ impl Value for Option<SocketAddr> {
     }
 }
 
+impl Value for ServerList {
+    fn read(text: &str) -> Result<Self, String> {
+        Self::read(text)
+    }
+    fn show(&self) -> String {
+        self.show()
+    }
+}
+
+impl Value for PlacementPolicy {
+    fn read(text: &str) -> Result<Self, String> {
+        Self::read(text)
+    }
+    fn show(&self) -> String {
+        self.show()
+    }
+}
+
+impl Value for Option<Isolation> {
+    fn read(text: &str) -> Result<Self, String> {
+        match text {
+            "" | "auto" => Ok(None),
+            text => Isolation::parse(text).map(Some).map_err(|error| error.to_string()),
+        }
+    }
+    fn show(&self) -> String {
+        self.map_or("auto", Isolation::as_str).to_owned()
+    }
+}
+
 macro_rules! keys {
     ($($(#[doc = $doc:literal])+ $key:ident: $type:ty = $default:literal),+ $(,)?) => {
         /// The configuration, every value in place.
@@ -194,6 +227,14 @@ keys! {
     database_url: Url = "sqlite://{data_dir}/mediamill.db",
     /// Connections that one process opens to the database at most.
     database_connections: u32 = "16",
+    /// More database servers to place tenants on, separated by white space: `NAME=URL`, `NAME*WEIGHT=URL`; `main*0` keeps new tenants off the control database's.
+    tenant_databases: ServerList = "",
+    /// Where new tenants go when neither they nor their plan name a server: `fewest` (tenants), `weight` (fewest for its weight) or a server's name.
+    tenant_placement: PlacementPolicy = "weight",
+    /// How new tenants' tables are kept apart when neither they nor their plan say: `prefix` (shared database), `database` (one each), or `auto`: `database` on SQLite, `prefix` on PostgreSQL.
+    tenant_isolation: Option<Isolation> = "auto",
+    /// Connections to databases of one tenant each that one process opens at most, over all servers.
+    tenant_connections: u32 = "50",
     /// Queue: `embedded:` (the `jobs` table itself, for one machine) or `amqp://user:password@host:port/vhost` (`amqps` for TLS).
     queue_url: Url = "embedded:",
     /// Context cache, counters, leases: `memory:` (one process) or `redis://:password@host:port/0` (`rediss` for TLS).

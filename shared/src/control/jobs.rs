@@ -212,7 +212,7 @@ sql! {
     RESERVED = "SELECT CAST(COALESCE(SUM(reserved_bytes), 0) AS BIGINT), CAST(COUNT(*) AS BIGINT) FROM jobs \
         WHERE tenant = $1 AND state IN ('queued', 'running', 'dead') AND reserved_bytes > 0";
     COUNTS = "SELECT pool, state, CAST(COUNT(*) AS BIGINT), MIN(due_at) FROM jobs WHERE state IN ('queued', 'running', 'dead') GROUP BY pool, state";
-    FORGET_TENANT = "DELETE FROM jobs WHERE tenant = $1";
+    FORGET_TENANT = "DELETE FROM jobs WHERE tenant = $1 AND id <> $2";
     PRUNE = "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE state IN ('done', 'failed') AND finished_at < $1 LIMIT $2)";
 }
 
@@ -229,15 +229,26 @@ pub(crate) async fn insert(
     insert_rows(connection, std::slice::from_ref(job), now, published).await
 }
 
+/// Inserts jobs within a transaction.
+pub(crate) async fn insert_all(
+    connection: &mut AnyConnection,
+    jobs: &[NewJob],
+    now: Millis,
+    published: bool,
+) -> Result<(), DbError> {
+    for chunk in jobs.chunks(INSERT_ROWS) {
+        insert_rows(connection, chunk, now, published).await?;
+    }
+    Ok(())
+}
+
 /// Accepts jobs in one transaction: all or none.
 ///
 /// # Errors
 /// When the database is away.
 pub async fn accept(db: &Db, jobs: &[NewJob], now: Millis, published: bool) -> Result<(), DbError> {
     let mut tx = db.begin_write().await?;
-    for chunk in jobs.chunks(INSERT_ROWS) {
-        insert_rows(&mut tx, chunk, now, published).await?;
-    }
+    insert_all(&mut tx, jobs, now, published).await?;
     tx.commit().bounded("accept jobs").await
 }
 
@@ -627,9 +638,16 @@ pub async fn counts(db: &Db) -> Result<Vec<Count>, DbError> {
         .collect()
 }
 
-/// Removes every job of a tenant, within its removal.
-pub(crate) async fn forget_tenant(connection: &mut AnyConnection, tenant: &TenantId) -> Result<(), DbError> {
-    let query = FORGET_TENANT.query().bind(tenant.as_str().to_owned());
+/// Removes every job of a tenant but the one that removes it, within its removal.
+pub(crate) async fn forget_tenant(
+    connection: &mut AnyConnection,
+    tenant: &TenantId,
+    but: Option<&JobId>,
+) -> Result<(), DbError> {
+    let query = FORGET_TENANT
+        .query()
+        .bind(tenant.as_str().to_owned())
+        .bind(but.map_or_else(String::new, |id| id.as_str().to_owned()));
     query
         .execute(connection)
         .bounded("forget a tenant's jobs")

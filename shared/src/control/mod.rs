@@ -3,6 +3,8 @@
 //! Everything here takes a [`crate::db::Db`] or one of its transactions; nobody else writes SQL for these tables.
 
 pub mod accept;
+pub mod audit;
+pub mod changes;
 pub mod jobs;
 pub(crate) mod leases;
 pub mod plans;

@@ -1,6 +1,6 @@
 //! Every SQL text is prepared on both engines, after all migrations: what a checked macro would do for one engine.
 
-use super::{accept, jobs, leases, plans, tenants, timers};
+use super::{accept, audit, changes, jobs, leases, plans, tenants, timers};
 use crate::{
     clock::{Clock, Entropy},
     db::{Bounded, Db, Sql},
@@ -13,6 +13,8 @@ fn control_statements() -> Vec<(&'static str, &'static str, Sql, usize)> {
     let lists = [
         ("jobs", jobs::STATEMENTS),
         ("accept", accept::STATEMENTS),
+        ("audit", audit::STATEMENTS),
+        ("changes", changes::STATEMENTS),
         ("leases", leases::STATEMENTS),
         ("plans", plans::STATEMENTS),
         ("tenants", tenants::STATEMENTS),

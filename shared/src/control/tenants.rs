@@ -1,37 +1,40 @@
-//! Tenants, their hosts and their migrations.
+//! Tenants and their hosts: read for the resolver and for operators. What changes them is in `changes.rs`.
 
 use super::jobs::{optional, text};
 use crate::{
     db::{Bounded, Db, DbError, During, sql},
-    ids::TenantId,
-    tenancy::{Isolation, LimitOverrides, Limits, NewTenant, TablePrefix, TenantContext, TenantState},
+    ids::{JobId, TenantId},
+    tenancy::{Host, LimitOverrides, Place, PlanPart, TenantPart, TenantState},
     units::Millis,
 };
 use sqlx::{AnyConnection, Row, any::AnyRow};
 
 sql! {
-    PLAN = "SELECT id FROM plans WHERE id = $1";
-    INSERT = "INSERT INTO tenants (id, table_prefix, isolation, state, plan, limits, version, created_at, updated_at) \
-        VALUES ($1, $2, 'prefix', $3, $4, $5, 1, $6, $6) ON CONFLICT (id) DO NOTHING RETURNING id";
-    INSERT_HOST = "INSERT INTO tenant_hosts (host, tenant, created_at) VALUES ($1, $2, $3) ON CONFLICT (host) DO NOTHING RETURNING host";
-    BY_HOST = "SELECT tenant, created_at FROM tenant_hosts WHERE host = $1";
-    CONTEXT = "SELECT t.id, t.state, t.table_prefix, t.limits, t.version, p.limits FROM tenants t LEFT JOIN plans p ON p.id = t.plan WHERE t.id = $1";
-    GET = "SELECT id, table_prefix, state, plan, limits, version, created_at, updated_at FROM tenants WHERE id = $1";
-    PAGE = "SELECT id, table_prefix, state, plan, limits, version, created_at, updated_at FROM tenants WHERE table_prefix > $1 ORDER BY table_prefix LIMIT $2";
-    HOSTS = "SELECT host, created_at FROM tenant_hosts WHERE tenant = $1 ORDER BY host";
-    STANDING = "SELECT state, version FROM tenants WHERE id = $1";
-    SET_STATE = "UPDATE tenants SET state = $1, version = version + 1, updated_at = $2 WHERE id = $3 AND state <> 'deleting' RETURNING version";
-    SET_LIMITS = "UPDATE tenants SET limits = $1, version = version + 1, updated_at = $2 WHERE id = $3 AND state <> 'deleting' RETURNING version";
-    CHANGED = "SELECT id FROM tenants WHERE updated_at >= $1 ORDER BY updated_at LIMIT $2";
-    DELETING = "SELECT table_prefix FROM tenants WHERE id = $1 AND state = 'deleting'";
-    FORGET_HOSTS = "DELETE FROM tenant_hosts WHERE tenant = $1";
-    FORGET_KEYS = "DELETE FROM idempotency_keys WHERE tenant = $1";
-    FORGET = "DELETE FROM tenants WHERE id = $1";
-    VERSION = "SELECT CAST(COALESCE(MAX(version), 0) AS BIGINT) FROM tenant_migrations WHERE table_prefix = $1";
-    RECORD = "INSERT INTO tenant_migrations (table_prefix, version, applied_at) VALUES ($1, $2, $3)";
-    FORGET_MIGRATIONS = "DELETE FROM tenant_migrations WHERE table_prefix = $1";
-    BEHIND = "SELECT t.table_prefix FROM tenants t WHERE t.table_prefix > $1 AND \
-        (SELECT COUNT(*) FROM tenant_migrations m WHERE m.table_prefix = t.table_prefix) < $2 ORDER BY t.table_prefix LIMIT $3";
+    /// One row for each of the tenant's hosts: everything that a context is made of, in one look.
+    BY_HOST (1) = "SELECT h.host, t.id, t.state, t.server, t.isolation, t.table_prefix, t.schema_version, t.moving, t.plan, t.limits, \
+        t.trial_until, t.version, t.updated_at, p.limits, p.version, o.host, o.main FROM tenant_hosts h JOIN tenants t ON t.id = h.tenant \
+        LEFT JOIN plans p ON p.id = t.plan LEFT JOIN tenant_hosts o ON o.tenant = t.id WHERE h.host IN (VALUES {rows})";
+    BY_ID = "SELECT '', t.id, t.state, t.server, t.isolation, t.table_prefix, t.schema_version, t.moving, t.plan, t.limits, \
+        t.trial_until, t.version, t.updated_at, p.limits, p.version, o.host, o.main FROM tenants t \
+        LEFT JOIN plans p ON p.id = t.plan LEFT JOIN tenant_hosts o ON o.tenant = t.id WHERE t.id = $1";
+    GET = "SELECT t.id, t.serial, t.state, t.server, t.isolation, t.table_prefix, t.schema_version, t.moving, t.step, t.plan, t.limits, \
+        t.env, t.trial_until, t.purge_at, t.last_job_at, t.version, t.created_at, t.updated_at, h.host FROM tenants t \
+        LEFT JOIN tenant_hosts h ON h.tenant = t.id AND h.main = 1 WHERE t.id = $1";
+    PAGE = "SELECT t.id, t.serial, t.state, t.server, t.isolation, t.table_prefix, t.schema_version, t.moving, t.step, t.plan, t.limits, \
+        t.env, t.trial_until, t.purge_at, t.last_job_at, t.version, t.created_at, t.updated_at, h.host FROM tenants t \
+        LEFT JOIN tenant_hosts h ON h.tenant = t.id AND h.main = 1 \
+        WHERE t.serial > $1 AND ($2 IS NULL OR t.state = $2) AND ($3 IS NULL OR t.plan = $3) AND ($4 IS NULL OR t.server = $4) \
+        ORDER BY t.serial LIMIT $5";
+    HOSTS = "SELECT host, main FROM tenant_hosts WHERE tenant = $1 ORDER BY main DESC, host";
+    STANDING = "SELECT t.state, t.version, COALESCE(p.version, 0) FROM tenants t LEFT JOIN plans p ON p.id = t.plan WHERE t.id = $1";
+    CHANGED = "SELECT id FROM tenants WHERE updated_at >= $1 AND (updated_at > $1 OR id > $2) ORDER BY updated_at, id LIMIT $3";
+    BEHIND = "SELECT serial, id, server, isolation, table_prefix FROM tenants WHERE schema_version < $1 AND serial > $2 \
+        AND state <> 'provisioning' ORDER BY serial LIMIT $3";
+    IN_STATE = "SELECT id FROM tenants WHERE state = $1 AND id > $2 AND (purge_at IS NULL OR purge_at <= $3) ORDER BY id LIMIT $4";
+    SET_SCHEMA = "UPDATE tenants SET schema_version = $1, version = CASE WHEN version >= $2 THEN version + 1 ELSE $2 END, updated_at = $2 WHERE id = $3 AND table_prefix = $4";
+    SERVERS = "SELECT server, tenants FROM tenant_servers";
+    COUNT_STATES = "SELECT state, CAST(COUNT(*) AS BIGINT) FROM tenants GROUP BY state";
+    WORKED = "UPDATE tenants SET last_job_at = $1 WHERE id = $2 AND (last_job_at IS NULL OR last_job_at < $3)";
 }
 
 /// A tenant as its provider sees it.
@@ -39,112 +42,152 @@ sql! {
 pub struct TenantRow {
     /// Its id.
     pub id: TenantId,
-    /// Its tables' prefix; tenants are listed in its order, which is the order of creation.
-    pub prefix: TablePrefix,
+    /// Tenants are listed in the order of these, which is the order of creation.
+    pub serial: String,
     /// Whether it is served.
     pub state: TenantState,
+    /// Where its tables are.
+    pub place: Place,
+    /// What its tables are on.
+    pub schema_version: i64,
+    /// The job that moves it.
+    pub moving: Option<JobId>,
+    /// The last step of its coming or going that is done.
+    pub step: String,
     /// What it inherits from.
     pub plan: Option<String>,
     /// What it has of its own.
     pub limits: LimitOverrides,
+    /// Its environment, sealed.
+    pub env: Option<String>,
+    /// Its trial's end.
+    pub trial_until: Option<Millis>,
+    /// When it is removed for good.
+    pub purge_at: Option<Millis>,
+    /// When a job of it ended last, to the minute.
+    pub last_job_at: Option<Millis>,
     /// Changes so far.
     pub version: i64,
     /// Made.
     pub created_at: Millis,
     /// Changed last.
     pub updated_at: Millis,
+    /// Its main host.
+    pub host: Option<String>,
 }
 
-pub(crate) async fn plan_exists(connection: &mut AnyConnection, plan: &str) -> Result<bool, DbError> {
-    let row = PLAN
-        .query()
-        .bind(plan.to_owned())
-        .fetch_optional(connection)
-        .bounded("look up a plan")
-        .await?;
-    Ok(row.is_some())
+/// Which tenants are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// In this state.
+    pub state: Option<TenantState>,
+    /// Of this plan.
+    pub plan: Option<String>,
+    /// On this server.
+    pub server: Option<String>,
 }
 
-/// Returns whether the id was free.
-pub(crate) async fn insert(
-    connection: &mut AnyConnection,
-    new: &NewTenant,
-    prefix: &TablePrefix,
-    state: TenantState,
-    now: Millis,
-) -> Result<bool, DbError> {
-    let query = INSERT
-        .query()
-        .bind(new.id.as_str().to_owned())
-        .bind(prefix.as_str().to_owned())
-        .bind(state.as_str())
-        .bind(new.plan.clone())
-        .bind(new.limits.to_json())
-        .bind(now.get());
-    query
-        .fetch_optional(connection)
-        .bounded("add a tenant")
-        .await
-        .map(|row| row.is_some())
+/// A tenant whose tables are older than this release.
+#[derive(Debug, Clone)]
+pub struct Behind {
+    /// Its place in the order of creation.
+    pub serial: String,
+    /// The tenant.
+    pub id: TenantId,
+    /// Where its tables are.
+    pub place: Place,
 }
 
-/// Returns whether the host was free.
-pub(crate) async fn insert_host(
-    connection: &mut AnyConnection,
-    host: &str,
-    id: &TenantId,
-    now: Millis,
-) -> Result<bool, DbError> {
-    let query = INSERT_HOST
-        .query()
-        .bind(host.to_owned())
-        .bind(id.as_str().to_owned())
-        .bind(now.get());
-    query
-        .fetch_optional(connection)
-        .bounded("add a host")
-        .await
-        .map(|row| row.is_some())
+/// What the resolver reads: the tenant's part and its plan's.
+pub(crate) type Parts = (TenantPart, Option<PlanPart>);
+
+/// The tenant at the first of `hosts` that somebody has: the host itself, then wildcards from the nearest on.
+pub(crate) async fn by_host(db: &Db, hosts: &[String]) -> Result<Option<Parts>, DbError> {
+    let size = crate::db::padded(hosts.len());
+    let mut query = BY_HOST.rows(1, size, 1);
+    for place in 0..size {
+        let host = hosts.get(place).or(hosts.last()).cloned().unwrap_or_default();
+        query = query.bind(host);
+    }
+    let rows = query.fetch_all(db.read()).bounded("look up a host").await?;
+    for host in hosts {
+        let mut of_host = Vec::new();
+        for row in &rows {
+            if row.try_get::<String, _>(0).during("look up a host")? == *host {
+                of_host.push(row);
+            }
+        }
+        if !of_host.is_empty() {
+            return parts(&of_host);
+        }
+    }
+    Ok(None)
 }
 
-/// The tenant at `host`, and since when it is there.
-///
-/// # Errors
-/// When the database is away.
-pub async fn by_host(db: &Db, host: &str) -> Result<Option<(TenantId, Millis)>, DbError> {
-    let row = BY_HOST
-        .query()
-        .bind(host.to_owned())
-        .fetch_optional(db.read())
-        .bounded("look up a host")
-        .await?;
-    row.map(|row| Ok((text(&row, 0)?, Millis::new(row.try_get(1).during("look up a host")?))))
-        .transpose()
-}
-
-/// A tenant's context, everything resolved. `None`: there is none.
-pub(crate) async fn context(db: &Db, id: &TenantId, defaults: Limits) -> Result<Option<TenantContext>, DbError> {
-    const WHAT: &str = "resolve a tenant";
-    let row = CONTEXT
+/// The tenant with this id.
+pub(crate) async fn by_id(db: &Db, id: &TenantId) -> Result<Option<Parts>, DbError> {
+    let rows = BY_ID
         .query()
         .bind(id.as_str().to_owned())
-        .fetch_optional(db.read())
-        .bounded(WHAT)
+        .fetch_all(db.read())
+        .bounded("look up a tenant")
         .await?;
-    let Some(row) = row else { return Ok(None) };
-    let overrides = |text: Option<String>| match text {
-        Some(text) => LimitOverrides::from_json(&text).map_err(|error| DbError::unreadable(WHAT, error)),
-        None => Ok(LimitOverrides::default()),
+    parts(&rows.iter().collect::<Vec<_>>())
+}
+
+fn overrides(row: &AnyRow, column: usize) -> Result<LimitOverrides, DbError> {
+    const WHAT: &str = "read limits";
+    let text: String = row.try_get(column).during(WHAT)?;
+    LimitOverrides::from_json(&text).map_err(|error| DbError::unreadable(WHAT, error))
+}
+
+fn place(row: &AnyRow, server: usize) -> Result<Place, DbError> {
+    Ok(Place {
+        server: text(row, server)?,
+        isolation: text(row, server.saturating_add(1))?,
+        prefix: text(row, server.saturating_add(2))?,
+    })
+}
+
+fn millis(row: &AnyRow, column: usize) -> Result<Option<Millis>, DbError> {
+    const WHAT: &str = "read a moment";
+    Ok(row.try_get::<Option<i64>, _>(column).during(WHAT)?.map(Millis::new))
+}
+
+fn parts(rows: &[&AnyRow]) -> Result<Option<Parts>, DbError> {
+    const WHAT: &str = "read a tenant";
+    let Some(row) = rows.first() else { return Ok(None) };
+    let mut hosts = Vec::with_capacity(rows.len());
+    for row in rows {
+        if let Some(name) = row.try_get::<Option<String>, _>(15).during(WHAT)? {
+            let main = row.try_get::<Option<i64>, _>(16).during(WHAT)? == Some(1);
+            hosts.push(Host { name, main });
+        }
+    }
+    let plan: Option<String> = row.try_get(8).during(WHAT)?;
+    let plan_version: Option<i64> = row.try_get(14).during(WHAT)?;
+    let plan_part = match (&plan, plan_version) {
+        (Some(id), Some(version)) => Some(PlanPart {
+            id: id.clone(),
+            limits: overrides(row, 13)?,
+            version,
+        }),
+        _ => None,
     };
-    let own = overrides(row.try_get(3).during(WHAT)?)?;
-    let plan = overrides(row.try_get(5).during(WHAT)?)?;
-    Ok(Some(TenantContext {
-        id: text(&row, 0)?,
-        state: text(&row, 1)?,
-        isolation: Isolation::Prefix(text(&row, 2)?),
-        limits: defaults.with(&plan).with(&own),
-        version: row.try_get(4).during(WHAT)?,
-    }))
+    let part = TenantPart {
+        id: text(row, 1)?,
+        state: text(row, 2)?,
+        place: place(row, 3)?,
+        schema_version: row.try_get(6).during(WHAT)?,
+        moving: row.try_get::<Option<String>, _>(7).during(WHAT)?.is_some(),
+        plan,
+        limits: overrides(row, 9)?,
+        trial_until: millis(row, 10)?,
+        hosts,
+        version: row.try_get(11).during(WHAT)?,
+        updated_at: Millis::new(row.try_get(12).during(WHAT)?),
+    };
+    Ok(Some((part, plan_part)))
 }
 
 /// One tenant.
@@ -152,24 +195,30 @@ pub(crate) async fn context(db: &Db, id: &TenantId, defaults: Limits) -> Result<
 /// # Errors
 /// When the database is away.
 pub async fn get(db: &Db, id: &TenantId) -> Result<Option<TenantRow>, DbError> {
+    get_in(&mut *db.read().acquire().bounded("read a tenant").await?, id).await
+}
+
+pub(crate) async fn get_in(connection: &mut AnyConnection, id: &TenantId) -> Result<Option<TenantRow>, DbError> {
     let row = GET
         .query()
         .bind(id.as_str().to_owned())
-        .fetch_optional(db.read())
+        .fetch_optional(connection)
         .bounded("read a tenant")
         .await?;
     row.as_ref().map(read).transpose()
 }
 
-/// Tenants after `after`, in order of creation, at most `limit`.
+/// Tenants after `after` (a serial), in order of creation, at most `limit`.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn page(db: &Db, after: Option<&TablePrefix>, limit: i64) -> Result<Vec<TenantRow>, DbError> {
-    let after = after.map_or_else(String::new, |prefix| prefix.as_str().to_owned());
+pub async fn page(db: &Db, filter: &Filter, after: Option<&str>, limit: i64) -> Result<Vec<TenantRow>, DbError> {
     let rows = PAGE
         .query()
-        .bind(after)
+        .bind(after.unwrap_or_default().to_owned())
+        .bind(filter.state.map(TenantState::as_str))
+        .bind(filter.plan.clone())
+        .bind(filter.server.clone())
         .bind(limit)
         .fetch_all(db.read())
         .bounded("list tenants")
@@ -177,80 +226,64 @@ pub async fn page(db: &Db, after: Option<&TablePrefix>, limit: i64) -> Result<Ve
     rows.iter().map(read).collect()
 }
 
-/// A tenant's hosts, each with the moment it was added.
+/// A tenant's hosts, the main one first.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn hosts(db: &Db, id: &TenantId) -> Result<Vec<(String, Millis)>, DbError> {
+pub async fn hosts(db: &Db, id: &TenantId) -> Result<Vec<Host>, DbError> {
+    hosts_in(&mut *db.read().acquire().bounded("list hosts").await?, id).await
+}
+
+pub(crate) async fn hosts_in(connection: &mut AnyConnection, id: &TenantId) -> Result<Vec<Host>, DbError> {
     const WHAT: &str = "list hosts";
-    let rows = HOSTS
-        .query()
-        .bind(id.as_str().to_owned())
-        .fetch_all(db.read())
-        .bounded(WHAT)
-        .await?;
+    let query = HOSTS.query().bind(id.as_str().to_owned());
+    let rows = query.fetch_all(connection).bounded(WHAT).await?;
     rows.iter()
-        .map(|row| Ok((row.try_get(0).during(WHAT)?, Millis::new(row.try_get(1).during(WHAT)?))))
+        .map(|row| {
+            Ok(Host {
+                name: row.try_get(0).during(WHAT)?,
+                main: row.try_get::<i64, _>(1).during(WHAT)? == 1,
+            })
+        })
         .collect()
 }
 
-/// State and version, within a transaction that writes for the tenant. `None`: there is none.
+/// State and versions, the tenant's and its plan's, within a transaction that writes for it. `None`: there is none.
 pub(crate) async fn standing(
     connection: &mut AnyConnection,
     id: &TenantId,
-) -> Result<Option<(TenantState, i64)>, DbError> {
+) -> Result<Option<(TenantState, i64, i64)>, DbError> {
+    const WHAT: &str = "check a tenant";
     let row = STANDING
         .query()
         .bind(id.as_str().to_owned())
         .fetch_optional(connection)
-        .bounded("check a tenant")
+        .bounded(WHAT)
         .await?;
-    row.map(|row| Ok((text(&row, 0)?, row.try_get(1).during("check a tenant")?)))
-        .transpose()
+    row.map(|row| {
+        Ok((
+            text(&row, 0)?,
+            row.try_get(1).during(WHAT)?,
+            row.try_get(2).during(WHAT)?,
+        ))
+    })
+    .transpose()
 }
 
-/// Changes a tenant's state. Returns whether there is such a tenant that is not being removed.
+/// Tenants that changed at `since` or later, from the one after `after` on if it changed just then, at most `limit`.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn set_state(db: &Db, id: &TenantId, state: TenantState, now: Millis) -> Result<bool, DbError> {
-    let query = SET_STATE
-        .query()
-        .bind(state.as_str())
-        .bind(now.get())
-        .bind(id.as_str().to_owned());
-    query
-        .fetch_optional(db.write())
-        .bounded("change a tenant's state")
-        .await
-        .map(|row| row.is_some())
-}
-
-/// Replaces a tenant's own limits. Returns whether there is such a tenant that is not being removed.
-///
-/// # Errors
-/// When the database is away.
-pub async fn set_limits(db: &Db, id: &TenantId, limits: &LimitOverrides, now: Millis) -> Result<bool, DbError> {
-    let query = SET_LIMITS
-        .query()
-        .bind(limits.to_json())
-        .bind(now.get())
-        .bind(id.as_str().to_owned());
-    query
-        .fetch_optional(db.write())
-        .bounded("change a tenant's limits")
-        .await
-        .map(|row| row.is_some())
-}
-
-/// Tenants that changed at `since` or later, at most `limit`.
-///
-/// # Errors
-/// When the database is away.
-pub async fn changed_since(db: &Db, since: Millis, limit: i64) -> Result<Vec<TenantId>, DbError> {
+pub async fn changed_since(
+    db: &Db,
+    since: Millis,
+    after: Option<&TenantId>,
+    limit: i64,
+) -> Result<Vec<TenantId>, DbError> {
     let rows = CHANGED
         .query()
         .bind(since.get())
+        .bind(after.map_or_else(String::new, |id| id.as_str().to_owned()))
         .bind(limit)
         .fetch_all(db.read())
         .bounded("look for changed tenants")
@@ -258,100 +291,131 @@ pub async fn changed_since(db: &Db, since: Millis, limit: i64) -> Result<Vec<Ten
     rows.iter().map(|row| text(row, 0)).collect()
 }
 
-pub(crate) async fn prefix_of_deleting(
-    connection: &mut AnyConnection,
-    id: &TenantId,
-) -> Result<Option<TablePrefix>, DbError> {
-    let row = DELETING
-        .query()
-        .bind(id.as_str().to_owned())
-        .fetch_optional(connection)
-        .bounded("remove a tenant")
-        .await?;
-    row.as_ref().map(|row| text(row, 0)).transpose()
-}
-
-pub(crate) async fn forget(connection: &mut AnyConnection, id: &TenantId) -> Result<(), DbError> {
-    for sql in [FORGET_KEYS, FORGET_HOSTS, FORGET] {
-        sql.query()
-            .bind(id.as_str().to_owned())
-            .execute(&mut *connection)
-            .bounded("remove a tenant")
-            .await?;
-    }
-    Ok(())
-}
-
-pub(crate) async fn migration_version(connection: &mut AnyConnection, prefix: &TablePrefix) -> Result<i64, DbError> {
-    let row = VERSION
-        .query()
-        .bind(prefix.as_str().to_owned())
-        .fetch_one(connection)
-        .bounded("read a tenant's schema version")
-        .await?;
-    row.try_get(0).during("read a tenant's schema version")
-}
-
-pub(crate) async fn record_migration(
-    connection: &mut AnyConnection,
-    prefix: &TablePrefix,
-    version: i64,
-    now: Millis,
-) -> Result<(), DbError> {
-    let query = RECORD
-        .query()
-        .bind(prefix.as_str().to_owned())
-        .bind(version)
-        .bind(now.get());
-    query
-        .execute(connection)
-        .bounded("record a tenant's migration")
-        .await
-        .map(|_| ())
-}
-
-pub(crate) async fn forget_migrations(connection: &mut AnyConnection, prefix: &TablePrefix) -> Result<(), DbError> {
-    let query = FORGET_MIGRATIONS.query().bind(prefix.as_str().to_owned());
-    query
-        .execute(connection)
-        .bounded("forget a tenant's migrations")
-        .await
-        .map(|_| ())
-}
-
-/// Prefixes after `after` whose tables have fewer than `version` migrations, at most `limit`.
+/// Tenants after `after` (a serial) whose tables are below `version`, at most `limit`.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn behind(
-    db: &Db,
-    after: Option<&TablePrefix>,
-    version: i64,
-    limit: i64,
-) -> Result<Vec<TablePrefix>, DbError> {
-    let after = after.map_or_else(String::new, |prefix| prefix.as_str().to_owned());
+pub async fn behind(db: &Db, after: Option<&str>, version: i64, limit: i64) -> Result<Vec<Behind>, DbError> {
     let rows = BEHIND
         .query()
-        .bind(after)
         .bind(version)
+        .bind(after.unwrap_or_default().to_owned())
         .bind(limit)
         .fetch_all(db.read())
         .bounded("look for old schemas")
         .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Behind {
+                serial: row.try_get(0).during("look for old schemas")?,
+                id: text(row, 1)?,
+                place: place(row, 2)?,
+            })
+        })
+        .collect()
+}
+
+/// Tenants after `after` in `state`, those that wait for their purge only when it is due, at most `limit`.
+///
+/// # Errors
+/// When the database is away.
+pub async fn in_state(
+    db: &Db,
+    state: TenantState,
+    after: Option<&TenantId>,
+    now: Millis,
+    limit: i64,
+) -> Result<Vec<TenantId>, DbError> {
+    let rows = IN_STATE
+        .query()
+        .bind(state.as_str())
+        .bind(after.map_or_else(String::new, |id| id.as_str().to_owned()))
+        .bind(now.get())
+        .bind(limit)
+        .fetch_all(db.read())
+        .bounded("look for tenants in transit")
+        .await?;
     rows.iter().map(|row| text(row, 0)).collect()
+}
+
+/// Records what a tenant's tables at `place` are on now. Nothing happens when it has moved since.
+///
+/// # Errors
+/// When the database is away.
+pub async fn set_schema(db: &Db, id: &TenantId, place: &Place, version: i64, now: Millis) -> Result<(), DbError> {
+    let query = SET_SCHEMA
+        .query()
+        .bind(version)
+        .bind(now.get())
+        .bind(id.as_str().to_owned())
+        .bind(place.prefix.as_str().to_owned());
+    query
+        .execute(db.write())
+        .bounded("record a tenant's schema")
+        .await
+        .map(|_| ())
+}
+
+/// Tenants on each server, by its name.
+///
+/// # Errors
+/// When the database is away.
+pub async fn servers(db: &Db) -> Result<Vec<(String, i64)>, DbError> {
+    const WHAT: &str = "count tenants by server";
+    let rows = SERVERS.query().fetch_all(db.read()).bounded(WHAT).await?;
+    rows.iter()
+        .map(|row| Ok((row.try_get(0).during(WHAT)?, row.try_get(1).during(WHAT)?)))
+        .collect()
+}
+
+/// How many tenants are in each state.
+///
+/// # Errors
+/// When the database is away.
+pub async fn states(db: &Db) -> Result<Vec<(TenantState, i64)>, DbError> {
+    const WHAT: &str = "count tenants";
+    let rows = COUNT_STATES.query().fetch_all(db.read()).bounded(WHAT).await?;
+    rows.iter()
+        .map(|row| Ok((text(row, 0)?, row.try_get(1).during(WHAT)?)))
+        .collect()
+}
+
+/// Records that a job of the tenant ended now, unless one did since `unless`: once a minute is enough for a person.
+///
+/// # Errors
+/// When the database is away.
+pub async fn worked(db: &Db, id: &TenantId, now: Millis, unless: Millis) -> Result<(), DbError> {
+    let query = WORKED
+        .query()
+        .bind(now.get())
+        .bind(id.as_str().to_owned())
+        .bind(unless.get());
+    query
+        .execute(db.write())
+        .bounded("record a tenant's last job")
+        .await
+        .map(|_| ())
 }
 
 fn read(row: &AnyRow) -> Result<TenantRow, DbError> {
     const WHAT: &str = "read a tenant";
-    let limits: String = row.try_get(4).during(WHAT)?;
     Ok(TenantRow {
         id: text(row, 0)?,
-        prefix: text(row, 1)?,
+        serial: row.try_get(1).during(WHAT)?,
         state: text(row, 2)?,
-        plan: optional(row, 3)?,
-        limits: LimitOverrides::from_json(&limits).map_err(|error| DbError::unreadable(WHAT, error))?,
-        version: row.try_get(5).during(WHAT)?,
-        created_at: Millis::new(row.try_get(6).during(WHAT)?),
-        updated_at: Millis::new(row.try_get(7).during(WHAT)?),
+        place: place(row, 3)?,
+        schema_version: row.try_get(6).during(WHAT)?,
+        moving: optional(row, 7)?,
+        step: row.try_get(8).during(WHAT)?,
+        plan: row.try_get(9).during(WHAT)?,
+        limits: overrides(row, 10)?,
+        env: row.try_get(11).during(WHAT)?,
+        trial_until: millis(row, 12)?,
+        purge_at: millis(row, 13)?,
+        last_job_at: millis(row, 14)?,
+        version: row.try_get(15).during(WHAT)?,
+        created_at: Millis::new(row.try_get(16).during(WHAT)?),
+        updated_at: Millis::new(row.try_get(17).during(WHAT)?),
+        host: row.try_get(18).during(WHAT)?,
     })
 }

@@ -54,6 +54,32 @@ pub enum DbError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The tenant's tables are being moved: what writes waits.
+    #[error("the tenant is being moved, so it cannot {during} now")]
+    Moving {
+        /// What was tried.
+        during: &'static str,
+    },
+    /// The tenant's tables are of a newer release.
+    #[error("the tenant's tables are of schema {has}, this release knows {known}: update this process")]
+    NewerSchema {
+        /// Theirs.
+        has: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// The tenant's tables are not where they were looked for: they have moved, or were removed.
+    #[error("the tenant's tables are not at this place any more, so it cannot {during}")]
+    Gone {
+        /// What was tried.
+        during: &'static str,
+    },
+    /// A tenant is on a server that is not configured here.
+    #[error("database server {name:?} is not configured here: add it to MEDIAMILL_TENANT_DATABASES")]
+    NoServer {
+        /// Its name.
+        name: String,
+    },
     /// A batched operation's batch failed.
     #[error("the batch failed")]
     Batch(#[source] std::sync::Arc<DbError>),
@@ -68,7 +94,9 @@ impl DbError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Failed { fault, .. } => *fault,
-            Self::Deadline { .. } => Fault::Gone,
+            Self::Moving { .. } => Fault::Busy,
+            // Another process, or this one after its update, can do it.
+            Self::Deadline { .. } | Self::NewerSchema { .. } | Self::Gone { .. } | Self::NoServer { .. } => Fault::Gone,
             Self::Unreadable { .. } | Self::Migrate(_) => Fault::Bug,
             Self::Batch(source) => source.fault(),
         }

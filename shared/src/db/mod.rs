@@ -7,6 +7,7 @@
 mod batch;
 mod fault;
 mod migrate;
+mod own;
 mod sql;
 
 #[cfg(test)]
@@ -53,6 +54,17 @@ fn install_drivers() {
 pub(crate) fn install_crypto() {
     // An error says that somebody was first with a provider: as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
+impl Engine {
+    /// How a transaction that writes begins, where that is not `BEGIN`.
+    pub(crate) fn begin_write(self) -> Option<sqlx::SqlStr> {
+        match self {
+            // A reader that turns writer gets SQLITE_BUSY at once, whatever busy_timeout says.
+            Self::Sqlite => Some(sqlx::SqlStr::from_static("BEGIN IMMEDIATE")),
+            Self::Postgres => None,
+        }
+    }
 }
 
 impl Db {
@@ -133,7 +145,7 @@ impl Db {
     pub(crate) async fn begin_write(&self) -> Result<Transaction<'static, Any>, DbError> {
         let begin = async {
             match self.engine {
-                // A reader that turns writer gets SQLITE_BUSY at once, whatever busy_timeout says.
+                // See `Engine::begin_write`.
                 Engine::Sqlite => self.write.begin_with("BEGIN IMMEDIATE").await,
                 Engine::Postgres => self.write.begin().await,
             }

@@ -1,71 +1,123 @@
 //! The only way to a tenant's tables.
+//!
+//! No table of a tenant can be named without a [`TenantDb`], and none comes from anything but a resolved tenant:
+//!
+//! ```
+//! async fn used(tenant: mediamill_shared::tenancy::Tenant) {
+//!     let db = tenant.db().expect("an active tenant");
+//!     let _ = db.usage().await;
+//! }
+//! ```
+//!
+//! ```compile_fail
+//! // The text that names a table is private.
+//! use mediamill_shared::tenancy::sql::TenantSql;
+//! ```
+//!
+//! ```compile_fail
+//! // A `TenantDb` has no constructor outside of this module's parent.
+//! async fn used(databases: mediamill_shared::tenancy::TenantDatabases, place: mediamill_shared::tenancy::Place) {
+//!     let db = mediamill_shared::tenancy::TenantDb::new(databases, place, false);
+//!     let _ = db.usage().await;
+//! }
+//! ```
+//!
+//! ```compile_fail
+//! // Nor can one run SQL of its own with it.
+//! async fn used(db: mediamill_shared::tenancy::TenantDb) {
+//!     let _ = db.query("SELECT id FROM t1_media");
+//! }
+//! ```
 
-use super::{Isolation, sql::TenantSql};
-use crate::db::{Bounded, Db, DbError};
-use sqlx::{Any, AnyPool, Transaction, any::AnyArguments, query::Query};
+use super::{
+    Place, TENANT_SCHEMA_VERSION,
+    databases::{TenantConnection, TenantDatabases, TenantTransaction},
+    schemas,
+    sql::TenantSql,
+};
+use crate::db::DbError;
+use sqlx::{Any, any::AnyArguments, query::Query};
 
-/// One tenant's tables. Exists only for a resolved, active tenant.
+/// One tenant's tables. Exists only for a resolved, served tenant.
 #[derive(Debug, Clone)]
 pub struct TenantDb {
-    db: Db,
-    isolation: Isolation,
+    databases: TenantDatabases,
+    place: Place,
+    moving: bool,
 }
 
 /// A writing transaction on one tenant's tables. Dropped uncommitted, it changes nothing.
 #[derive(Debug)]
 pub struct TenantTx {
-    pub(super) tx: Transaction<'static, Any>,
-    isolation: Isolation,
+    pub(super) tx: TenantTransaction,
+    place: Place,
 }
 
-pub(super) fn render(isolation: &Isolation, sql: TenantSql) -> Query<'static, Any, AnyArguments> {
+pub(super) fn render(place: &Place, sql: TenantSql) -> Query<'static, Any, AnyArguments> {
+    let prefix = place.table_prefix();
     #[expect(clippy::disallowed_methods, reason = "a checked text and a validated prefix")]
-    let text = sqlx::AssertSqlSafe(sql.render(isolation.prefix()));
+    let text = sqlx::AssertSqlSafe(sql.render(prefix));
     // A prefixed text is another statement for every tenant: caching it would only evict the shared ones.
-    sqlx::query(text).persistent(false)
+    sqlx::query(text).persistent(prefix.is_none())
 }
 
 impl TenantDb {
-    pub(super) const fn new(db: Db, isolation: Isolation) -> Self {
-        Self { db, isolation }
+    pub(super) const fn new(databases: TenantDatabases, place: Place, moving: bool) -> Self {
+        Self {
+            databases,
+            place,
+            moving,
+        }
     }
 
     pub(super) fn query(&self, sql: TenantSql) -> Query<'static, Any, AnyArguments> {
-        render(&self.isolation, sql)
+        render(&self.place, sql)
     }
 
-    pub(super) const fn read(&self) -> &AnyPool {
-        self.db.read()
-    }
-
-    pub(super) const fn write(&self) -> &AnyPool {
-        self.db.write()
+    /// A connection to read with.
+    pub(super) async fn reader(&self) -> Result<TenantConnection, DbError> {
+        self.databases.reader(&self.place).await
     }
 
     /// Begins to write.
     ///
     /// # Errors
-    /// When the database is away.
+    /// When the database is away; while the tenant is moved; when its tables are of a newer release.
     pub async fn begin(&self) -> Result<TenantTx, DbError> {
-        Ok(TenantTx {
-            tx: self.db.begin_write().await?,
-            isolation: self.isolation.clone(),
-        })
+        const WHAT: &str = "write";
+        if self.moving {
+            return Err(DbError::Moving { during: WHAT });
+        }
+        let mut tx = self.databases.begin(&self.place).await?;
+        let engine = self.databases.engine(&self.place)?;
+        // In the transaction itself: the context may be older than a move that has begun since.
+        match schemas::look(&mut tx, engine, &self.place.prefix).await? {
+            None => Err(DbError::Gone { during: WHAT }),
+            Some(schema) if schema.version > TENANT_SCHEMA_VERSION => Err(DbError::NewerSchema {
+                has: schema.version,
+                known: TENANT_SCHEMA_VERSION,
+            }),
+            Some(schema) if !schema.writable => Err(DbError::Moving { during: WHAT }),
+            Some(_) => Ok(TenantTx {
+                tx,
+                place: self.place.clone(),
+            }),
+        }
     }
 }
 
 impl TenantTx {
-    /// For provisioning, which begins before there is a context to resolve.
-    pub(super) const fn within(tx: Transaction<'static, Any>, isolation: Isolation) -> Self {
-        Self { tx, isolation }
+    /// For provisioning and moving, which work where there is no context to resolve yet.
+    pub(super) const fn within(tx: TenantTransaction, place: Place) -> Self {
+        Self { tx, place }
     }
 
     pub(super) fn query(&self, sql: TenantSql) -> Query<'static, Any, AnyArguments> {
-        render(&self.isolation, sql)
+        render(&self.place, sql)
     }
 
-    pub(super) const fn isolation(&self) -> &Isolation {
-        &self.isolation
+    pub(super) const fn place(&self) -> &Place {
+        &self.place
     }
 
     /// Makes it so.
@@ -73,6 +125,6 @@ impl TenantTx {
     /// # Errors
     /// When it is unknown whether it is so: look again, everything here may be repeated.
     pub async fn commit(self) -> Result<(), DbError> {
-        self.tx.commit().bounded("commit a tenant's change").await
+        self.tx.commit("commit a tenant's change").await
     }
 }

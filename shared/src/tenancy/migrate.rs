@@ -1,56 +1,126 @@
-//! Tenant schemas: the same steps for every tenant, each in one transaction with its line in `tenant_migrations`.
+//! Tenant schemas: the same steps for every tenant, in one transaction with its line in `tenant_schemas`.
+//!
+//! A new tenant gets all steps at once from one text, in one round trip; a test holds the two to the same result. DDL is
+//! transactional on both engines, so a tenant is on one version or the next, never between.
 
-use super::{Isolation, TablePrefix, db::TenantTx, sql::TenantSql};
+use super::{
+    Place,
+    databases::TenantDatabases,
+    db::TenantTx,
+    schemas::{self, Prepared},
+    sql::TenantSql,
+};
 use crate::{
-    control::tenants,
-    db::{Bounded, Db, DbError},
+    db::{Bounded, DbError},
+    ids::TenantId,
     units::Millis,
 };
 use sqlx::{Executor, raw_sql};
 
-const STEPS: &[TenantSql] = &[TenantSql::new(include_str!("../../../migrations/tenant/0001_init.sql"))];
+const STEPS: &[TenantSql] = &[
+    TenantSql::new(include_str!("../../../migrations/tenant/0001_init.sql")),
+    TenantSql::new(include_str!("../../../migrations/tenant/0002_lean.sql")),
+];
+const CURRENT: TenantSql = TenantSql::new(include_str!("../../../migrations/tenant/current.sql"));
 
 /// The version that this release brings tenants to. A tenant that is newer is refused.
-pub const TENANT_SCHEMA_VERSION: i64 = 1;
-const _: () = assert!(STEPS.len() == 1, "TENANT_SCHEMA_VERSION is the number of steps");
+pub const TENANT_SCHEMA_VERSION: i64 = 2;
+const _: () = assert!(STEPS.len() == 2, "TENANT_SCHEMA_VERSION is the number of steps");
 
-/// Applies what a tenant's tables lack, within `tx`. Called twice it changes nothing.
-pub(super) async fn apply(tx: &mut TenantTx, has: i64, now: Millis) -> Result<(), DbError> {
-    let Isolation::Prefix(prefix) = tx.isolation().clone();
-    for (version, step) in (1_i64..).zip(STEPS).skip(usize::try_from(has).unwrap_or(0)) {
-        #[expect(clippy::disallowed_methods, reason = "a checked text and a validated prefix")]
-        let text = sqlx::AssertSqlSafe(step.render(&prefix));
-        (&mut *tx.tx).execute(raw_sql(text)).bounded("migrate a tenant").await?;
-        tenants::record_migration(&mut tx.tx, &prefix, version, now).await?;
+/// The text that makes a new tenant's tables, for benches that run it bare.
+#[cfg(feature = "testing")]
+#[must_use]
+pub fn tables_text(prefix: Option<&super::TablePrefix>) -> String {
+    CURRENT.render(prefix)
+}
+
+async fn run(tx: &mut TenantTx, sql: TenantSql, what: &'static str) -> Result<(), DbError> {
+    #[expect(clippy::disallowed_methods, reason = "a checked text and a validated prefix")]
+    let text = sqlx::AssertSqlSafe(sql.render(tx.place().table_prefix()));
+    (&mut *tx.tx).execute(raw_sql(text)).bounded(what).await.map(|_| ())
+}
+
+/// Makes sure that the database of `place` can say whose tables it holds.
+pub(super) async fn prepare(databases: &TenantDatabases, place: &Place, prepared: &Prepared) -> Result<(), DbError> {
+    let shared = place.table_prefix().is_some();
+    if shared && (place.server.is_main() || prepared.has(&place.server)) {
+        return Ok(());
+    }
+    schemas::make(&mut *databases.reader(place).await?).await?;
+    if shared {
+        prepared.add(&place.server);
     }
     Ok(())
 }
 
-/// Brings one tenant's tables to this release's version. DDL is transactional on both engines, so a tenant is on one
-/// version or the next, never between.
-///
-/// # Errors
-/// When the database is away.
-pub async fn migrate_tenant(db: &Db, prefix: &TablePrefix, now: Millis) -> Result<(), DbError> {
-    let tx = db.begin_write().await?;
-    let mut tx = TenantTx::within(tx, Isolation::Prefix(prefix.clone()));
-    let has = tenants::migration_version(&mut tx.tx, prefix).await?;
-    apply(&mut tx, has, now).await?;
-    tx.commit().await
+/// Makes a new tenant's tables, within `tx`. Returns `false`, having done nothing, when they are there.
+pub(super) async fn make_tables(
+    tx: &mut TenantTx,
+    tenant: &TenantId,
+    writable: bool,
+    now: Millis,
+) -> Result<bool, DbError> {
+    let prefix = tx.place().prefix.clone();
+    if !schemas::enter(&mut tx.tx, &prefix, tenant, TENANT_SCHEMA_VERSION, writable, now).await? {
+        return Ok(false);
+    }
+    run(tx, CURRENT, "make a tenant's tables").await?;
+    Ok(true)
 }
 
-/// Removes a tenant's tables, within `tx`.
-pub(super) async fn drop_tables(tx: &mut TenantTx) -> Result<(), DbError> {
+/// Makes them of an older version, for tests of what brings them here.
+#[cfg(any(test, feature = "testing"))]
+pub(super) async fn make_tables_of(
+    tx: &mut TenantTx,
+    tenant: &TenantId,
+    version: i64,
+    now: Millis,
+) -> Result<(), DbError> {
+    let prefix = tx.place().prefix.clone();
+    schemas::enter(&mut tx.tx, &prefix, tenant, version, true, now).await?;
+    for (number, step) in (1_i64..).zip(STEPS) {
+        if number <= version {
+            run(tx, *step, "make a tenant's tables").await?;
+        }
+    }
+    Ok(())
+}
+
+/// Brings one tenant's tables to this release's version. Called twice it changes nothing. Returns the version they are on.
+///
+/// # Errors
+/// When the database is away, or the tables are not there.
+pub async fn migrate_tenant(databases: &TenantDatabases, place: &Place, now: Millis) -> Result<i64, DbError> {
+    const WHAT: &str = "migrate a tenant";
+    let mut tx = TenantTx::within(databases.begin(place).await?, place.clone());
+    let engine = databases.engine(place)?;
+    let Some(schema) = schemas::look(&mut tx.tx, engine, &place.prefix).await? else {
+        return Err(DbError::Gone { during: WHAT });
+    };
+    if schema.version >= TENANT_SCHEMA_VERSION {
+        return Ok(schema.version);
+    }
+    for (version, step) in (1_i64..).zip(STEPS) {
+        if version > schema.version {
+            run(&mut tx, *step, WHAT).await?;
+        }
+    }
+    schemas::set_version(&mut tx.tx, &place.prefix, TENANT_SCHEMA_VERSION, now).await?;
+    tx.commit().await?;
+    Ok(TENANT_SCHEMA_VERSION)
+}
+
+/// Removes a tenant's tables or its database. Called twice it changes nothing.
+pub(super) async fn drop_place(databases: &TenantDatabases, place: &Place) -> Result<(), DbError> {
     const DROP: TenantSql = TenantSql::new(
         "DROP TABLE IF EXISTS {usage_ledger}; DROP TABLE IF EXISTS {usage}; DROP TABLE IF EXISTS {variants}; \
          DROP TABLE IF EXISTS {media}; DROP TABLE IF EXISTS {api_keys}; DROP TABLE IF EXISTS {users}",
     );
-    let Isolation::Prefix(prefix) = tx.isolation().clone();
-    #[expect(clippy::disallowed_methods, reason = "a checked text and a validated prefix")]
-    let text = sqlx::AssertSqlSafe(DROP.render(&prefix));
-    (&mut *tx.tx)
-        .execute(raw_sql(text))
-        .bounded("drop a tenant's tables")
-        .await?;
-    tenants::forget_migrations(&mut tx.tx, &prefix).await
+    if place.table_prefix().is_none() {
+        return databases.drop_database(place).await;
+    }
+    let mut tx = TenantTx::within(databases.begin(place).await?, place.clone());
+    run(&mut tx, DROP, "drop a tenant's tables").await?;
+    schemas::leave(&mut tx.tx, &place.prefix).await?;
+    tx.commit().await
 }

@@ -1,28 +1,39 @@
 //! Host name or id → tenant.
 //!
 //! Looks in this process (bounded, one flight for all who ask at once, absences too), then in the cache, then in the
-//! control database, and fills back. What a process remembers it believes for [`ResolverSettings::ttl`]; the cache
-//! holds versioned contexts, which a change replaces at once. So with the cache up nobody serves a stale context for
-//! longer than `ttl`; a cache of this process alone hears of nobody's changes, and keeps nothing for longer than that.
-//! Without the cache: slower, never wrong. What is written goes through the control database, which
-//! has the last word on state and version.
+//! control database with one statement, and fills back. A host's entry in the cache is the tenant itself, so a cached
+//! host costs one trip; a plan is looked up apart and remembered, so that its change is one entry and not one a tenant.
+//!
+//! Promises: a change is announced to every process, which forgets what it knew; where that is lost, nobody believes for
+//! longer than [`ResolverSettings::ttl`] what the cache does not say any more. A cache of this process alone hears of
+//! nobody's changes, and keeps nothing for longer than that. Without the cache: slower, never wrong. What is written
+//! goes through the control database, which has the last word on state and versions.
 
-use super::{Limits, Tenant, TenantContext, normal_host};
+use super::{
+    LimitOverrides, Limits, PlanPart, Tenant, TenantContext, TenantDatabases, TenantPart, normal_host,
+};
 use crate::{
-    cache::{Cache, CachePort, Versioned},
-    control::tenants,
+    cache::{Cache, CachePort, TENANT_CHANNEL, Versioned},
+    clock::Clock,
+    control::{plans, tenants},
     db::{Db, DbError},
     ids::TenantId,
+    shutdown::Shutdown,
     telemetry::names,
 };
 use moka::future::Cache as Memory;
 use std::{sync::Arc, time::Duration};
+use tokio::sync::broadcast::error::RecvError;
 
 /// How long a cache that processes share keeps a context: the bound on what a lost replacement can do.
 const SHARED_TTL: Duration = Duration::from_secs(60);
+/// Begins a host's entry that names the tenant instead of holding it: a wildcard's host, which no change can list.
+const POINTER: u8 = b'>';
+/// Labels of a host that are tried as a wildcard at most.
+const WILDCARDS: usize = 6;
 
 /// How much is remembered, and for how long.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct ResolverSettings {
     /// How long a process believes what it has seen.
     pub ttl: Duration,
@@ -30,6 +41,8 @@ pub struct ResolverSettings {
     pub entries: u64,
     /// The installation's limits, for what neither tenant nor plan sets.
     pub defaults: Limits,
+    /// What the provider enforces on every tenant, whatever it or its plan says. Never stored.
+    pub enforced: LimitOverrides,
 }
 
 /// A tenant could not be resolved, which says nothing about whether it exists.
@@ -37,34 +50,106 @@ pub struct ResolverSettings {
 #[error("the tenant could not be looked up")]
 pub struct ResolveError(#[source] pub Arc<DbError>);
 
+type Known = Option<Arc<TenantContext>>;
+
 /// Host name or id → tenant. Cloning shares what is remembered.
 #[derive(Clone, Debug)]
 pub struct Resolver {
     db: Db,
+    databases: TenantDatabases,
     cache: Cache,
-    settings: ResolverSettings,
-    by_host: Memory<String, Option<TenantId>>,
-    by_id: Memory<TenantId, Option<Arc<TenantContext>>>,
+    clock: Clock,
+    settings: Arc<ResolverSettings>,
+    by_host: Memory<String, Known>,
+    by_id: Memory<TenantId, Known>,
+    plans: Memory<String, Option<Arc<PlanPart>>>,
+}
+
+/// What is told to every process.
+enum Word<'a> {
+    Tenant(&'a str),
+    Host(&'a str),
+    Plan(&'a str),
+}
+
+impl<'a> Word<'a> {
+    fn write(&self) -> String {
+        match self {
+            Self::Tenant(id) => format!("t {id}"),
+            Self::Host(host) => format!("h {host}"),
+            Self::Plan(id) => format!("p {id}"),
+        }
+    }
+
+    /// `None`: a newer release's word.
+    fn read(text: &'a str) -> Option<Self> {
+        match text.split_once(' ')? {
+            ("t", id) => Some(Self::Tenant(id)),
+            ("h", host) => Some(Self::Host(host)),
+            ("p", id) => Some(Self::Plan(id)),
+            _ => None,
+        }
+    }
 }
 
 impl Resolver {
     /// A resolver over a control database and a cache.
     #[must_use]
-    pub fn new(db: Db, cache: Cache, settings: ResolverSettings) -> Self {
+    pub fn new(
+        databases: TenantDatabases,
+        control: Db,
+        cache: Cache,
+        clock: Clock,
+        settings: ResolverSettings,
+        shutdown: &Shutdown,
+    ) -> Self {
         let remember = settings.entries.max(1);
-        Self {
-            db,
+        // A context holds a plan that was remembered before it: the two together are not older than the bound.
+        let half = settings.ttl / 2;
+        let resolver = Self {
+            db: control,
+            databases,
             cache,
-            settings,
-            by_host: Memory::builder()
-                .max_capacity(remember)
-                .time_to_live(settings.ttl)
-                .build(),
-            by_id: Memory::builder()
-                .max_capacity(remember)
-                .time_to_live(settings.ttl)
-                .build(),
-        }
+            clock,
+            by_host: Memory::builder().max_capacity(remember).time_to_live(half).build(),
+            by_id: Memory::builder().max_capacity(remember).time_to_live(half).build(),
+            plans: Memory::builder().max_capacity(remember).time_to_live(half).build(),
+            settings: Arc::new(settings),
+        };
+        resolver.hear(shutdown);
+        resolver
+    }
+
+    /// Forgets what others say has changed.
+    fn hear(&self, shutdown: &Shutdown) {
+        let mut words = self.cache.listen();
+        let (stop, by_host, by_id, plans) =
+            (shutdown.clone(), self.by_host.clone(), self.by_id.clone(), self.plans.clone());
+        shutdown.spawn(async move {
+            loop {
+                let word = tokio::select! { () = stop.soft() => return, word = words.recv() => word };
+                match word {
+                    Ok(signal) if signal.channel == TENANT_CHANNEL => match Word::read(&signal.message) {
+                        Some(Word::Tenant(id)) => {
+                            if let Ok(id) = id.parse::<TenantId>() {
+                                by_id.invalidate(&id).await;
+                            }
+                        }
+                        Some(Word::Host(host)) => by_host.invalidate(host).await,
+                        // Contexts of the plan are rebuilt when their time is up: within the bound.
+                        Some(Word::Plan(id)) => plans.invalidate(id).await,
+                        None => {}
+                    },
+                    Ok(_) => {}
+                    Err(RecvError::Lagged(_)) => {
+                        by_host.invalidate_all();
+                        by_id.invalidate_all();
+                        plans.invalidate_all();
+                    }
+                    Err(RecvError::Closed) => return,
+                }
+            }
+        });
     }
 
     /// The tenant served at `host` (a port is ignored). `None`: nobody is.
@@ -73,15 +158,15 @@ impl Resolver {
     /// When neither cache nor database answer.
     pub async fn by_host(&self, host: &str) -> Result<Option<Tenant>, ResolveError> {
         let Some(host) = normal_host(host) else { return Ok(None) };
-        let found = self
-            .by_host
-            .try_get_with_by_ref(&host, self.look_up_host(&host))
-            .await
-            .map_err(ResolveError)?;
-        match found {
-            Some(id) => self.by_id(&id).await,
-            None => Ok(None),
-        }
+        let known = match self.by_host.get(&host).await {
+            Some(known) => known,
+            None => self
+                .by_host
+                .try_get_with_by_ref(&host, self.look_up_host(&host))
+                .await
+                .map_err(ResolveError)?,
+        };
+        Ok(self.tenant(known))
     }
 
     /// The tenant with this id. `None`: there is none.
@@ -89,12 +174,19 @@ impl Resolver {
     /// # Errors
     /// When neither cache nor database answer.
     pub async fn by_id(&self, id: &TenantId) -> Result<Option<Tenant>, ResolveError> {
-        let context = self
-            .by_id
-            .try_get_with_by_ref(id, self.look_up(id))
-            .await
-            .map_err(ResolveError)?;
-        Ok(context.map(|context| Tenant::new(context, self.db.clone())))
+        let known = match self.by_id.get(id).await {
+            Some(known) => known,
+            None => self
+                .by_id
+                .try_get_with_by_ref(id, self.look_up(id))
+                .await
+                .map_err(ResolveError)?,
+        };
+        Ok(self.tenant(known))
+    }
+
+    fn tenant(&self, known: Known) -> Option<Tenant> {
+        known.map(|context| Tenant::new(context, self.databases.clone()))
     }
 
     /// Reads a tenant's context from the database and replaces what the caches hold: after a change, or when a write
@@ -103,64 +195,187 @@ impl Resolver {
     /// # Errors
     /// When the database does not answer.
     pub async fn refresh(&self, id: &TenantId) -> Result<Option<Tenant>, ResolveError> {
-        let context = self
-            .read_database(id)
+        self.refresh_without(id, &[]).await
+    }
+
+    /// The same, when the tenant is not served at `lost` any more.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn refresh_without(&self, id: &TenantId, lost: &[String]) -> Result<Option<Tenant>, ResolveError> {
+        let parts = tenants::by_id(&self.db, id)
             .await
             .map_err(|error| ResolveError(Arc::new(error)))?;
-        match &context {
-            Some(context) => self.share(context).await,
-            None => {
-                if let Err(error) = self.cache.remove(&context_key(id)).await {
-                    tracing::debug!(tenant.id = %id, error = %error, "a removed tenant stays in the cache until its time is up");
-                }
-            }
+        for host in lost {
+            self.quietly(self.cache.remove(&host_key(host)).await);
         }
-        self.by_id.insert(id.clone(), context.clone()).await;
-        Ok(context.map(|context| Tenant::new(context, self.db.clone())))
-    }
-
-    /// Tells every process that `host` belongs to `id` since `version` (milliseconds), or to nobody.
-    pub async fn announce_host(&self, host: &str, id: Option<&TenantId>, version: i64) {
-        let value = id.map_or_else(Vec::new, |id| id.as_str().as_bytes().to_vec());
-        if let Err(error) = self
-            .cache
-            .put(&host_key(host), &Versioned { version, value }, self.shared_ttl())
-            .await
-        {
-            tracing::debug!(host, error = %error, "the cache was not told of a host");
-        }
-        self.by_host.invalidate(host).await;
-    }
-
-    async fn look_up_host(&self, host: &str) -> Result<Option<TenantId>, DbError> {
-        if let Ok(Some(found)) = self.cache.get(&host_key(host)).await {
-            let text = String::from_utf8(found.value).unwrap_or_default();
-            if text.is_empty() {
-                return Ok(None);
-            }
-            if let Ok(id) = text.parse() {
-                return Ok(Some(id));
-            }
-        }
-        let Some((id, since)) = tenants::by_host(&self.db, host).await? else {
+        let Some((part, plan)) = parts else {
+            self.quietly(self.cache.remove(&tenant_key(id)).await);
+            self.announce(id, lost).await;
+            self.by_id.insert(id.clone(), None).await;
             return Ok(None);
         };
-        let value = Versioned {
-            version: since.get(),
-            value: id.as_str().as_bytes().to_vec(),
-        };
-        if let Err(error) = self.cache.put(&host_key(host), &value, self.shared_ttl()).await {
-            tracing::debug!(host, error = %error, "the cache did not take a host");
+        self.share(&part).await;
+        if let Some(plan) = &plan {
+            self.share_plan(plan).await;
         }
-        Ok(Some(id))
+        let hosts: Vec<String> = part.hosts.iter().map(|host| host.name.clone()).chain(lost.iter().cloned()).collect();
+        let context = self.context(part, plan.as_ref());
+        self.announce(id, &hosts).await;
+        self.by_id.insert(id.clone(), Some(Arc::clone(&context))).await;
+        Ok(self.tenant(Some(context)))
     }
 
-    async fn look_up(&self, id: &TenantId) -> Result<Option<Arc<TenantContext>>, DbError> {
-        match self.cache.get(&context_key(id)).await {
+    /// Reads a plan from the database and tells every process: after a change of it. Its tenants follow within the bound.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn refresh_plan(&self, id: &str) -> Result<(), ResolveError> {
+        let plan = plans::part(&self.db, id)
+            .await
+            .map_err(|error| ResolveError(Arc::new(error)))?;
+        match plan {
+            Some(plan) => self.share_plan(&plan).await,
+            // Its tenants inherit nothing from now on, also those whose own entry still names it.
+            None => {
+                let gone = PlanPart {
+                    id: id.to_owned(),
+                    limits: LimitOverrides::default(),
+                    version: self.clock.now().get(),
+                };
+                self.share_plan(&gone).await;
+            }
+        }
+        self.plans.invalidate(id).await;
+        self.tell(&[Word::Plan(id).write()]).await;
+        Ok(())
+    }
+
+    /// Fills the cache with every tenant there is, in pages. Returns how many.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn rebuild(&self, each: impl Fn()) -> Result<u64, DbError> {
+        const PAGE: i64 = 500;
+        let (mut done, mut after) = (0_u64, None::<String>);
+        loop {
+            let page = tenants::page(&self.db, &tenants::Filter::default(), after.as_deref(), PAGE).await?;
+            let Some(last) = page.last() else { return Ok(done) };
+            after = Some(last.serial.clone());
+            for row in &page {
+                if let Some((part, plan)) = tenants::by_id(&self.db, &row.id).await? {
+                    self.share(&part).await;
+                    if let Some(plan) = &plan {
+                        self.share_plan(plan).await;
+                    }
+                }
+                done = done.saturating_add(1);
+                each();
+            }
+        }
+    }
+
+    async fn announce(&self, id: &TenantId, hosts: &[String]) {
+        self.by_id.invalidate(id).await;
+        let mut words = vec![Word::Tenant(id.as_str()).write()];
+        for host in hosts {
+            self.by_host.invalidate(host).await;
+            words.push(Word::Host(host).write());
+        }
+        self.tell(&words).await;
+    }
+
+    async fn tell(&self, words: &[String]) {
+        self.quietly(self.cache.signal(TENANT_CHANNEL, words).await);
+    }
+
+    fn quietly<T>(&self, result: Result<T, crate::cache::CacheError>) {
+        if let Err(error) = result {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "the cache was not told of a tenant: it believes what it knows until its time is up"
+            );
+        }
+    }
+
+    fn context(&self, part: TenantPart, plan: Option<&PlanPart>) -> Arc<TenantContext> {
+        let settings = &self.settings;
+        Arc::new(TenantContext::new(
+            part,
+            plan,
+            settings.defaults,
+            &settings.enforced,
+            self.clock.now(),
+        ))
+    }
+
+    /// With its plan from wherever that is known.
+    async fn with_plan(&self, part: TenantPart) -> Result<Arc<TenantContext>, DbError> {
+        let plan = match &part.plan {
+            Some(id) => self.plan(id).await?,
+            None => None,
+        };
+        Ok(self.context(part, plan.as_deref()))
+    }
+
+    async fn plan(&self, id: &str) -> Result<Option<Arc<PlanPart>>, DbError> {
+        let found = self.plans.try_get_with_by_ref(id, async {
+            if let Ok(Some(found)) = self.cache.get(&plan_key(id)).await
+                && let Some(plan) = PlanPart::from_bytes(&found.value)
+            {
+                return Ok(Some(Arc::new(plan)));
+            }
+            let plan = plans::part(&self.db, id).await?;
+            if let Some(plan) = &plan {
+                self.share_plan(plan).await;
+            }
+            Ok(plan.map(Arc::new))
+        });
+        found.await.map_err(DbError::Batch)
+    }
+
+    async fn look_up_host(&self, host: &str) -> Result<Known, DbError> {
+        match self.cache.get(&host_key(host)).await {
             Ok(Some(found)) => {
-                if let Some(context) = TenantContext::from_bytes(&found.value) {
+                if let Some(id) = pointer(&found.value) {
+                    let known = self.by_id.try_get_with_by_ref(&id, self.look_up(&id));
+                    let known = known.await.map_err(DbError::Batch)?;
+                    // A wildcard that was taken away since leaves its hosts' entries behind.
+                    if known.as_ref().is_some_and(|context| serves(context, host)) {
+                        return Ok(known);
+                    }
+                } else if let Some(part) = TenantPart::from_bytes(&found.value) {
                     metrics::counter!(names::RESOLVER_LOOKUPS, "layer" => "cache").increment(1);
-                    return Ok(Some(Arc::new(context)));
+                    return self.with_plan(part).await.map(Some);
+                }
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::debug!(host, error = %error, "asking the database for a host: the cache did not answer");
+            }
+        }
+        metrics::counter!(names::RESOLVER_LOOKUPS, "layer" => "database").increment(1);
+        let Some((part, plan)) = tenants::by_host(&self.db, &candidates(host)).await? else {
+            return Ok(None);
+        };
+        self.share(&part).await;
+        if let Some(plan) = &plan {
+            self.share_plan(plan).await;
+        }
+        if !part.hosts.iter().any(|own| own.name == *host) {
+            let mut value = vec![POINTER];
+            value.extend_from_slice(part.id.as_str().as_bytes());
+            self.put(&host_key(host), part.version, value).await;
+        }
+        Ok(Some(self.context(part, plan.as_ref())))
+    }
+
+    async fn look_up(&self, id: &TenantId) -> Result<Known, DbError> {
+        match self.cache.get(&tenant_key(id)).await {
+            Ok(Some(found)) => {
+                if let Some(part) = TenantPart::from_bytes(&found.value) {
+                    metrics::counter!(names::RESOLVER_LOOKUPS, "layer" => "cache").increment(1);
+                    return self.with_plan(part).await.map(Some);
                 }
             }
             Ok(None) => {}
@@ -169,46 +384,94 @@ impl Resolver {
             }
         }
         metrics::counter!(names::RESOLVER_LOOKUPS, "layer" => "database").increment(1);
-        let context = self.read_database(id).await?;
-        if let Some(context) = &context {
-            self.share(context).await;
+        let Some((part, plan)) = tenants::by_id(&self.db, id).await? else {
+            return Ok(None);
+        };
+        self.share(&part).await;
+        if let Some(plan) = &plan {
+            self.share_plan(plan).await;
         }
-        Ok(context)
+        Ok(Some(self.context(part, plan.as_ref())))
     }
 
     fn shared_ttl(&self) -> Duration {
         if self.cache.is_shared() {
             SHARED_TTL
         } else {
-            self.settings.ttl
+            self.settings.ttl / 2
         }
     }
 
-    async fn read_database(&self, id: &TenantId) -> Result<Option<Arc<TenantContext>>, DbError> {
-        Ok(tenants::context(&self.db, id, self.settings.defaults)
-            .await?
-            .map(Arc::new))
+    async fn put(&self, key: &str, version: i64, value: Vec<u8>) {
+        let value = Versioned { version, value };
+        self.quietly(self.cache.put(key, &value, self.shared_ttl()).await);
     }
 
-    async fn share(&self, context: &TenantContext) {
-        let value = Versioned {
-            version: context.version,
-            value: context.to_bytes(),
-        };
-        if let Err(error) = self
-            .cache
-            .put(&context_key(&context.id), &value, self.shared_ttl())
-            .await
-        {
-            tracing::debug!(tenant.id = %context.id, error = %error, "the cache did not take a tenant");
+    /// Under its id and its hosts. Versions are moments that only grow, so they tell the later owner of a host too.
+    async fn share(&self, part: &TenantPart) {
+        let bytes = part.to_bytes();
+        for host in part.hosts.iter().filter(|host| !host.name.starts_with("*.")) {
+            self.put(&host_key(&host.name), part.version, bytes.clone()).await;
         }
+        self.put(&tenant_key(&part.id), part.version, bytes).await;
+    }
+
+    async fn share_plan(&self, plan: &PlanPart) {
+        self.put(&plan_key(&plan.id), plan.version, plan.to_bytes()).await;
     }
 }
 
-fn context_key(id: &TenantId) -> String {
+fn pointer(value: &[u8]) -> Option<TenantId> {
+    let (first, id) = value.split_first()?;
+    if *first != POINTER {
+        return None;
+    }
+    std::str::from_utf8(id).ok()?.parse().ok()
+}
+
+/// The host, then the wildcards that may stand for it, the nearest first.
+fn candidates(host: &str) -> Vec<String> {
+    let parents = host.match_indices('.').map(|(dot, _)| {
+        let (_, parent) = host.split_at(dot);
+        format!("*{parent}")
+    });
+    std::iter::once(host.to_owned()).chain(parents.take(WILDCARDS)).collect()
+}
+
+fn serves(context: &TenantContext, host: &str) -> bool {
+    let candidates = candidates(host);
+    context.hosts.iter().any(|own| candidates.contains(&own.name))
+}
+
+fn tenant_key(id: &TenantId) -> String {
     format!("tenant:{id}")
 }
 
 fn host_key(host: &str) -> String {
     format!("host:{host}")
+}
+
+fn plan_key(id: &str) -> String {
+    format!("plan:{id}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_tried_itself_and_then_under_its_parents() {
+        assert_eq!(candidates("a.b.example"), ["a.b.example", "*.b.example", "*.example"]);
+        assert_eq!(candidates("localhost"), ["localhost"]);
+        let deep = "1.2.3.4.5.6.7.8.9";
+        assert_eq!(candidates(deep).len(), 1 + WILDCARDS);
+    }
+
+    #[test]
+    fn a_pointer_names_a_tenant_and_nothing_else() {
+        assert_eq!(pointer(b">demo").unwrap().as_str(), "demo");
+        for bad in [b"".as_slice(), b"demo", b">", b">No", b"{}"] {
+            assert!(pointer(bad).is_none());
+        }
+    }
 }

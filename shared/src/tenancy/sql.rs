@@ -62,13 +62,16 @@ macro_rules! tenant_tables {
 
 tenant_tables!("users", "api_keys", "media", "variants", "usage", "usage_ledger");
 
+/// What a migration calls a table that it makes anew while it still needs the old one.
+const OLD: &str = "_old";
+
 /// PostgreSQL cuts names at 63 bytes; its own suffixes (`_pkey`, `_name_key`) need room too.
 const LONGEST_SUFFIX: usize = "_name_key".len();
 const _: () = {
     let mut i = 0;
     while i < TENANT_TABLES.len() {
         assert!(
-            TablePrefix::LONGEST + 1 + TENANT_TABLES[i].len() + LONGEST_SUFFIX <= 63,
+            TablePrefix::LONGEST + 1 + TENANT_TABLES[i].len() + OLD.len() + LONGEST_SUFFIX <= 63,
             "a table's name is too long"
         );
         i += 1;
@@ -99,8 +102,9 @@ impl TenantSql {
                     end += 1;
                 }
                 let (mut k, mut known) = (0, false);
+                let name_end = if ends_with(b, start, end, OLD.as_bytes()) { end - OLD.len() } else { end };
                 while k < TENANT_TABLES.len() {
-                    if equal(b, start, end, TENANT_TABLES[k].as_bytes()) {
+                    if equal(b, start, name_end, TENANT_TABLES[k].as_bytes()) {
                         known = true;
                     }
                     k += 1;
@@ -115,16 +119,18 @@ impl TenantSql {
         Self(text)
     }
 
-    /// The text for one tenant: quoted names with its prefix.
-    pub(crate) fn render(self, prefix: &TablePrefix) -> String {
+    /// The text for one tenant: quoted names, with its prefix where tables are shared.
+    pub(crate) fn render(self, prefix: Option<&TablePrefix>) -> String {
         let mut out = String::with_capacity(self.0.len() + 40);
         let mut rest = self.0;
         while let Some((before, after)) = rest.split_once('{') {
             let (table, after) = after.split_once('}').unwrap_or((after, ""));
             out.push_str(before);
             out.push('"');
-            out.push_str(prefix.as_str());
-            out.push('_');
+            if let Some(prefix) = prefix {
+                out.push_str(prefix.as_str());
+                out.push('_');
+            }
             out.push_str(table);
             out.push('"');
             rest = after;
@@ -132,6 +138,10 @@ impl TenantSql {
         out.push_str(rest);
         out
     }
+}
+
+const fn ends_with(text: &[u8], start: usize, end: usize, suffix: &[u8]) -> bool {
+    end - start > suffix.len() && equal(text, end - suffix.len(), end, suffix)
 }
 
 const fn equal(text: &[u8], start: usize, end: usize, name: &[u8]) -> bool {
@@ -168,8 +178,12 @@ mod tests {
         let sql = TenantSql::new("SELECT id FROM {media} WHERE id IN (SELECT media FROM {variants})");
         let prefix: TablePrefix = "t9f3a".parse().unwrap();
         assert_eq!(
-            sql.render(&prefix),
+            sql.render(Some(&prefix)),
             r#"SELECT id FROM "t9f3a_media" WHERE id IN (SELECT media FROM "t9f3a_variants")"#
+        );
+        assert_eq!(
+            sql.render(None),
+            r#"SELECT id FROM "media" WHERE id IN (SELECT media FROM "variants")"#
         );
     }
 

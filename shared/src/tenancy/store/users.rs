@@ -90,7 +90,7 @@ impl TenantDb {
         let row = self
             .query(USER)
             .bind(name.to_owned())
-            .fetch_optional(self.read())
+            .fetch_optional(&mut *self.reader().await?)
             .bounded("look up a user")
             .await?;
         row.map(|row| crate::control::jobs::text(&row, 0)).transpose()
@@ -105,7 +105,7 @@ impl TenantDb {
         let row = self
             .query(KEY)
             .bind(id.as_str().to_owned())
-            .fetch_optional(self.read())
+            .fetch_optional(&mut *self.reader().await?)
             .bounded(WHAT)
             .await?;
         row.map(|row| {

@@ -1,0 +1,340 @@
+//! Connections to databases of one tenant each: opened on demand, shared out under one ceiling, closed when idle.
+//!
+//! Promises: never more than the ceiling are open, those that wait for their next use included; a caller waits for a
+//! free one at most a deadline. The one that was idle for longest makes room. Whatever the number of tenants, memory
+//! and the server's connections are bounded by the ceiling alone.
+
+use crate::{
+    clock::Clock,
+    db::{Bounded, Db, DbError, Engine},
+    shutdown::Shutdown,
+    units::Millis,
+};
+use sqlx::{Any, AnyConnection, Connection, Database, TransactionManager};
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::{Deref, DerefMut},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use url::Url;
+
+type Manager = <Any as Database>::TransactionManager;
+
+/// Longest wait for a connection.
+const ACQUIRE: Duration = Duration::from_secs(10);
+/// A connection that nobody used for so long is closed.
+const IDLE: Duration = Duration::from_secs(60);
+/// Between two looks for idle ones.
+const LOOK: Duration = Duration::from_secs(15);
+
+/// The connections of one process. Cloning shares them.
+#[derive(Clone, Debug)]
+pub(crate) struct Connections(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    ceiling: usize,
+    /// One permit for each connection in use.
+    slots: Arc<Semaphore>,
+    idle: Mutex<Idle>,
+    clock: Clock,
+}
+
+/// Idle connections, by database and by age.
+#[derive(Debug, Default)]
+struct Idle {
+    next: u64,
+    by_age: BTreeMap<u64, Waiting>,
+    /// Numbers of a database's connections, the latest last.
+    by_url: HashMap<String, Vec<u64>>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    url: String,
+    since: Millis,
+    connection: AnyConnection,
+}
+
+impl Idle {
+    fn put(&mut self, url: String, connection: AnyConnection, since: Millis) {
+        let number = self.next;
+        self.next = self.next.wrapping_add(1);
+        self.by_url.entry(url.clone()).or_default().push(number);
+        self.by_age.insert(
+            number,
+            Waiting {
+                url,
+                since,
+                connection,
+            },
+        );
+    }
+
+    fn remove(&mut self, number: u64) -> Option<AnyConnection> {
+        let waiting = self.by_age.remove(&number)?;
+        if let Some(numbers) = self.by_url.get_mut(&waiting.url) {
+            numbers.retain(|other| *other != number);
+            if numbers.is_empty() {
+                self.by_url.remove(&waiting.url);
+            }
+        }
+        Some(waiting.connection)
+    }
+
+    /// The one of `url` that was used last.
+    fn take(&mut self, url: &str) -> Option<AnyConnection> {
+        let number = *self.by_url.get(url)?.last()?;
+        self.remove(number)
+    }
+
+    /// The one that has waited longest, whosever it is.
+    fn oldest(&mut self) -> Option<AnyConnection> {
+        let number = *self.by_age.keys().next()?;
+        self.remove(number)
+    }
+
+    fn since(&self) -> Option<Millis> {
+        self.by_age.values().next().map(|waiting| waiting.since)
+    }
+}
+
+/// A connection in use. Dropped, it waits for its next use; a transaction that is open then is rolled back first.
+#[derive(Debug)]
+pub(crate) struct OwnConnection {
+    connection: Option<AnyConnection>,
+    url: String,
+    home: Connections,
+    broken: bool,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Connections {
+    pub(crate) fn new(ceiling: usize, clock: Clock, shutdown: &Shutdown) -> Self {
+        let ceiling = ceiling.max(1);
+        let connections = Self(Arc::new(Inner {
+            ceiling,
+            slots: Arc::new(Semaphore::new(ceiling)),
+            idle: Mutex::default(),
+            clock: clock.clone(),
+        }));
+        let (weak, stop) = (Arc::downgrade(&connections.0), shutdown.clone());
+        shutdown.spawn(async move {
+            loop {
+                tokio::select! { () = stop.soft() => return, () = clock.sleep(LOOK) => {} }
+                let Some(inner) = weak.upgrade() else { return };
+                Self(inner).close_idle(IDLE).await;
+            }
+        });
+        connections
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Idle> {
+        self.0.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Connections that are open, in use or idle.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn open(&self) -> usize {
+        let in_use = self.0.ceiling.saturating_sub(self.0.slots.available_permits());
+        self.idle().by_age.len().saturating_add(in_use)
+    }
+
+    /// A connection to the database at `url`.
+    ///
+    /// # Errors
+    /// When none became free in time, or the database does not answer.
+    pub(crate) async fn acquire(&self, engine: Engine, url: &Url) -> Result<OwnConnection, DbError> {
+        let waiting = tokio::time::timeout(ACQUIRE, Arc::clone(&self.0.slots).acquire_owned()).await;
+        let Ok(Ok(slot)) = waiting else {
+            return Err(DbError::Deadline {
+                during: "wait for a connection to a tenant's database",
+            });
+        };
+        let known = self.idle().take(url.as_str());
+        let alive = match (known, engine) {
+            // A file needs no check before use.
+            (Some(connection), Engine::Sqlite) => Some(connection),
+            (Some(mut connection), Engine::Postgres) => connection.ping().bounded("ping").await.ok().map(|()| connection),
+            (None, Engine::Sqlite | Engine::Postgres) => None,
+        };
+        let connection = match alive {
+            Some(connection) => connection,
+            None => {
+                self.make_room().await;
+                Db::connect_to(engine, url).await?
+            }
+        };
+        Ok(OwnConnection {
+            connection: Some(connection),
+            url: url.as_str().to_owned(),
+            home: self.clone(),
+            broken: false,
+            _slot: slot,
+        })
+    }
+
+    /// Closes the longest idle until one more may be opened. The caller holds a permit, which counts for the one it opens.
+    async fn make_room(&self) {
+        loop {
+            let extra = {
+                let mut idle = self.idle();
+                let in_use = self.0.ceiling.saturating_sub(self.0.slots.available_permits());
+                if idle.by_age.len().saturating_add(in_use) <= self.0.ceiling {
+                    return;
+                }
+                idle.oldest()
+            };
+            let Some(extra) = extra else { return };
+            close(extra).await;
+        }
+    }
+
+    async fn close_idle(&self, longer_than: Duration) {
+        let before = self.0.clock.now().before(longer_than);
+        loop {
+            let extra = {
+                let mut idle = self.idle();
+                match idle.since() {
+                    Some(since) if since <= before => idle.oldest(),
+                    Some(_) | None => return,
+                }
+            };
+            let Some(extra) = extra else { return };
+            close(extra).await;
+        }
+    }
+
+    /// Closes the idle connections of one database: it is about to be dropped.
+    pub(crate) async fn forget(&self, url: &Url) {
+        loop {
+            let known = self.idle().take(url.as_str());
+            let Some(known) = known else { return };
+            close(known).await;
+        }
+    }
+}
+
+async fn close(connection: AnyConnection) {
+    // A server that is away has closed it already.
+    let _ = connection.close().bounded("close a connection").await;
+}
+
+impl OwnConnection {
+    pub(crate) async fn begin(&mut self, statement: Option<sqlx::SqlStr>) -> Result<(), sqlx::Error> {
+        Manager::begin(&mut *self, statement).await
+    }
+
+    pub(crate) async fn commit(&mut self) -> Result<(), sqlx::Error> {
+        let committed = Manager::commit(&mut *self).await;
+        self.broken |= committed.is_err();
+        committed
+    }
+}
+
+impl Deref for OwnConnection {
+    type Target = AnyConnection;
+    #[expect(clippy::expect_used, reason = "the connection is taken out by `drop` alone")]
+    fn deref(&self) -> &AnyConnection {
+        self.connection.as_ref().expect("a connection until it is dropped")
+    }
+}
+
+impl DerefMut for OwnConnection {
+    #[expect(clippy::expect_used, reason = "the connection is taken out by `drop` alone")]
+    fn deref_mut(&mut self) -> &mut AnyConnection {
+        self.connection.as_mut().expect("a connection until it is dropped")
+    }
+}
+
+impl Drop for OwnConnection {
+    fn drop(&mut self) {
+        let Some(mut connection) = self.connection.take() else {
+            return;
+        };
+        if self.broken {
+            return;
+        }
+        if Manager::get_transaction_depth(&connection) > 0 {
+            // Queued: it runs before the connection's next statement.
+            Manager::start_rollback(&mut connection);
+        }
+        let now = self.home.0.clock.now();
+        self.home.idle().put(std::mem::take(&mut self.url), connection, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::future::join_all;
+
+    async fn files(folder: &std::path::Path, count: usize) -> Vec<Url> {
+        let mut urls = Vec::new();
+        for number in 0..count {
+            let url: Url = format!("sqlite://{}/{number}.db?mode=rwc", folder.display()).parse().unwrap();
+            Db::connect_to(Engine::Sqlite, &url).await.unwrap().close().await.unwrap();
+            urls.push(url);
+        }
+        urls
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn however_many_databases_are_used_the_ceiling_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        let urls = files(folder.path(), 40).await;
+        let shutdown = Shutdown::new();
+        let connections = Connections::new(5, Clock::system(), &shutdown);
+        for _ in 0..3 {
+            let uses = urls.iter().map(|url| async {
+                let held = connections.acquire(Engine::Sqlite, url).await.unwrap();
+                assert!(connections.open() <= 5 + urls.len().min(5), "{}", connections.open());
+                drop(held);
+            });
+            join_all(uses).await;
+            assert!(connections.open() <= 5, "{}", connections.open());
+        }
+        for url in &urls {
+            connections.forget(url).await;
+        }
+        assert_eq!(connections.open(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_idle_connection_is_used_again_and_closed_when_its_time_is_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = files(folder.path(), 1).await.remove(0);
+        let clock = Clock::manual(Millis::new(1_000));
+        let connections = Connections::new(5, clock.clone(), &Shutdown::new());
+        for _ in 0..3 {
+            drop(connections.acquire(Engine::Sqlite, &url).await.unwrap());
+            assert_eq!(connections.open(), 1);
+        }
+        clock.advance(IDLE - Duration::from_millis(1));
+        connections.close_idle(IDLE).await;
+        assert_eq!(connections.open(), 1);
+        clock.advance(Duration::from_millis(1));
+        connections.close_idle(IDLE).await;
+        assert_eq!(connections.open(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_is_dropped_is_rolled_back_before_the_next_use() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = files(folder.path(), 1).await.remove(0);
+        let connections = Connections::new(1, Clock::system(), &Shutdown::new());
+        let run = async |text: &'static str| {
+            let mut held = connections.acquire(Engine::Sqlite, &url).await.unwrap();
+            sqlx::query(text).execute(&mut **held).await.map(|_| ())
+        };
+        run("CREATE TABLE tried (n BIGINT PRIMARY KEY)").await.unwrap();
+        let mut held = connections.acquire(Engine::Sqlite, &url).await.unwrap();
+        held.begin(None).await.unwrap();
+        sqlx::query("INSERT INTO tried (n) VALUES (1)").execute(&mut **held).await.unwrap();
+        drop(held);
+        run("INSERT INTO tried (n) VALUES (1)").await.unwrap();
+        assert!(run("INSERT INTO tried (n) VALUES (1)").await.is_err(), "it is there once");
+    }
+}

@@ -1,0 +1,317 @@
+//! Bringing tenants in.
+//!
+//! Steps: *accepted* (id, hosts, place and job in one transaction) → *database* (made, where it has one of its own) →
+//! *tables* (with the first administrator and key, in one transaction) → *announced* (served, and every process told).
+//! On the control database's own server the last two are one transaction. Each step may be repeated; [`Lifecycle::undo`]
+//! takes back whatever there is of them. So a tenant is either served or gone, whenever its maker is killed.
+
+use super::{Lifecycle, LifecycleError, Placement};
+use crate::{
+    control::{
+        audit::Actor,
+        batches,
+        changes::{self, Planned, Refused},
+        jobs::NewJob,
+        tenants::{self, TenantRow},
+    },
+    db::{Bounded, Db, DbError, Fault},
+    ids::{JobId, KeyId, TenantId, TraceId, UserId},
+    jobs::ProvisionTenant,
+    queue::Broker as _,
+    tenancy::{
+        Isolation, KeyText, LimitOverrides, ServerName, TablePrefix, TenantState, databases::TenantTransaction,
+        db::TenantTx, migrate, normal_host, store::users::Role,
+    },
+    units::Millis,
+};
+use serde::{Deserialize, Serialize};
+
+/// A tenant to be made.
+#[derive(Debug, Clone)]
+pub struct NewTenant {
+    /// Chosen by the provider.
+    pub id: TenantId,
+    /// Where it is served, the main host first; see [`normal_hosts`].
+    pub hosts: Vec<String>,
+    /// What it inherits from.
+    pub plan: Option<String>,
+    /// What it has of its own.
+    pub limits: LimitOverrides,
+    /// Its environment, sealed.
+    pub env: Option<String>,
+    /// Its trial's end.
+    pub trial_until: Option<Millis>,
+    /// How its tables are kept apart, where it is not up to its plan or the installation.
+    pub isolation: Option<Isolation>,
+    /// Where they are, likewise.
+    pub server: Option<ServerName>,
+    /// Whether it is served once it is made.
+    pub enabled: bool,
+    /// Its first administrator, who may also come later.
+    pub admin: Option<FirstAdmin>,
+}
+
+/// What is known of a first administrator before there are ids and keys.
+#[derive(Debug, Clone)]
+pub struct NewAdmin {
+    /// Name.
+    pub name: String,
+    /// Address.
+    pub email: Option<String>,
+    /// Argon2id's PHC text.
+    pub password_hash: Option<String>,
+}
+
+/// A first administrator as the job carries it: no secret in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FirstAdmin {
+    /// Its id.
+    pub user: UserId,
+    /// Name.
+    pub name: String,
+    /// Address.
+    pub email: Option<String>,
+    /// Argon2id's PHC text.
+    pub password_hash: Option<String>,
+    /// Its key.
+    pub key: Option<FirstKey>,
+}
+
+/// A first key as the job carries it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FirstKey {
+    /// Its id.
+    pub id: KeyId,
+    /// SHA-256 of its secret, hexadecimal.
+    pub sha256: String,
+}
+
+/// Why a tenant was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum ProvisionError {
+    /// The host is no host name.
+    #[error("{host:?} is no host name")]
+    Host {
+        /// As given.
+        host: String,
+    },
+    /// It has none.
+    #[error("a tenant needs a host to be served at")]
+    NoHost,
+    /// Its first host is a wildcard.
+    #[error("{host} cannot be the main host: URLs begin with it, so it is no wildcard")]
+    WildcardFirst {
+        /// As given.
+        host: String,
+    },
+    /// The rows say no.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The database failed.
+    #[error("the tenant's rows could not be written")]
+    Db(#[from] DbError),
+    /// Its payload could not be written.
+    #[error("the tenant's job could not be written")]
+    Payload(#[from] serde_json::Error),
+}
+
+/// Hosts as they are stored: each once, the first one the main one.
+///
+/// # Errors
+/// When one is no host name, there is none, or the first is a wildcard.
+pub fn normal_hosts<I: AsRef<str>>(given: &[I]) -> Result<Vec<String>, ProvisionError> {
+    let mut hosts: Vec<String> = Vec::with_capacity(given.len());
+    for text in given {
+        let text = text.as_ref();
+        let name = match text.strip_prefix("*.") {
+            // `*.example` alone would be half of everything.
+            Some(parent) => normal_host(parent).filter(|parent| parent.contains('.')).map(|parent| format!("*.{parent}")),
+            None => normal_host(text),
+        };
+        let name = name.ok_or_else(|| ProvisionError::Host { host: text.to_owned() })?;
+        if !hosts.contains(&name) {
+            hosts.push(name);
+        }
+    }
+    match hosts.first() {
+        None => Err(ProvisionError::NoHost),
+        Some(first) if first.starts_with("*.") => Err(ProvisionError::WildcardFirst { host: first.clone() }),
+        Some(_) => Ok(hosts),
+    }
+}
+
+impl Lifecycle {
+    /// An administrator with ids of its own, and with the key that is shown once, if it gets one.
+    #[must_use]
+    pub fn first_admin(&self, new: NewAdmin, with_key: bool) -> (FirstAdmin, Option<KeyText>) {
+        let key = with_key.then(|| KeyText::generate(&self.clock, &self.entropy));
+        let admin = FirstAdmin {
+            user: UserId::generate(&self.clock, &self.entropy),
+            name: new.name,
+            email: new.email,
+            password_hash: new.password_hash,
+            key: key.as_ref().map(|key| FirstKey {
+                id: key.id().clone(),
+                sha256: hex::encode(key.hash()),
+            }),
+        };
+        (admin, key)
+    }
+
+    /// Plans one tenant: its place, its job, its line in the audit log.
+    pub(crate) fn planned(
+        &self,
+        placement: &mut Placement,
+        new: NewTenant,
+        actor: &Actor,
+    ) -> Result<Planned, ProvisionError> {
+        let place = self.place(placement, &new)?;
+        let trace = TraceId::generate(&self.clock, &self.entropy);
+        let payload = ProvisionTenant {
+            admin: new.admin.clone(),
+            enabled: new.enabled,
+        };
+        let mut job = NewJob::of(JobId::generate(&self.clock, &self.entropy), &payload, trace)?;
+        job.tenant = Some(new.id.clone());
+        job.subject = Some(format!("tenant:{}", new.id));
+        let detail = serde_json::json!({ "hosts": new.hosts, "plan": new.plan, "place": place.to_string() });
+        Ok(Planned {
+            serial: TablePrefix::generate(&self.clock, &self.entropy).as_str().to_owned(),
+            entry: self.entry(actor, "tenant.create", Some(&new.id)).with(detail),
+            new,
+            place,
+            job,
+        })
+    }
+
+    /// Accepts a tenant. Its job makes it; the id is taken from now on.
+    ///
+    /// # Errors
+    /// When id or host are taken, the plan is unknown, or the database is away.
+    pub async fn accept(&self, new: NewTenant, actor: &Actor) -> Result<JobId, ProvisionError> {
+        let mut placement = self.placement(std::slice::from_ref(&new)).await?;
+        let planned = self.planned(&mut placement, new, actor)?;
+        let (now, published) = (self.clock.now(), self.queue.rows_are_messages());
+        let answers = changes::accept(&self.control, std::slice::from_ref(&planned), now, published).await?;
+        for answer in answers {
+            answer?;
+        }
+        self.outbox.offer(planned.job.pool, planned.job.envelope(now));
+        Ok(planned.job.id)
+    }
+
+    /// Makes an accepted tenant. Called again after a crash at any line it ends in the same state as one call.
+    ///
+    /// # Errors
+    /// When a database is away. A refusal says that the tenant is not there to be made: it was undone.
+    pub async fn provision(&self, id: &TenantId, wanted: &ProvisionTenant) -> Result<(), LifecycleError> {
+        let Some(row) = tenants::get(&self.control, id).await? else {
+            return Err(Refused::Missing { id: id.clone() }.into());
+        };
+        match row.state {
+            TenantState::Provisioning => {}
+            TenantState::Active | TenantState::Suspended => {
+                // An attempt before this one got as far as the commit.
+                self.resolver.refresh(id).await?;
+                return Ok(());
+            }
+            TenantState::Leaving | TenantState::Deleting => {
+                return Err(Refused::NotNow {
+                    id: id.clone(),
+                    state: row.state,
+                }
+                .into());
+            }
+        }
+        if row.place.isolation == Isolation::Database {
+            self.databases.create(&row.place).await?;
+            changes::step(&self.control, id, "database").await?;
+        }
+        migrate::prepare(&self.databases, &row.place, &self.prepared).await?;
+        if !self.make_tables(&row, wanted).await? {
+            changes::step(&self.control, id, "tables").await?;
+            let mut tx = self.control.begin_write().await?;
+            put_into_service(&mut tx, &row, wanted, self.clock.now()).await?;
+            tx.commit().bounded("activate a tenant").await?;
+        }
+        self.resolver.refresh(id).await?;
+        Ok(())
+    }
+
+    /// Tables, administrator and key in one transaction; where that is the control database's too, also the service.
+    /// Returns whether it was put into service.
+    async fn make_tables(&self, row: &TenantRow, wanted: &ProvisionTenant) -> Result<bool, DbError> {
+        let now = self.clock.now();
+        let shared_with_control = row.place.server.is_main() && row.place.isolation == Isolation::Prefix;
+        let tx = self.databases.begin(&row.place).await?;
+        let mut tx = TenantTx::within(tx, row.place.clone());
+        if migrate::make_tables(&mut tx, &row.id, true, now).await?
+            && let Some(admin) = &wanted.admin
+        {
+            tx.add_first_admin(admin, now).await?;
+        }
+        if shared_with_control {
+            put_into_service(&mut tx.tx, row, wanted, now).await?;
+        }
+        match tx.commit().await {
+            // Two attempts at once: the other's commit was first, and its tables are as good.
+            Err(error) if error.fault() == Fault::Conflict => Ok(false),
+            other => other.map(|()| shared_with_control),
+        }
+    }
+
+    /// Takes back what there is of a tenant that was accepted and never served. Called twice it changes nothing.
+    ///
+    /// # Errors
+    /// When a database is away.
+    pub async fn undo(&self, id: &TenantId, cause: &str, actor: &Actor, job: Option<&JobId>) -> Result<(), LifecycleError> {
+        let Some(row) = tenants::get(&self.control, id).await? else {
+            return Ok(());
+        };
+        if row.state != TenantState::Provisioning {
+            return Ok(());
+        }
+        let hosts = tenants::hosts(&self.control, id).await?;
+        migrate::drop_place(&self.databases, &row.place).await?;
+        let detail = serde_json::json!({ "cause": cause, "step": row.step });
+        let entry = self.entry(actor, "tenant.undo", Some(id)).with(detail);
+        let mut tx = self.control.begin_write().await?;
+        batches::row_failed(&mut tx, id, cause).await?;
+        changes::forget(&mut tx, id, job, &entry).await?;
+        tx.commit().bounded("undo a tenant").await?;
+        let lost: Vec<String> = hosts.into_iter().map(|host| host.name).collect();
+        self.resolver.refresh_without(id, &lost).await?;
+        Ok(())
+    }
+}
+
+async fn put_into_service(
+    connection: &mut sqlx::AnyConnection,
+    row: &TenantRow,
+    wanted: &ProvisionTenant,
+    now: Millis,
+) -> Result<(), DbError> {
+    let state = if wanted.enabled { TenantState::Active } else { TenantState::Suspended };
+    if changes::activate(connection, &row.id, state, now).await? {
+        batches::row_done(connection, &row.id).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_normal_and_the_first_is_a_name() {
+        assert_eq!(
+            normal_hosts(&["A.Example.", "*.Sub.example", "a.example"]).unwrap(),
+            ["a.example", "*.sub.example"]
+        );
+        for bad in [&["*.a.example"][..], &[], &["a.example", "*.com"], &["a.example", "*"], &["a.example", "x.*.y"]] {
+            assert!(normal_hosts(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Letting tenants go for good: objects, then tables, then rows; the line in the audit log stays.
+//!
+//! In this order, so that a removal that is broken off leaves a tenant that nobody is served and that is found again.
+
+use super::{Lifecycle, LifecycleError};
+use crate::{
+    control::{
+        audit::Actor,
+        changes::{self, Refused},
+        jobs::NewJob,
+        tenants,
+    },
+    db::Bounded,
+    ids::{JobId, TenantId, TraceId},
+    jobs::DeprovisionTenant,
+    objects::{ObjectError, ObjectKey, Store},
+    queue::Broker as _,
+    tenancy::{TenantState, migrate},
+};
+
+/// Objects listed at a time.
+const PAGE: u16 = 1_000;
+
+/// Why a removal is not at its end.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoveError {
+    /// The rows or a database.
+    #[error(transparent)]
+    Lifecycle(#[from] LifecycleError),
+    /// The objects.
+    #[error("the tenant's objects could not be removed")]
+    Objects(#[from] ObjectError),
+}
+
+impl From<crate::db::DbError> for RemoveError {
+    fn from(error: crate::db::DbError) -> Self {
+        Self::Lifecycle(error.into())
+    }
+}
+
+impl From<crate::tenancy::ResolveError> for RemoveError {
+    fn from(error: crate::tenancy::ResolveError) -> Self {
+        Self::Lifecycle(error.into())
+    }
+}
+
+impl Lifecycle {
+    /// Begins the removal of a tenant for good. Returns its job; `None` when it had begun already.
+    ///
+    /// # Errors
+    /// When there is no such tenant, it is being moved, or the database is away.
+    pub async fn begin_purge(&self, id: &TenantId, actor: &Actor) -> Result<Option<JobId>, LifecycleError> {
+        let Some(row) = tenants::get(&self.control, id).await? else {
+            return Err(Refused::Missing { id: id.clone() }.into());
+        };
+        if row.moving.is_some() {
+            return Err(Refused::NotNow {
+                id: id.clone(),
+                state: row.state,
+            }
+            .into());
+        }
+        let job = self.purge_job(id);
+        let entry = self.entry(actor, "tenant.purge", Some(id));
+        let (now, published) = (self.clock.now(), self.queue.rows_are_messages());
+        let begun = changes::begin_purge(&self.control, id, Some(&job), &entry, now, published).await?;
+        if !begun {
+            return Ok(None);
+        }
+        self.outbox.offer(job.pool, job.envelope(now));
+        self.resolver.refresh(id).await?;
+        Ok(Some(job.id))
+    }
+
+    fn purge_job(&self, id: &TenantId) -> NewJob {
+        let job = JobId::generate(&self.clock, &self.entropy);
+        let trace = TraceId::generate(&self.clock, &self.entropy);
+        let mut job = NewJob::plain::<DeprovisionTenant>(job, trace);
+        job.tenant = Some(id.clone());
+        job.subject = Some(format!("tenant:{id}"));
+        job
+    }
+
+    /// Another job for a tenant whose removal has begun and has none that is open.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn purge_again(&self, id: &TenantId) -> Result<JobId, LifecycleError> {
+        let job = self.purge_job(id);
+        let (now, published) = (self.clock.now(), self.queue.rows_are_messages());
+        crate::control::jobs::accept(&self.control, std::slice::from_ref(&job), now, published).await?;
+        self.outbox.offer(job.pool, job.envelope(now));
+        Ok(job.id)
+    }
+
+    /// Removes a tenant whose removal has begun. Called again after a crash at any line it goes on. Returns how many objects
+    /// this call removed.
+    ///
+    /// # Errors
+    /// When a database or the object store is away.
+    pub async fn purge(&self, id: &TenantId, job: Option<&JobId>, actor: &Actor) -> Result<u64, RemoveError> {
+        let Some(row) = tenants::get(&self.control, id).await? else {
+            return Ok(0);
+        };
+        if row.state != TenantState::Deleting {
+            let refused = Refused::NotNow {
+                id: id.clone(),
+                state: row.state,
+            };
+            return Err(LifecycleError::from(refused).into());
+        }
+        self.resolver.refresh(id).await?;
+        let hosts = tenants::hosts(&self.control, id).await?;
+        let removed = self.remove_objects(id).await?;
+        changes::step(&self.control, id, "objects").await?;
+        migrate::drop_place(&self.databases, &row.place).await?;
+        // A worker may have placed a picture just before it learned that the tenant is going.
+        let late = self.remove_objects(id).await?;
+        let removed = removed.saturating_add(late);
+        let entry = self.entry(actor, "tenant.removed", Some(id));
+        let entry = entry.with(serde_json::json!({ "objects": removed, "place": row.place.to_string() }));
+        let mut tx = self.control.begin_write().await?;
+        changes::forget(&mut tx, id, job, &entry).await?;
+        tx.commit().bounded("remove a tenant").await?;
+        let lost: Vec<String> = hosts.into_iter().map(|host| host.name).collect();
+        self.resolver.refresh_without(id, &lost).await?;
+        self.quota.forget(id).await;
+        Ok(removed)
+    }
+
+    async fn remove_objects(&self, id: &TenantId) -> Result<u64, ObjectError> {
+        let mut removed = 0_u64;
+        for folder in [ObjectKey::MEDIA, ObjectKey::STAGED] {
+            // With its slash: `a` must not take `ab`'s.
+            let prefix = format!("{folder}/{id}/");
+            let mut after = None;
+            loop {
+                let page = self.objects.list(&prefix, after.as_ref(), PAGE).await?;
+                let Some(last) = page.last() else { break };
+                after = Some(last.key.clone());
+                for listed in &page {
+                    self.objects.delete(&listed.key).await?;
+                    removed = removed.saturating_add(1);
+                }
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Drops the places that tenants have left and nobody can believe in any more. Returns how many of at most `limit`.
+    ///
+    /// # Errors
+    /// When a database is away; the others are dropped all the same in a later call.
+    pub async fn drop_retired(&self, limit: i64) -> Result<i64, LifecycleError> {
+        let now = self.clock.now();
+        let mut dropped = 0_i64;
+        for (place, _) in changes::retired(&self.control, now, "", limit).await? {
+            migrate::drop_place(&self.databases, &place).await?;
+            changes::forget_retired(&self.control, &place).await?;
+            dropped = dropped.saturating_add(1);
+        }
+        Ok(dropped)
+    }
+}

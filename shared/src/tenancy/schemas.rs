@@ -1,0 +1,154 @@
+//! `tenant_schemas`: in each database, which tenants' tables it holds, of which version, and whether they take writes.
+//!
+//! It stands beside the tables themselves, so a transaction that writes can look at it and lock it: whoever moves a
+//! tenant closes its row first, and from then on no writer commits there, however old the context that sent it.
+
+use super::{ServerName, TablePrefix, databases::TenantTransaction};
+use crate::{
+    db::{Bounded, DbError, During, Engine, sql},
+    ids::TenantId,
+    units::Millis,
+};
+use sqlx::{AnyConnection, Row};
+
+sql! {
+    /// In the control database a migration made it; the text is the same.
+    MAKE = "CREATE TABLE IF NOT EXISTS tenant_schemas (table_prefix TEXT PRIMARY KEY NOT NULL, tenant TEXT NOT NULL, \
+        version BIGINT NOT NULL CHECK (version BETWEEN 0 AND 9000000000000000000), \
+        writable BIGINT NOT NULL CHECK (writable IN (0, 1)), changed_at BIGINT NOT NULL)";
+    ENTER = "INSERT INTO tenant_schemas (table_prefix, tenant, version, writable, changed_at) VALUES ($1, $2, $3, $4, $5) \
+        ON CONFLICT (table_prefix) DO NOTHING RETURNING table_prefix";
+    LOOK = "SELECT version, writable FROM tenant_schemas WHERE table_prefix = $1";
+    SET_VERSION = "UPDATE tenant_schemas SET version = $1, changed_at = $2 WHERE table_prefix = $3";
+    SET_WRITABLE = "UPDATE tenant_schemas SET writable = $1, changed_at = $2 WHERE table_prefix = $3 RETURNING table_prefix";
+    LEAVE = "DELETE FROM tenant_schemas WHERE table_prefix = $1";
+}
+
+/// On PostgreSQL a writer holds the row until it commits; on SQLite it holds the database.
+const LOOK_LOCKED: crate::db::Sql =
+    crate::db::Sql::new("SELECT version, writable FROM tenant_schemas WHERE table_prefix = $1 FOR SHARE");
+
+/// What a database says of one tenant's tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Schema {
+    pub(crate) version: i64,
+    pub(crate) writable: bool,
+}
+
+/// Makes the table where it is missing.
+pub(crate) async fn make(connection: &mut AnyConnection) -> Result<(), DbError> {
+    let made = MAKE.query().execute(&mut *connection).bounded("prepare a database for tenants").await;
+    match made {
+        // PostgreSQL: two that make it at once collide in the catalogue, and one has made it.
+        Err(error) if error.fault() == crate::db::Fault::Conflict => Ok(()),
+        other => other.map(|_| ()),
+    }
+}
+
+/// Returns whether the place was new.
+pub(crate) async fn enter(
+    tx: &mut TenantTransaction,
+    prefix: &TablePrefix,
+    tenant: &TenantId,
+    version: i64,
+    writable: bool,
+    now: Millis,
+) -> Result<bool, DbError> {
+    let query = ENTER
+        .query()
+        .bind(prefix.as_str().to_owned())
+        .bind(tenant.as_str().to_owned())
+        .bind(version)
+        .bind(i64::from(writable))
+        .bind(now.get());
+    let row = query.fetch_optional(&mut **tx).bounded("enter a tenant's schema").await?;
+    Ok(row.is_some())
+}
+
+/// What stands there, locked against a change until the transaction ends. `None`: no such tenant here.
+pub(crate) async fn look(
+    tx: &mut TenantTransaction,
+    engine: Engine,
+    prefix: &TablePrefix,
+) -> Result<Option<Schema>, DbError> {
+    const WHAT: &str = "look at a tenant's schema";
+    let sql = match engine {
+        Engine::Sqlite => LOOK,
+        Engine::Postgres => LOOK_LOCKED,
+    };
+    let query = sql.query().bind(prefix.as_str().to_owned());
+    let row = query.fetch_optional(&mut **tx).bounded(WHAT).await?;
+    row.map(|row| {
+        Ok(Schema {
+            version: row.try_get(0).during(WHAT)?,
+            writable: row.try_get::<i64, _>(1).during(WHAT)? == 1,
+        })
+    })
+    .transpose()
+}
+
+pub(crate) async fn set_version(
+    tx: &mut TenantTransaction,
+    prefix: &TablePrefix,
+    version: i64,
+    now: Millis,
+) -> Result<(), DbError> {
+    let query = SET_VERSION
+        .query()
+        .bind(version)
+        .bind(now.get())
+        .bind(prefix.as_str().to_owned());
+    query
+        .execute(&mut **tx)
+        .bounded("record a tenant's schema")
+        .await
+        .map(|_| ())
+}
+
+/// Opens or closes a place for writers; waits for those that are writing. Returns whether it is there.
+pub(crate) async fn set_writable(
+    tx: &mut TenantTransaction,
+    prefix: &TablePrefix,
+    writable: bool,
+    now: Millis,
+) -> Result<bool, DbError> {
+    let query = SET_WRITABLE
+        .query()
+        .bind(i64::from(writable))
+        .bind(now.get())
+        .bind(prefix.as_str().to_owned());
+    let row = query
+        .fetch_optional(&mut **tx)
+        .bounded("open or close a tenant's tables")
+        .await?;
+    Ok(row.is_some())
+}
+
+pub(crate) async fn leave(tx: &mut TenantTransaction, prefix: &TablePrefix) -> Result<(), DbError> {
+    let query = LEAVE.query().bind(prefix.as_str().to_owned());
+    query
+        .execute(&mut **tx)
+        .bounded("forget a tenant's schema")
+        .await
+        .map(|_| ())
+}
+
+/// Servers whose shared database this process has prepared.
+#[derive(Debug, Default)]
+pub(crate) struct Prepared(std::sync::Mutex<std::collections::BTreeSet<ServerName>>);
+
+impl Prepared {
+    pub(crate) fn has(&self, server: &ServerName) -> bool {
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .contains(server)
+    }
+
+    pub(crate) fn add(&self, server: &ServerName) {
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .insert(server.clone());
+    }
+}
