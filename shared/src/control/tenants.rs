@@ -123,7 +123,7 @@ pub async fn by_host(db: &Db, host: &str) -> Result<Option<(TenantId, Millis)>, 
 }
 
 /// A tenant's context, everything resolved. `None`: there is none.
-pub(crate) async fn context(db: &Db, id: &TenantId, defaults: Limits) -> Result<Option<TenantContext>, DbError> {
+pub(crate) async fn context(db: &Db, id: &TenantId, defaults: &Limits) -> Result<Option<TenantContext>, DbError> {
     const WHAT: &str = "resolve a tenant";
     let row = CONTEXT
         .query()

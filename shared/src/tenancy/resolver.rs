@@ -185,7 +185,7 @@ impl Resolver {
     }
 
     async fn read_database(&self, id: &TenantId) -> Result<Option<Arc<TenantContext>>, DbError> {
-        Ok(tenants::context(&self.db, id, self.settings.defaults)
+        Ok(tenants::context(&self.db, id, &self.settings.defaults)
             .await?
             .map(Arc::new))
     }
