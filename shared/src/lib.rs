@@ -13,7 +13,7 @@
 //!
 //! To add a job kind: a payload type in [`jobs`], a line in [`jobs::JobKind`], a handler in the workers crate.
 //! To add a back end: a variant in the port's enum, two arms a method, a line in its contract list.
-//! To add a limit: a field in [`tenancy::Limits`], and the place that enforces it.
+//! To add a limit: a line in `tenancy/limits/table.rs`, and the place that enforces it.
 
 pub mod cache;
 pub mod clock;
@@ -28,6 +28,7 @@ pub mod quota;
 pub mod retry;
 pub mod services;
 pub mod shutdown;
+mod spelling;
 pub mod telemetry;
 pub mod tenancy;
 #[cfg(feature = "testing")]

@@ -4,11 +4,11 @@
 //! in the environment, is refused. Secrets stand in URLs; they are never printed.
 
 mod servers;
-mod values;
+pub(crate) mod values;
 
 pub use servers::{PlacementPolicy, ServerEntry, ServerList};
 
-use crate::{tenancy::Isolation, units::ByteCount};
+use crate::{spelling::distance, tenancy::Isolation, units::ByteCount};
 use std::{
     collections::BTreeMap,
     fmt::{self, Write as _},
@@ -369,22 +369,7 @@ fn from_environment(variables: &BTreeMap<String, String>) -> Result<BTreeMap<Str
 /// `; did you mean …?`, when a key is near.
 fn nearest(name: &str) -> String {
     let name = name.strip_prefix(PREFIX).unwrap_or(name).to_ascii_lowercase();
-    let distance = |key: &str| {
-        // Levenshtein, one row at a time.
-        let mut row: Vec<usize> = (0..=key.len()).collect();
-        for (i, a) in name.bytes().enumerate() {
-            let mut diagonal = i;
-            let mut left = i + 1;
-            for (cell, b) in row.iter_mut().skip(1).zip(key.bytes()) {
-                let new = (diagonal + usize::from(a != b)).min(left + 1).min(*cell + 1);
-                diagonal = *cell;
-                *cell = new;
-                left = new;
-            }
-        }
-        row.last().copied().unwrap_or(usize::MAX)
-    };
-    match KEYS.iter().map(|(key, _, _)| (distance(key), key)).min() {
+    match KEYS.iter().map(|(key, _, _)| (distance(&name, key), key)).min() {
         Some((errors, key)) if errors <= 4 => format!("; did you mean {key}?"),
         _ => String::new(),
     }

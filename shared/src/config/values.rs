@@ -14,7 +14,7 @@ fn split(text: &str) -> Option<(f64, &str)> {
 }
 
 /// `20M`, `20 MB` (decimal), `64 MiB` (binary), `1024`.
-pub(super) fn size(text: &str) -> Result<ByteCount, String> {
+pub(crate) fn size(text: &str) -> Result<ByteCount, String> {
     let refuse = || format!("{text:?} is no size: write 20M, 20 MB, 64 MiB or a number of bytes");
     let (number, unit) = split(text).ok_or_else(refuse)?;
     let factor = match unit.to_ascii_lowercase().as_str() {

@@ -19,7 +19,10 @@ pub mod store;
 pub use context::{Isolation, NotActive, Tenant, TenantContext, TenantState};
 pub use db::{TenantDb, TenantTx};
 pub use keys::{ApiKey, KeyText, KeyTextError};
-pub use limits::{Limit, LimitOverrides, Limits, LimitsError};
+pub use limits::{
+    Effective, Enforcement, FormatSet, ImageFormat, Layers, Limit, LimitOverrides, Limits, LimitsError, Origin, Unit,
+    limits_reference, shown,
+};
 pub use migrate::{TENANT_SCHEMA_VERSION, migrate_tenant};
 pub use provision::{NewTenant, ProvisionError, Provisioned, create, remove_rows};
 pub use resolver::{ResolveError, Resolver, ResolverSettings};
