@@ -1,11 +1,11 @@
 //! How a process is set up: defaults, then a TOML file, then environment variables `MEDIAMILL_*`.
 //!
 //! One flat list of keys, each declared once below: its name, default, meaning and reader. An unknown key, in the file or
-//! in the environment, is refused. Secrets stand in URLs; they are never printed.
+//! in the environment, is refused. Secrets stand in URLs and in `master_keys`; they are never printed.
 
 mod values;
 
-use crate::units::ByteCount;
+use crate::{secrets::Keyring, units::ByteCount};
 use std::{
     collections::BTreeMap,
     fmt::{self, Write as _},
@@ -37,14 +37,15 @@ pub enum ConfigError {
         #[source]
         source: std::io::Error,
     },
-    /// The file is no TOML.
-    #[error("configuration file {} is no TOML", path.display())]
+    /// The file is no TOML. Without the parser's own error: it quotes the line, and the line may hold a secret.
+    #[error("configuration file {} is no TOML: line {line}: {problem}", path.display())]
     Syntax {
         /// Which.
         path: PathBuf,
-        /// Where and why.
-        #[source]
-        source: Box<toml::de::Error>,
+        /// Where, from 1.
+        line: usize,
+        /// Why.
+        problem: String,
     },
     /// There is no such key.
     #[error("unknown configuration key {name}{}", nearest(name))]
@@ -152,6 +153,18 @@ impl Value for Option<SocketAddr> {
     }
 }
 
+impl Value for Option<Keyring> {
+    fn read(text: &str) -> Result<Self, String> {
+        match text {
+            "" | "none" => Ok(None),
+            text => Keyring::parse(text).map(Some).map_err(|error| error.to_string()),
+        }
+    }
+    fn show(&self) -> String {
+        self.as_ref().map_or("none", |_| "***").to_owned()
+    }
+}
+
 macro_rules! keys {
     ($($(#[doc = $doc:literal])+ $key:ident: $type:ty = $default:literal),+ $(,)?) => {
         /// The configuration, every value in place.
@@ -192,6 +205,8 @@ keys! {
     data_dir: PathBuf = "mediamill-data",
     /// Control database, which shared tenants' tables lie in too: `sqlite:///path/file.db` or `postgres://user:password@host:port/name?sslmode=verify-full`.
     database_url: Url = "sqlite://{data_dir}/mediamill.db",
+    /// Keys that seal stored secrets, `ID:BASE64KEY`, several between spaces or commas: the first seals, all open. `mediamill secrets generate` prints one. `none`: with an SQLite control database `{data_dir}/master.key`, which makes itself; with another, secrets are refused.
+    master_keys: Option<Keyring> = "none",
     /// Connections that one process opens to the database at most.
     database_connections: u32 = "16",
     /// Queue: `embedded:` (the `jobs` table itself, for one machine) or `amqp://user:password@host:port/vhost` (`amqps` for TLS).
@@ -299,9 +314,15 @@ fn from_file(path: &Path) -> Result<BTreeMap<String, String>, ConfigError> {
         path: path.to_owned(),
         source,
     })?;
-    let table: toml::Table = text.parse().map_err(|source| ConfigError::Syntax {
-        path: path.to_owned(),
-        source: Box::new(source),
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+        let before = text
+            .get(..error.span().map_or(0, |span| span.start))
+            .unwrap_or_default();
+        ConfigError::Syntax {
+            path: path.to_owned(),
+            line: before.matches('\n').count().saturating_add(1),
+            problem: error.message().to_owned(),
+        }
     })?;
     let plain = |value: toml::Value| match value {
         toml::Value::String(text) => text,
@@ -432,10 +453,38 @@ mod tests {
         let config = Config::from_pairs([
             ("database_url", "postgres://me:hush@db/x".into()),
             ("objects_url", "s3://b?secret_key=hush&access_key=hush&region=r".into()),
+            ("master_keys", format!("k1:hush{}=", "A".repeat(39))),
         ])
         .unwrap();
         let shown = format!("{config:?}");
         assert!(!shown.contains("hush") && shown.contains("region=r"), "{shown}");
+        assert!(config.shown().contains(&("master_keys", "***".into())), "{shown}");
+    }
+
+    #[test]
+    fn what_is_no_master_key_is_refused_without_being_told() {
+        for value in ["hush", "k1:hush", "k1 hush"] {
+            let error = Config::from_pairs([("master_keys", value.into())])
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.starts_with("configuration key master_keys: ") && !error.contains("hush"),
+                "{error}"
+            );
+        }
+        for empty in ["", "none"] {
+            let config = Config::from_pairs([("master_keys", empty.into())]).unwrap();
+            assert!(config.shown().contains(&("master_keys", "none".into())));
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_no_toml_is_told_by_its_line_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mediamill.toml");
+        std::fs::write(&path, "metrics = true\nmaster_keys = \"k1:hush\n").unwrap();
+        let error = crate::chain(&from_file(&path).unwrap_err());
+        assert!(error.contains("line 2") && !error.contains("hush"), "{error}");
     }
 
     #[test]
