@@ -6,6 +6,7 @@ pub mod accept;
 pub mod jobs;
 pub(crate) mod leases;
 pub mod plans;
+pub mod secrets;
 pub mod tenants;
 pub mod timers;
 

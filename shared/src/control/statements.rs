@@ -1,6 +1,6 @@
 //! Every SQL text is prepared on both engines, after all migrations: what a checked macro would do for one engine.
 
-use super::{accept, jobs, leases, plans, tenants, timers};
+use super::{accept, jobs, leases, plans, secrets, tenants, timers};
 use crate::{
     clock::{Clock, Entropy},
     db::{Bounded, Db, Sql},
@@ -15,6 +15,8 @@ fn control_statements() -> Vec<(&'static str, &'static str, Sql, usize)> {
         ("accept", accept::STATEMENTS),
         ("leases", leases::STATEMENTS),
         ("plans", plans::STATEMENTS),
+        ("secrets", secrets::STATEMENTS),
+        ("rotation", secrets::rotation::STATEMENTS),
         ("tenants", tenants::STATEMENTS),
         ("timers", timers::STATEMENTS),
     ];

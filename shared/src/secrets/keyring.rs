@@ -228,7 +228,7 @@ pub fn key_id_of(sealed: &str) -> Option<MasterKeyId> {
 }
 
 /// How every text begins that `id` sealed.
-fn sealed_prefix(id: &MasterKeyId) -> String {
+pub(crate) fn sealed_prefix(id: &MasterKeyId) -> String {
     format!("{VERSION}.{id}.")
 }
 

@@ -21,3 +21,5 @@ pub use keyring::{Keyring, KeyringError, key_id_of};
 pub use owner::{MasterKeyId, MasterKeyIdError, SealedFor};
 pub use recipient::{Recipient, RecipientError};
 pub use secret::{SecretBytes, SecretText};
+
+pub(crate) use keyring::sealed_prefix;
