@@ -19,7 +19,7 @@ use mediamill_shared::{
     quota::Claim,
     services::Services,
     telemetry::names,
-    tenancy::Tenant,
+    tenancy::{ImageFormat, Tenant},
     units::ByteCount,
 };
 use sha2::{Digest, Sha256};
@@ -27,6 +27,8 @@ use std::pin::Pin;
 
 /// Bytes that tell a format.
 const HEAD: usize = 64;
+/// A tenant that changes under a request so often is judged by the next one.
+const JUDGEMENTS: usize = 3;
 /// Longest file name that is kept.
 const LONGEST_NAME: usize = 255;
 
@@ -39,6 +41,7 @@ pub(crate) struct Staged {
     pub(crate) job: JobId,
     pub(crate) media: MediaId,
     pub(crate) file_name: Option<String>,
+    format: ImageFormat,
     key: ObjectKey,
     stored: Stored,
     kept: bool,
@@ -87,7 +90,7 @@ pub(crate) async fn stage(
             None => break,
         }
     }
-    check_kind(&head)?;
+    let format = check_kind(&head)?;
     let job = JobId::generate(&services.clock, &services.entropy);
     let media = MediaId::generate(&services.clock, &services.entropy);
     let key = ObjectKey::staged(caller.site.tenant.id(), &job);
@@ -132,19 +135,23 @@ pub(crate) async fn stage(
         job,
         media,
         file_name,
+        format,
         key,
         stored,
         kept: false,
     })
 }
 
-fn check_kind(head: &[u8]) -> Result<(), Problem> {
+fn check_kind(head: &[u8]) -> Result<ImageFormat, Problem> {
     if head.is_empty() {
         return Err(Problem::new(Cause::EmptyUpload, "the upload has no bytes"));
     }
     let kind = infer::get(head).map(|kind| kind.mime_type());
     match kind {
-        Some("image/jpeg" | "image/png" | "image/gif" | "image/webp") => Ok(()),
+        Some("image/jpeg") => Ok(ImageFormat::Jpeg),
+        Some("image/png") => Ok(ImageFormat::Png),
+        Some("image/gif") => Ok(ImageFormat::Gif),
+        Some("image/webp") => Ok(ImageFormat::Webp),
         other => {
             let seems = other.map_or_else(String::new, |kind| format!(", it seems to be {kind}"));
             let detail = format!("the upload is no JPEG, PNG, WebP or GIF{seems}");
@@ -177,8 +184,6 @@ pub(crate) async fn uploads(
         bytes,
     };
     let services = &state.services;
-    let tenant = &caller.site.tenant;
-    services.quota.reserve(tenant, &caller.site.db, claim).await?;
     let answer = serde_json::json!({ "media": files.iter().map(|file| accepted_json(&file.media, file.file_name.as_deref(), &file.job)).collect::<Vec<_>>() });
     let jobs = files
         .iter()
@@ -189,30 +194,64 @@ pub(crate) async fn uploads(
         request_hash: request_hash(&files),
         answer: answer.to_string(),
     });
-    let result = commit(services, tenant, &jobs, once.as_ref()).await;
-    match result {
-        Ok(None) => {
-            keep(&mut files);
-            metrics::counter!(names::ACCEPTED_BYTES).increment(bytes.unsigned());
-            Ok(Answer::New(
-                jobs.into_iter().map(|job| job.id).collect(),
-                answer.to_string(),
-            ))
-        }
-        Ok(Some(replayed)) => {
-            services.quota.release(tenant, claim).await;
-            Ok(Answer::Replayed(replayed))
-        }
-        Err((problem, known)) => {
-            if known {
-                services.quota.release(tenant, claim).await;
-            } else {
-                // The commit's fate is unknown: the bytes stay, a job may want them; if none does, they are swept.
+    let mut tenant = caller.site.tenant.clone();
+    for _ in 0..JUDGEMENTS {
+        // Under another version there are other limits: what fitted may not any more, and the other way round.
+        judge(&tenant, &files)?;
+        let db = tenant
+            .db()
+            .map_err(|refused| Problem::new(Cause::TenantSuspended, refused.to_string()))?;
+        services.quota.reserve(&tenant, &db, claim).await?;
+        match commit(services, &tenant, &jobs, once.as_ref()).await {
+            Ok(Committed::New) => {
                 keep(&mut files);
+                metrics::counter!(names::ACCEPTED_BYTES).increment(bytes.unsigned());
+                return Ok(Answer::New(
+                    jobs.into_iter().map(|job| job.id).collect(),
+                    answer.to_string(),
+                ));
             }
-            Err(problem)
+            Ok(Committed::Replayed(replayed)) => {
+                services.quota.release(&tenant, claim).await;
+                return Ok(Answer::Replayed(replayed));
+            }
+            Ok(Committed::Outdated(present)) => {
+                services.quota.release(&tenant, claim).await;
+                tenant = present;
+            }
+            Err((problem, known)) => {
+                if known {
+                    services.quota.release(&tenant, claim).await;
+                } else {
+                    // The commit's fate is unknown: the bytes stay, a job may want them; if none does, they are swept.
+                    keep(&mut files);
+                }
+                return Err(problem);
+            }
         }
     }
+    Err(being_changed())
+}
+
+/// What the tenant's limits say of the files themselves.
+fn judge(tenant: &Tenant, files: &[Staged]) -> Result<(), Problem> {
+    let limits = &tenant.context().limits;
+    for file in files {
+        let bytes = file.stored.bytes.get();
+        if limits.upload_bytes > 0 && bytes > limits.upload_bytes {
+            let detail = format!("an upload may have {}", ByteCount::new(limits.upload_bytes));
+            return Err(Problem::new(Cause::TooLarge, detail).with("limit", limits.upload_bytes));
+        }
+        if !limits.image_formats().contains(file.format) {
+            let detail = format!("this site takes no {}", file.format.as_str());
+            return Err(Problem::new(Cause::UnsupportedMediaType, detail));
+        }
+    }
+    Ok(())
+}
+
+fn being_changed() -> Problem {
+    Problem::new(Cause::Unavailable, "the tenant is being changed; try again in a moment")
 }
 
 /// What is accepted is not removed.
@@ -277,50 +316,67 @@ fn request_hash(files: &[Staged]) -> String {
     hex::encode(hash.finalize())
 }
 
-/// Commits jobs and offers them to the queue. `Some`: the answer of the same request before. With an error: whether it
-/// is known that nothing was committed.
+/// What became of a commit.
+pub(crate) enum Committed {
+    /// The jobs are committed and offered to the queue.
+    New,
+    /// The same request was accepted before: its answer.
+    Replayed(String),
+    /// Nothing was: the tenant is another by now, and has to be judged anew.
+    Outdated(Tenant),
+}
+
+/// Commits jobs of `tenant`. With an error: whether it is known that nothing was committed.
 pub(crate) async fn commit(
     services: &Services,
     tenant: &Tenant,
     jobs: &[NewJob],
     once: Option<&Idempotency>,
-) -> Result<Option<String>, (Problem, bool)> {
-    let mut version = tenant.context().version;
-    for _ in 0..2 {
-        let now = services.clock.now();
-        let published = services.queue.rows_are_messages();
-        let accepted = accept::accept(&services.control, tenant.id(), version, jobs, once, now, published).await;
-        match accepted.map_err(|error| (error.into(), false))? {
-            Accepted::New => {
-                for job in jobs {
-                    metrics::counter!(names::JOBS_ACCEPTED, "kind" => job.kind.as_str()).increment(1);
-                    services.outbox.offer(job.pool, job.envelope(now));
-                }
-                return Ok(None);
+) -> Result<Committed, (Problem, bool)> {
+    let now = services.clock.now();
+    let (stamp, published) = (tenant.context().stamp(), services.queue.rows_are_messages());
+    let accepted = accept::accept(&services.control, tenant.id(), stamp, jobs, once, now, published).await;
+    match accepted.map_err(|error| (error.into(), false))? {
+        Accepted::New => {
+            for job in jobs {
+                metrics::counter!(names::JOBS_ACCEPTED, "kind" => job.kind.as_str()).increment(1);
+                services.outbox.offer(job.pool, job.envelope(now));
             }
-            Accepted::Replayed(answer) => return Ok(Some(answer)),
-            Accepted::KeyReused => {
-                let detail = "the idempotency key was used for other files before";
-                return Err((Problem::new(Cause::IdempotencyKeyReused, detail), true));
+            Ok(Committed::New)
+        }
+        Accepted::Replayed(answer) => Ok(Committed::Replayed(answer)),
+        Accepted::KeyReused => {
+            let detail = "the idempotency key was used for other files before";
+            Err((Problem::new(Cause::IdempotencyKeyReused, detail), true))
+        }
+        Accepted::NotActive(state) => {
+            let detail = state.map_or_else(
+                || "the tenant is gone".to_owned(),
+                |state| format!("the tenant is {state}"),
+            );
+            Err((Problem::new(Cause::TenantSuspended, detail), true))
+        }
+        Accepted::Outdated => {
+            let present = services.resolver.refresh(tenant.id()).await;
+            match present.map_err(|error| (error.into(), true))? {
+                Some(present) => Ok(Committed::Outdated(present)),
+                None => Err((Problem::new(Cause::UnknownHost, "the tenant is gone"), true)),
             }
-            Accepted::NotActive(state) => {
-                let detail = state.map_or_else(
-                    || "the tenant is gone".to_owned(),
-                    |state| format!("the tenant is {state}"),
-                );
-                return Err((Problem::new(Cause::TenantSuspended, detail), true));
-            }
-            Accepted::Outdated => match services.resolver.refresh(tenant.id()).await {
-                Ok(Some(present)) => version = present.context().version,
-                Ok(None) => return Err((Problem::new(Cause::UnknownHost, "the tenant is gone"), true)),
-                Err(error) => return Err((error.into(), true)),
-            },
         }
     }
-    Err((
-        Problem::new(Cause::Unavailable, "the tenant is being changed; try again in a moment"),
-        true,
-    ))
+}
+
+/// Commits a job that no limit is asked about.
+pub(crate) async fn commit_unjudged(services: &Services, tenant: &Tenant, job: &NewJob) -> Result<(), Problem> {
+    let mut tenant = tenant.clone();
+    for _ in 0..JUDGEMENTS {
+        let committed = commit(services, &tenant, std::slice::from_ref(job), None).await;
+        match committed.map_err(|(problem, _)| problem)? {
+            Committed::New | Committed::Replayed(_) => return Ok(()),
+            Committed::Outdated(present) => tenant = present,
+        }
+    }
+    Err(being_changed())
 }
 
 #[cfg(test)]

@@ -6,12 +6,16 @@ use crate::{
 };
 use anyhow::Context;
 use mediamill_shared::{
-    control::jobs::{self, JobRow, Purged},
+    control::{
+        audit::Actor,
+        jobs::{self, JobRow, Purged},
+    },
     ids::JobId,
-    jobs::{JobKind, JobState, ProcessMedia},
+    jobs::{JobKind, JobState, MoveTenant, ProcessMedia},
     objects::{ObjectKey, Store},
     quota::Claim,
     services::Services,
+    tenancy::Place,
 };
 use std::process::ExitCode;
 
@@ -136,9 +140,28 @@ async fn purge(services: &Services, id: &JobId) -> anyhow::Result<bool> {
     };
     match purged.kind {
         JobKind::MediaProcess => give_back(services, &purged).await?,
-        JobKind::MediaDelete | JobKind::Noop => {}
+        JobKind::TenantProvision => {
+            if let Some(tenant) = &purged.tenant {
+                let cause = "its provisioning job was purged";
+                services.lifecycle.undo(tenant, cause, &Actor::cli(), None).await?;
+            }
+        }
+        JobKind::TenantMigrate => stay(services, id, &purged).await?,
+        // A tenant whose removal was given up is found again by the scheduler.
+        JobKind::MediaDelete | JobKind::TenantDeprovision | JobKind::Noop => {}
     }
     Ok(true)
+}
+
+/// The tenant stays where it was.
+async fn stay(services: &Services, id: &JobId, purged: &Purged) -> anyhow::Result<()> {
+    let Some(tenant) = &purged.tenant else { return Ok(()) };
+    if let Ok(payload) = serde_json::from_str::<MoveTenant>(&purged.payload)
+        && let (Ok(from), Ok(to)) = (Place::try_from(&payload.from), Place::try_from(&payload.to))
+    {
+        services.lifecycle.stay(tenant, id, &from, &to).await?;
+    }
+    Ok(())
 }
 
 async fn give_back(services: &Services, purged: &Purged) -> anyhow::Result<()> {

@@ -2,15 +2,18 @@
 
 use crate::output;
 use anyhow::{Context, bail};
+use futures_util::StreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
 use mediamill_shared::{
     control::tenants,
     db::{DbError, Engine},
     services::Services,
-    tenancy::{TENANT_SCHEMA_VERSION, migrate_tenant},
+    tenancy::TENANT_SCHEMA_VERSION,
 };
 use std::process::ExitCode;
 
+/// Tenants that are migrated at a time: one connection each.
+const AT_A_TIME: usize = 8;
 /// Tenants that are looked for at a time.
 const PAGE: i64 = 500;
 
@@ -71,15 +74,19 @@ pub(crate) async fn is_current(services: &Services) -> Result<bool, DbError> {
         .is_empty())
 }
 
-/// Returns how many tenants were behind.
+/// Brings every tenant that is behind to this release, several at a time; what breaks off is gone on with by the same
+/// command. Returns how many were behind.
 async fn migrate_tenants(services: &Services, each: impl Fn()) -> Result<u64, DbError> {
-    let (db, mut done, mut after) = (&services.control, 0_u64, None);
+    let (mut done, mut after) = (0_u64, None::<String>);
     loop {
-        let page = tenants::behind(db, after.as_ref(), TENANT_SCHEMA_VERSION, PAGE).await?;
+        let page = tenants::behind(&services.control, after.as_deref(), TENANT_SCHEMA_VERSION, PAGE).await?;
         let Some(last) = page.last() else { return Ok(done) };
-        after = Some(last.clone());
-        for prefix in &page {
-            migrate_tenant(db, prefix, services.clock.now()).await?;
+        after = Some(last.serial.clone());
+        let mut migrating = futures_util::stream::iter(page.iter())
+            .map(|behind| services.lifecycle.migrate(behind))
+            .buffer_unordered(AT_A_TIME);
+        while let Some(migrated) = migrating.next().await {
+            migrated?;
             done = done.saturating_add(1);
             each();
         }

@@ -1,33 +1,25 @@
 //! `mediamill plans`: limits that tenants inherit.
 
 use crate::{cli::Plans, output};
+use anyhow::{Context, ensure};
 use mediamill_shared::{
     control::{
+        audit::{Actor, Entry},
         plans::{self, Plan},
-        tenants,
     },
     services::Services,
+    tenancy::LimitOverrides,
 };
 use std::process::ExitCode;
 
 /// Plans read at a time.
 const PAGE: i64 = 500;
-/// Tenants whose caches are told at once; the scheduler tells the rest.
-const TOLD: i64 = 10_000;
 
 pub(crate) async fn run(services: &Services, command: Plans, json: bool) -> anyhow::Result<ExitCode> {
     match command {
         Plans::Put { id, name, limits } => {
-            let now = services.clock.now();
-            let plan = Plan {
-                name: name.unwrap_or_else(|| id.clone()),
-                id,
-                limits,
-            };
-            plans::put(&services.control, &plan, now).await?;
-            for tenant in tenants::changed_since(&services.control, now, TOLD).await? {
-                services.resolver.refresh(&tenant).await?;
-            }
+            let name = name.unwrap_or_else(|| id.clone());
+            let plan = put(services, &id, &name, &limits).await?;
             show(&plan, json)?;
         }
         Plans::List(listing) => {
@@ -44,6 +36,29 @@ pub(crate) async fn run(services: &Services, command: Plans, json: bool) -> anyh
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn put(services: &Services, id: &str, name: &str, limits: &LimitOverrides) -> anyhow::Result<Plan> {
+    ensure!(
+        plans::is_id(id),
+        "{id:?} names no plan: 1 to 64 characters of 0-9, A-Z, a-z, -, _ and ."
+    );
+    let now = services.clock.now();
+    let entry = Entry::new(&services.clock, &services.entropy, &Actor::cli(), "plan.put", None);
+    let mut plan = Plan::new(id.to_owned(), now);
+    name.clone_into(&mut plan.name);
+    plan.limits = limits.clone();
+    if !plans::create(&services.control, &plan, &entry, now).await? {
+        let edit = |plan: &mut Plan| {
+            name.clone_into(&mut plan.name);
+            plan.limits = limits.clone();
+            true
+        };
+        let edited = plans::edit(&services.control, id, edit, &entry, now).await?;
+        plan = edited.with_context(|| format!("plan {id} was removed at this moment"))?;
+    }
+    services.resolver.refresh_plan(id).await?;
+    Ok(plan)
 }
 
 fn show(plan: &Plan, json: bool) -> anyhow::Result<()> {

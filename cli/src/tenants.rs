@@ -3,21 +3,26 @@
 use crate::{cli::Tenants, output};
 use anyhow::{Context, bail};
 use mediamill_shared::{
-    control::tenants::{self, TenantRow},
+    control::{
+        audit::Actor,
+        changes::Change,
+        tenants::{self, Filter, TenantRow},
+    },
     ids::TenantId,
-    objects::{ObjectKey, Store},
+    jobs::JobState,
     services::Services,
-    tenancy::{self, NewTenant, Provisioned, TenantState},
+    tenancy::{KeyText, NewAdmin, NewTenant, TenantState, normal_hosts},
 };
 use std::{
     io::{BufRead, IsTerminal},
     process::ExitCode,
+    time::Duration,
 };
 
 /// Tenants read at a time.
 const PAGE: i64 = 500;
-/// Objects listed at a time.
-const OBJECTS: u16 = 1_000;
+/// A removal that takes longer goes on in a worker.
+const REMOVED: Duration = Duration::from_secs(3_600);
 
 pub(crate) async fn run(services: &Services, command: Tenants, json: bool) -> anyhow::Result<ExitCode> {
     match command {
@@ -28,23 +33,18 @@ pub(crate) async fn run(services: &Services, command: Tenants, json: bool) -> an
             limits,
             admin,
         } => {
-            let new = NewTenant {
-                id,
-                host,
-                plan,
-                limits,
-                admin,
-            };
-            let made = create(services, &new).await?;
+            let mut new = NewTenant::plain(id, "");
+            new.hosts = normal_hosts(&[host])?;
+            new.plan = plan;
+            new.limits = limits;
+            let (id, host) = (new.id.clone(), new.hosts.join(", "));
+            let key = create(services, new, &admin).await?;
             if json {
-                output::json(&serde_json::json!({
-                    "id": new.id, "host": new.host, "admin": new.admin, "key": made.key.reveal(),
-                }))?;
+                output::json(&serde_json::json!({ "id": id, "host": host, "admin": admin, "key": key.reveal() }))?;
             } else {
-                output::line(made.key.reveal());
+                output::line(key.reveal());
                 output::remark(format!(
-                    "tenant {} is served at {}; above is the key of {}, which is not shown again",
-                    new.id, new.host, new.admin
+                    "tenant {id} is served at {host}; above is the key of {admin}, which is not shown again"
                 ));
             }
         }
@@ -67,31 +67,25 @@ pub(crate) async fn run(services: &Services, command: Tenants, json: bool) -> an
     Ok(ExitCode::SUCCESS)
 }
 
-/// Makes a tenant and tells the caches.
-pub(crate) async fn create(services: &Services, new: &NewTenant) -> anyhow::Result<Provisioned> {
-    let made = tenancy::create(&services.control, new, &services.clock, &services.entropy).await?;
-    services.resolver.refresh(&new.id).await?;
-    // Somebody may have asked for the host before it had a tenant, and been told so.
-    announce_hosts(services, &new.id, Some(&new.id)).await?;
-    Ok(made)
-}
-
-/// Tells every process whom the tenant's hosts belong to now.
-pub(crate) async fn announce_hosts(services: &Services, id: &TenantId, to: Option<&TenantId>) -> anyhow::Result<()> {
-    let now = services.clock.now().get();
-    for (host, since) in tenants::hosts(&services.control, id).await? {
-        let version = if to.is_some() { since.get() } else { now };
-        services.resolver.announce_host(&host, to, version).await;
-    }
-    Ok(())
+/// Makes a tenant with an administrator. Returns its first key.
+pub(crate) async fn create(services: &Services, mut new: NewTenant, admin: &str) -> anyhow::Result<KeyText> {
+    let admin = NewAdmin {
+        name: admin.to_owned(),
+        email: None,
+        password_hash: None,
+    };
+    let (admin, key) = services.lifecycle.first_admin(admin, true);
+    new.admin = Some(admin);
+    services.lifecycle.create(new, &Actor::cli()).await?;
+    key.context("a first administrator without a key")
 }
 
 async fn list(services: &Services, wanted: usize, json: bool) -> anyhow::Result<()> {
     let (mut left, mut after) = (wanted, None);
     while left > 0 {
-        let page = tenants::page(&services.control, after.as_ref(), PAGE).await?;
+        let page = tenants::page(&services.control, &Filter::default(), after.as_deref(), PAGE).await?;
         let Some(last) = page.last() else { break };
-        after = Some(last.prefix.clone());
+        after = Some(last.serial.clone());
         for row in page.iter().take(left) {
             if json {
                 output::json(&as_json(row)?)?;
@@ -114,7 +108,7 @@ async fn show(services: &Services, row: &TenantRow, json: bool) -> anyhow::Resul
     let hosts: Vec<String> = tenants::hosts(&services.control, &row.id)
         .await?
         .into_iter()
-        .map(|(host, _)| host)
+        .map(|host| host.name)
         .collect();
     if json {
         let mut value = as_json(row)?;
@@ -129,7 +123,7 @@ async fn show(services: &Services, row: &TenantRow, json: bool) -> anyhow::Resul
         ("hosts", hosts.join(", ")),
         ("plan", output::plain(row.plan.as_deref().unwrap_or("-"))),
         ("limits", row.limits.to_json()),
-        ("tables", format!("{}_…", row.prefix.as_str())),
+        ("tables", row.place.to_string()),
         ("version", row.version.to_string()),
         ("made", output::moment(row.created_at)),
         ("changed", output::moment(row.updated_at)),
@@ -147,50 +141,26 @@ fn as_json(row: &TenantRow) -> anyhow::Result<serde_json::Value> {
 }
 
 async fn set_state(services: &Services, id: &TenantId, state: TenantState) -> anyhow::Result<()> {
-    if !tenants::set_state(&services.control, id, state, services.clock.now()).await? {
-        bail!("there is no tenant {id} that is not being removed");
-    }
-    services.resolver.refresh(id).await?;
+    let change = Change {
+        state: Some(state),
+        ..Change::default()
+    };
+    services.lifecycle.change(id, &change, &Actor::cli()).await?;
     output::remark(format!("tenant {id} is {state}"));
     Ok(())
 }
 
-/// Takes a tenant out of service, then removes its objects, then its rows. Broken off at any line, it is begun again
-/// by the same command.
+/// Removes a tenant for good, here and now. Broken off at any line, it is begun again by the same command.
 pub(crate) async fn delete(services: &Services, id: &TenantId) -> anyhow::Result<()> {
-    let row = tenants::get(&services.control, id).await?;
-    let row = row.with_context(|| format!("there is no tenant {id}"))?;
-    if row.state != TenantState::Deleting {
-        tenants::set_state(&services.control, id, TenantState::Deleting, services.clock.now()).await?;
+    let job = match services.lifecycle.begin_purge(id, &Actor::cli()).await? {
+        Some(job) => job,
+        None => services.lifecycle.purge_again(id).await?,
+    };
+    let row = mediamill_workers::run_now(services, &job, REMOVED).await?;
+    if row.state != JobState::Done {
+        bail!("tenant {id} is not removed: {}", row.cause.unwrap_or_default());
     }
-    services.resolver.refresh(id).await?;
-    announce_hosts(services, id, None).await?;
-    let removed = remove_objects(services, id).await?;
-    tenancy::remove_rows(&services.control, id).await?;
-    // A worker may have placed a picture just before it learned that the tenant is going.
-    let late = remove_objects(services, id).await?;
-    services.resolver.refresh(id).await?;
-    services.quota.forget(id).await;
-    output::remark(format!("{} objects removed", removed.saturating_add(late)));
     Ok(())
-}
-
-async fn remove_objects(services: &Services, id: &TenantId) -> anyhow::Result<u64> {
-    let mut removed = 0_u64;
-    for folder in [ObjectKey::MEDIA, ObjectKey::STAGED] {
-        let prefix = format!("{folder}/{id}");
-        let mut after = None;
-        loop {
-            let page = services.objects.list(&prefix, after.as_ref(), OBJECTS).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.key.clone());
-            for listed in &page {
-                services.objects.delete(&listed.key).await?;
-                removed = removed.saturating_add(1);
-            }
-        }
-    }
-    Ok(removed)
 }
 
 /// Asks a person; a script must say `--yes`.

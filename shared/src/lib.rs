@@ -3,6 +3,7 @@
 //! Rooms, from the ground up:
 //!
 //! - [`ids`], [`units`], [`clock`], [`retry`], [`shutdown`]: small types that everything speaks.
+//! - [`secrets`]: what is sealed at rest, and the keys that seal it.
 //! - [`db`]: the one name for a database, SQLite or PostgreSQL.
 //! - [`control`]: SQL of the control database (plans, tenants, jobs, idempotency keys).
 //! - [`tenancy`]: contexts, the resolver, and the only way to a tenant's tables.
@@ -26,6 +27,7 @@ pub mod objects;
 pub mod queue;
 pub mod quota;
 pub mod retry;
+pub mod secrets;
 pub mod services;
 pub mod shutdown;
 mod spelling;

@@ -9,10 +9,14 @@ use crate::{
     objects::{ObjectError, Objects},
     queue::{Queue, QueueContext, QueueError},
     quota::Quota,
+    secrets::{KeyFileError, Keyring, Secrets},
     shutdown::Shutdown,
-    tenancy::{Limits, Resolver, ResolverSettings},
+    tenancy::{Lifecycle, LifecycleParts, LifecycleSettings, Limits, Resolver, ResolverSettings, TenantDatabases},
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+/// How long a process may believe in a place that a tenant has left: the shared cache's life of an entry, and then some.
+const LINGER: Duration = Duration::from_secs(90);
 
 /// The back ends and what stands on them. Cloning shares all of it.
 #[derive(Clone, Debug)]
@@ -39,6 +43,12 @@ pub struct Services {
     pub quota: Quota,
     /// From committed rows to the queue.
     pub outbox: Outbox,
+    /// The servers that tenants are on.
+    pub databases: TenantDatabases,
+    /// How tenants come, change, move and go.
+    pub lifecycle: Lifecycle,
+    /// What is sealed at rest.
+    pub secrets: Secrets,
 }
 
 /// A back end could not be opened: its URL is wrong. A server that is away is no error.
@@ -56,6 +66,9 @@ pub enum ServicesError {
     /// The objects.
     #[error(transparent)]
     Objects(#[from] ObjectError),
+    /// The master keys.
+    #[error(transparent)]
+    MasterKeys(#[from] KeyFileError),
     /// The data directory.
     #[error("the data directory {path} cannot be made")]
     DataDir {
@@ -102,6 +115,8 @@ impl Services {
         };
         let cache = Cache::open(&config.cache_url, context).await?;
         let objects = Objects::open(&config.objects_url, clock.clone(), entropy.clone()).await?;
+        let secrets = Secrets::new(Keyring::load(&config, &entropy)?);
+        let databases = TenantDatabases::open(&control, &config, &clock, &shutdown)?;
         let settings = ResolverSettings {
             ttl: config.tenant_cache_ttl,
             entries: config.tenant_cache_entries,
@@ -110,10 +125,37 @@ impl Services {
                 pixels: config.max_pixels,
                 ..Limits::default()
             },
+            enforced: config.tenant_enforced.clone(),
         };
-        let resolver = Resolver::new(control.clone(), cache.clone(), settings);
+        let resolver = Resolver::new(
+            databases.clone(),
+            control.clone(),
+            cache.clone(),
+            clock.clone(),
+            settings,
+            &shutdown,
+        );
         let quota = Quota::new(control.clone(), cache.clone());
         let outbox = Outbox::start(control.clone(), queue.clone(), clock.clone(), &shutdown);
+        let lifecycle = Lifecycle::new(
+            LifecycleParts {
+                control: control.clone(),
+                databases: databases.clone(),
+                resolver: resolver.clone(),
+                queue: queue.clone(),
+                outbox: outbox.clone(),
+                objects: objects.clone(),
+                quota: quota.clone(),
+                clock: clock.clone(),
+                entropy: entropy.clone(),
+            },
+            LifecycleSettings {
+                isolation: config.tenant_isolation,
+                placement: config.tenant_placement.clone(),
+                grace: config.tenant_grace,
+                linger: LINGER,
+            },
+        );
         let config = Arc::new(config);
         Ok(Self {
             config,
@@ -127,6 +169,9 @@ impl Services {
             resolver,
             quota,
             outbox,
+            databases,
+            lifecycle,
+            secrets,
         })
     }
 }

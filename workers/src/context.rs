@@ -4,11 +4,11 @@ use crate::admission::Admission;
 use mediamill_shared::{
     cache::{Cache, CachePort, JOB_CHANNEL},
     clock::Clock,
-    ids::{JobId, TraceId},
+    ids::{JobId, TenantId, TraceId},
     jobs::{JobError, Reason, ResultExt},
     objects::Objects,
     quota::Quota,
-    tenancy::{Tenant, TenantDb},
+    tenancy::{Lifecycle, Tenant, TenantDb},
     units::{ByteCount, Millis},
 };
 use std::sync::Arc;
@@ -41,6 +41,8 @@ pub struct JobContext {
     /// Ends with the attempt: its timeout, or the worker's end. Work off the async threads looks at it.
     pub cancel: CancellationToken,
     pub(crate) tenant: Option<Tenant>,
+    pub(crate) tenant_id: Option<TenantId>,
+    pub(crate) lifecycle: Lifecycle,
     pub(crate) cache: Cache,
 }
 
@@ -61,15 +63,27 @@ impl JobContext {
             .permanent(Reason::TENANT_NOT_ACTIVE, "the tenant is not there any more")
     }
 
+    /// Whose job it is, whether that tenant is there or not: for what makes and removes tenants.
+    ///
+    /// # Errors
+    /// Permanent, when it is nobody's.
+    pub(crate) fn tenant_id(&self) -> Result<&TenantId, JobError> {
+        self.tenant_id
+            .as_ref()
+            .ok_or_else(|| JobError::permanent(Reason::UNREADABLE_PAYLOAD, "the job names no tenant"))
+    }
+
     /// The tables of the job's tenant.
     ///
     /// # Errors
-    /// Transient when the tenant is suspended: its work waits. Permanent when it is being removed.
+    /// Transient when the tenant is not served for now: its work waits. Permanent when it is being removed.
     pub fn tenant_db(&self) -> Result<TenantDb, JobError> {
         use mediamill_shared::tenancy::TenantState;
         let tenant = self.tenant()?;
         match tenant.context().state {
-            TenantState::Active | TenantState::Suspended => tenant.db().transient(),
+            TenantState::Active | TenantState::Suspended | TenantState::Leaving | TenantState::Provisioning => {
+                tenant.db().transient()
+            }
             TenantState::Deleting => tenant
                 .db()
                 .permanent(Reason::TENANT_NOT_ACTIVE, "the tenant is being removed"),

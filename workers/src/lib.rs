@@ -13,4 +13,4 @@ mod runner;
 pub use admission::{Admission, Permit, TooLarge};
 pub use context::{JobContext, TenantGone};
 pub use registry::{Entry, Handler, Registry};
-pub use runner::{PoolSettings, Settings, run};
+pub use runner::{PoolSettings, Settings, run, run_now};

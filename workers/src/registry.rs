@@ -1,8 +1,14 @@
 //! Which handler does which kind.
 
-use crate::{context::JobContext, handlers::delete_media, handlers::process_media};
+use crate::{
+    context::JobContext,
+    handlers::{delete_media, deprovision_tenant, move_tenant, process_media, provision_tenant},
+};
 use futures_util::future::BoxFuture;
-use mediamill_shared::jobs::{DeleteMedia, Job, JobError, JobKind, Noop, Pool, ProcessMedia, Reason, ResultExt};
+use mediamill_shared::jobs::{
+    DeleteMedia, DeprovisionTenant, Job, JobError, JobKind, MoveTenant, Noop, Pool, ProcessMedia, ProvisionTenant,
+    Reason, ResultExt,
+};
 use mediamill_shared::retry::RetryPolicy;
 use std::{collections::BTreeMap, future::Future, time::Duration};
 
@@ -46,6 +52,9 @@ impl Registry {
             .with::<Noop>()
             .with::<ProcessMedia>()
             .with::<DeleteMedia>()
+            .with::<ProvisionTenant>()
+            .with::<MoveTenant>()
+            .with::<DeprovisionTenant>()
     }
 
     /// None.
@@ -113,6 +122,32 @@ impl Handler for ProcessMedia {
 impl Handler for DeleteMedia {
     async fn run(self, cx: &JobContext) -> Result<(), JobError> {
         delete_media::run(self, cx).await
+    }
+}
+
+impl Handler for ProvisionTenant {
+    async fn run(self, cx: &JobContext) -> Result<(), JobError> {
+        provision_tenant::run(&self, cx).await
+    }
+
+    async fn failed(self, cx: &JobContext) -> Result<(), JobError> {
+        provision_tenant::failed(cx).await
+    }
+}
+
+impl Handler for MoveTenant {
+    async fn run(self, cx: &JobContext) -> Result<(), JobError> {
+        move_tenant::run(&self, cx).await
+    }
+
+    async fn failed(self, cx: &JobContext) -> Result<(), JobError> {
+        move_tenant::failed(&self, cx).await
+    }
+}
+
+impl Handler for DeprovisionTenant {
+    async fn run(self, cx: &JobContext) -> Result<(), JobError> {
+        deprovision_tenant::run(cx).await
     }
 }
 

@@ -12,7 +12,7 @@ use mediamill_shared::{
     chain,
     clock::Stopwatch,
     config::Config,
-    control::jobs::{self, Claim, Claimed, Outcome, SILENCE, Settlement},
+    control::jobs::{self, Claim, Claimed, JobRow, Outcome, SILENCE, Settlement},
     db::{Batcher, DbError},
     ids::{JobId, ProcessId},
     jobs::{DELIVERY_LIMIT, JobError, JobState, Pool, Reason},
@@ -34,6 +34,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How often a worker says that its jobs are alive: well within [`SILENCE`].
 const HEARTBEAT: Duration = Duration::from_secs(5);
+/// Between two looks at a job that is not due, or that a worker has.
+const LOOK: Duration = Duration::from_millis(100);
 /// Claims and settlements that share a transaction at most.
 const BATCH: usize = 256;
 
@@ -119,18 +121,8 @@ struct Worker {
 /// Works until the shutdown's soft token, then finishes what is in hand. What the hard token cuts off goes back to the
 /// queue.
 pub async fn run(services: Services, settings: Settings) {
-    let name = ProcessId::generate(&services.clock, &services.entropy).to_string();
-    tracing::info!(worker = %name, memory = %settings.memory, "worker started");
-    let worker = Arc::new(Worker {
-        claims: claims(&services, &name),
-        settlements: settlements(&services),
-        registry: settings.registry,
-        admission: Admission::new(settings.memory),
-        processors: Arc::new(Semaphore::new(settings.processors.max(1))),
-        running: Mutex::default(),
-        name,
-        services,
-    });
+    let worker = Arc::new(Worker::new(services, &settings));
+    tracing::info!(worker = %worker.name, memory = %settings.memory, "worker started");
     let tasks = TaskTracker::new();
     let idle = CancellationToken::new();
     tokio::join!(
@@ -147,6 +139,50 @@ pub async fn run(services: Services, settings: Settings) {
         beat(&worker, &idle),
     );
     tracing::info!(worker = %worker.name, "worker stopped");
+}
+
+/// Runs one accepted job here and now, without a queue, for a command that has nobody else to do it: its attempts, the
+/// pauses between them included, until it is final. A worker that has it already goes on with it. Returns its row.
+///
+/// # Errors
+/// When the database is away, or it is not final by `patience`.
+pub async fn run_now(services: &Services, id: &JobId, patience: Duration) -> Result<JobRow, DbError> {
+    let settings = Settings::from_config(&services.config);
+    let worker = Worker::new(services.clone(), &settings);
+    let idle = CancellationToken::new();
+    let work = async {
+        let watch = Stopwatch::start();
+        loop {
+            let row = jobs::get(&services.control, id).await?;
+            let row = row.ok_or(DbError::Gone {
+                during: "run a job that is gone",
+            })?;
+            if row.state.is_final() {
+                return Ok(row);
+            }
+            if watch.elapsed() > patience {
+                return Err(DbError::Deadline { during: "run a job" });
+            }
+            if row.due_at <= services.clock.now()
+                && let Claim::Yours(claimed) = worker.claims.call(id.clone()).await?
+            {
+                worker.running().insert(id.clone());
+                worker.attempt(*claimed).await;
+                worker.running().remove(id);
+                continue;
+            }
+            services.clock.sleep(LOOK).await;
+        }
+    };
+    let (row, ()) = tokio::join!(
+        async {
+            let row = work.await;
+            idle.cancel();
+            row
+        },
+        beat(&worker, &idle),
+    );
+    row
 }
 
 fn claims(services: &Services, name: &str) -> Batcher<JobId, Claim> {
@@ -263,6 +299,20 @@ enum Ack {
 }
 
 impl Worker {
+    fn new(services: Services, settings: &Settings) -> Self {
+        let name = ProcessId::generate(&services.clock, &services.entropy).to_string();
+        Self {
+            claims: claims(&services, &name),
+            settlements: settlements(&services),
+            registry: settings.registry.clone(),
+            admission: Admission::new(settings.memory),
+            processors: Arc::new(Semaphore::new(settings.processors.max(1))),
+            running: Mutex::default(),
+            name,
+            services,
+        }
+    }
+
     fn running(&self) -> std::sync::MutexGuard<'_, BTreeSet<JobId>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -436,6 +486,8 @@ impl Worker {
             processors: Arc::clone(&self.processors),
             cancel: CancellationToken::new(),
             tenant,
+            tenant_id: claimed.tenant.clone(),
+            lifecycle: services.lifecycle.clone(),
             cache: services.cache.clone(),
         }
     }

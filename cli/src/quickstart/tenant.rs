@@ -3,10 +3,10 @@
 use crate::{operator, tenants};
 use anyhow::{Context, bail};
 use mediamill_shared::{
-    control,
+    control::{self, changes::Refused},
     ids::{TenantId, UserId},
     services::Services,
-    tenancy::{KeyText, LimitOverrides, NewTenant, ProvisionError, TenantDb, store::users::Role},
+    tenancy::{CreateError, KeyText, NewTenant, ProvisionError, TenantDb, store::users::Role},
 };
 
 /// Its id.
@@ -22,31 +22,28 @@ pub(crate) struct Demo {
 }
 
 pub(crate) async fn provision(services: &Services) -> anyhow::Result<Demo> {
-    let new = NewTenant {
-        id: ID.parse()?,
-        host: HOST.to_owned(),
-        plan: None,
-        limits: LimitOverrides::default(),
-        admin: ADMIN.to_owned(),
-    };
-    match tenants::create(services, &new).await {
-        Ok(made) => {
-            let (_, db) = operator::tables(services, &new.id).await?;
-            Ok(Demo {
-                db,
-                key: made.key.reveal(),
-            })
+    let new = NewTenant::plain(ID.parse()?, HOST);
+    let id = new.id.clone();
+    match tenants::create(services, new, ADMIN).await {
+        Ok(key) => {
+            let (_, db) = operator::tables(services, &id).await?;
+            Ok(Demo { db, key: key.reveal() })
         }
-        Err(error) if matches!(error.downcast_ref(), Some(ProvisionError::Exists { .. })) => {
-            again(services, &new.id).await
-        }
+        Err(error) if is_there(&error) => again(services, &id).await,
         Err(error) => Err(error).context("the demo's tenant was not made"),
     }
 }
 
+fn is_there(error: &anyhow::Error) -> bool {
+    matches!(
+        error.downcast_ref(),
+        Some(CreateError::Provision(ProvisionError::Refused(Refused::Exists { .. })))
+    )
+}
+
 async fn again(services: &Services, id: &TenantId) -> anyhow::Result<Demo> {
-    let at = control::tenants::by_host(&services.control, HOST).await?;
-    if at.is_none_or(|(owner, _)| owner != *id) {
+    let hosts = control::tenants::hosts(&services.control, id).await?;
+    if hosts.iter().all(|host| host.name != HOST) {
         bail!("there is a tenant {id} that is not served at {HOST}: it is no demo's; remove or rename it to run one");
     }
     let (_, db) = operator::tables(services, id).await?;
@@ -63,6 +60,5 @@ async fn again(services: &Services, id: &TenantId) -> anyhow::Result<Demo> {
     };
     tx.add_key(&key, &user, "quickstart", None, now).await?;
     tx.commit().await?;
-    tenants::announce_hosts(services, id, Some(id)).await?;
     Ok(Demo { db, key: key.reveal() })
 }

@@ -4,7 +4,7 @@ use futures_util::{StreamExt, future::join_all, stream};
 use mediamill_api::router;
 use mediamill_media::sample;
 use mediamill_shared::{
-    control::tenants,
+    control::{audit::Actor, changes::Change},
     objects::{ObjectKey, Store},
     tenancy::{Limit, LimitOverrides, TenantState},
     testing::{PATIENCE, World},
@@ -663,12 +663,11 @@ async fn a_suspended_tenant_is_403(world: World) {
     let services = &site.world.services;
     let id = site.world.tenant().await.id().clone();
     let set = async |state| {
-        assert!(
-            tenants::set_state(&services.control, &id, state, services.clock.now())
-                .await
-                .unwrap()
-        );
-        services.resolver.refresh(&id).await.unwrap();
+        let change = Change {
+            state: Some(state),
+            ..Change::default()
+        };
+        services.lifecycle.change(&id, &change, &Actor::cli()).await.unwrap();
     };
     set(TenantState::Suspended).await;
     problem(

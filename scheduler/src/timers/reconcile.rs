@@ -1,7 +1,12 @@
 //! Compares what tenants' usage rows say with their ledgers and their media rows, and starts drifting counters anew.
 
 use crate::timer::{Report, Timer, TimerError};
-use mediamill_shared::{control::tenants, services::Services, telemetry::names, tenancy::TenantState};
+use mediamill_shared::{
+    control::tenants::{self, Filter},
+    services::Services,
+    telemetry::names,
+    tenancy::TenantState,
+};
 use std::time::Duration;
 
 const PAGE: i64 = 500;
@@ -15,12 +20,16 @@ impl Timer for ReconcileUsage {
     async fn run(services: &Services) -> Result<Report, TimerError> {
         let mut report = Report::default();
         let mut drift: i64 = 0;
+        let active = Filter {
+            state: Some(TenantState::Active),
+            ..Filter::default()
+        };
         let mut after = None;
         loop {
-            let page = tenants::page(&services.control, after.as_ref(), PAGE).await?;
+            let page = tenants::page(&services.control, &active, after.as_deref(), PAGE).await?;
             let Some(last) = page.last() else { break };
-            after = Some(last.prefix.clone());
-            for row in page.iter().filter(|row| row.state == TenantState::Active) {
+            after = Some(last.serial.clone());
+            for row in &page {
                 let Some(tenant) = services.resolver.by_id(&row.id).await? else {
                     continue;
                 };

@@ -1,5 +1,5 @@
-//! Puts the contexts of tenants that changed lately into the cache again: the change itself may have met a cache that
-//! was away and came back with what it knew before.
+//! Puts the contexts of tenants that changed lately into the cache again where it holds older ones: the change itself may
+//! have met a cache that was away and came back with what it knew before.
 
 use crate::timer::{Report, Timer, TimerError};
 use mediamill_shared::{control::tenants, services::Services};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Longer than the shared cache keeps anything.
 const LATELY: Duration = Duration::from_secs(90);
-const BATCH: i64 = 1_000;
+const PAGE: i64 = 1_000;
 
 pub(crate) struct RefreshContexts;
 
@@ -16,11 +16,18 @@ impl Timer for RefreshContexts {
     const EVERY: Duration = Duration::from_secs(5);
 
     async fn run(services: &Services) -> Result<Report, TimerError> {
-        let since = services.clock.now().before(LATELY);
-        for id in tenants::changed_since(&services.control, since, BATCH).await? {
-            services.resolver.refresh(&id).await?;
+        let mut report = Report::default();
+        let (mut since, mut after) = (services.clock.now().before(LATELY), None);
+        loop {
+            let page = tenants::changed_since(&services.control, since, after.as_ref(), PAGE).await?;
+            let Some(last) = page.last() else { return Ok(report) };
+            since = last.updated_at;
+            after = Some(last.id.clone());
+            for changed in &page {
+                if services.resolver.freshen(&changed.id, changed.version).await? {
+                    report.changed = report.changed.saturating_add(1);
+                }
+            }
         }
-        // Repeats what is nearly always so already: nothing worth a record.
-        Ok(Report::default())
     }
 }

@@ -82,9 +82,11 @@ pub struct Signal {
 }
 
 /// Every channel there is.
-pub const CHANNELS: &[&str] = &[JOB_CHANNEL];
+pub const CHANNELS: &[&str] = &[JOB_CHANNEL, TENANT_CHANNEL];
 /// A job changed its state: the message is `<job id> <state>`.
 pub const JOB_CHANNEL: &str = "jobs";
+/// A tenant, a host or a plan changed: `t <id>`, `h <host>`, `p <plan>`.
+pub const TENANT_CHANNEL: &str = "tenants";
 
 /// The port. Outside this crate only [`Cache`] is named.
 pub trait CachePort: Send + Sync {

@@ -1,14 +1,21 @@
 //! How a process is set up: defaults, then a TOML file, then environment variables `MEDIAMILL_*`.
 //!
 //! One flat list of keys, each declared once below: its name, default, meaning and reader. An unknown key, in the file or
-//! in the environment, is refused. Secrets stand in URLs; they are never printed.
+//! in the environment, is refused. Secrets stand in URLs and in `master_keys`; they are never printed.
 
+mod access;
 mod servers;
 pub(crate) mod values;
 
+pub use access::{AddressList, SecretList, SignatureMode};
 pub use servers::{PlacementPolicy, ServerEntry, ServerList};
 
-use crate::{spelling::distance, tenancy::Isolation, units::ByteCount};
+use crate::{
+    secrets::Keyring,
+    spelling::distance,
+    tenancy::{Isolation, LimitOverrides},
+    units::ByteCount,
+};
 use std::{
     collections::BTreeMap,
     fmt::{self, Write as _},
@@ -40,14 +47,15 @@ pub enum ConfigError {
         #[source]
         source: std::io::Error,
     },
-    /// The file is no TOML.
-    #[error("configuration file {} is no TOML", path.display())]
+    /// The file is no TOML. Without the parser's own error: it quotes the line, and the line may hold a secret.
+    #[error("configuration file {} is no TOML: line {line}: {problem}", path.display())]
     Syntax {
         /// Which.
         path: PathBuf,
-        /// Where and why.
-        #[source]
-        source: Box<toml::de::Error>,
+        /// Where, from 1.
+        line: usize,
+        /// Why.
+        problem: String,
     },
     /// There is no such key.
     #[error("unknown configuration key {name}{}", nearest(name))]
@@ -155,23 +163,28 @@ impl Value for Option<SocketAddr> {
     }
 }
 
-impl Value for ServerList {
+impl Value for LimitOverrides {
     fn read(text: &str) -> Result<Self, String> {
-        Self::read(text)
+        Self::from_json(text).map_err(|error| error.to_string())
     }
     fn show(&self) -> String {
-        self.show()
+        self.to_json()
     }
 }
 
-impl Value for PlacementPolicy {
-    fn read(text: &str) -> Result<Self, String> {
-        Self::read(text)
-    }
-    fn show(&self) -> String {
-        self.show()
-    }
+macro_rules! own_reader {
+    ($($type:ty),+ $(,)?) => {
+        $(impl Value for $type {
+            fn read(text: &str) -> Result<Self, String> {
+                <$type>::read(text)
+            }
+            fn show(&self) -> String {
+                <$type>::show(self)
+            }
+        })+
+    };
 }
+own_reader!(ServerList, PlacementPolicy, SecretList, AddressList, SignatureMode);
 
 impl Value for Option<Isolation> {
     fn read(text: &str) -> Result<Self, String> {
@@ -182,6 +195,18 @@ impl Value for Option<Isolation> {
     }
     fn show(&self) -> String {
         self.map_or("auto", Isolation::as_str).to_owned()
+    }
+}
+
+impl Value for Option<Keyring> {
+    fn read(text: &str) -> Result<Self, String> {
+        match text {
+            "" | "none" => Ok(None),
+            text => Keyring::parse(text).map(Some).map_err(|error| error.to_string()),
+        }
+    }
+    fn show(&self) -> String {
+        self.as_ref().map_or("none", |_| "***").to_owned()
     }
 }
 
@@ -225,6 +250,8 @@ keys! {
     data_dir: PathBuf = "mediamill-data",
     /// Control database, which shared tenants' tables lie in too: `sqlite:///path/file.db` or `postgres://user:password@host:port/name?sslmode=verify-full`.
     database_url: Url = "sqlite://{data_dir}/mediamill.db",
+    /// Keys that seal stored secrets, `ID:BASE64KEY`, several between spaces or commas: the first seals, all open. `mediamill secrets generate` prints one. `none`: with an SQLite control database `{data_dir}/master.key`, which makes itself; with another, secrets are refused.
+    master_keys: Option<Keyring> = "none",
     /// Connections that one process opens to the database at most.
     database_connections: u32 = "16",
     /// More database servers to place tenants on, separated by white space: `NAME=URL`, `NAME*WEIGHT=URL`; `main*0` keeps new tenants off the control database's.
@@ -235,6 +262,26 @@ keys! {
     tenant_isolation: Option<Isolation> = "auto",
     /// Connections to databases of one tenant each that one process opens at most, over all servers.
     tenant_connections: u32 = "50",
+    /// What the provider enforces on every tenant, whatever it or its plan says: a JSON object of limits (`docs/limits.md`). Never stored.
+    tenant_enforced: LimitOverrides = "{}",
+    /// How long a removed tenant can come back before it is purged.
+    tenant_grace: Duration = "30d",
+    /// Secrets that requests to the Tenants API are signed with, at most two, separated by white space: the second is on its way out. `none`: signatures are not asked for.
+    tenants_api_request_secret: SecretList = "none",
+    /// What a signature must cover: `body` (as Chevereto) or `full` (method, path, time and nonce too: a replay is refused). A full one is always checked where it is sent.
+    tenants_api_signature: SignatureMode = "body",
+    /// Secret that keys of the Tenants API are hashed with; without it a plain SHA-256 is stored.
+    tenants_api_key_secret: SecretList = "none",
+    /// Addresses and networks that may use the Tenants API, separated by commas or white space; empty is any.
+    tenants_api_ip_allow_list: AddressList = "",
+    /// Secret that a router sends as `X-Router-Secret`; only then, and only from `router_addresses`, a forwarded host and client address are believed.
+    router_secret: SecretList = "none",
+    /// Addresses and networks of routers.
+    router_addresses: AddressList = "127.0.0.0/8 ::1/128",
+    /// Header with the host that the client asked the router for.
+    router_host_header: String = "x-forwarded-host",
+    /// Header with the client's address, as the router saw it.
+    router_client_header: String = "x-real-ip",
     /// Queue: `embedded:` (the `jobs` table itself, for one machine) or `amqp://user:password@host:port/vhost` (`amqps` for TLS).
     queue_url: Url = "embedded:",
     /// Context cache, counters, leases: `memory:` (one process) or `redis://:password@host:port/0` (`rediss` for TLS).
@@ -340,9 +387,15 @@ fn from_file(path: &Path) -> Result<BTreeMap<String, String>, ConfigError> {
         path: path.to_owned(),
         source,
     })?;
-    let table: toml::Table = text.parse().map_err(|source| ConfigError::Syntax {
-        path: path.to_owned(),
-        source: Box::new(source),
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+        let before = text
+            .get(..error.span().map_or(0, |span| span.start))
+            .unwrap_or_default();
+        ConfigError::Syntax {
+            path: path.to_owned(),
+            line: before.matches('\n').count().saturating_add(1),
+            problem: error.message().to_owned(),
+        }
     })?;
     let plain = |value: toml::Value| match value {
         toml::Value::String(text) => text,
@@ -458,10 +511,38 @@ mod tests {
         let config = Config::from_pairs([
             ("database_url", "postgres://me:hush@db/x".into()),
             ("objects_url", "s3://b?secret_key=hush&access_key=hush&region=r".into()),
+            ("master_keys", format!("k1:hush{}=", "A".repeat(39))),
         ])
         .unwrap();
         let shown = format!("{config:?}");
         assert!(!shown.contains("hush") && shown.contains("region=r"), "{shown}");
+        assert!(config.shown().contains(&("master_keys", "***".into())), "{shown}");
+    }
+
+    #[test]
+    fn what_is_no_master_key_is_refused_without_being_told() {
+        for value in ["hush", "k1:hush", "k1 hush"] {
+            let error = Config::from_pairs([("master_keys", value.into())])
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.starts_with("configuration key master_keys: ") && !error.contains("hush"),
+                "{error}"
+            );
+        }
+        for empty in ["", "none"] {
+            let config = Config::from_pairs([("master_keys", empty.into())]).unwrap();
+            assert!(config.shown().contains(&("master_keys", "none".into())));
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_no_toml_is_told_by_its_line_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mediamill.toml");
+        std::fs::write(&path, "metrics = true\nmaster_keys = \"k1:hush\n").unwrap();
+        let error = crate::chain(&from_file(&path).unwrap_err());
+        assert!(error.contains("line 2") && !error.contains("hush"), "{error}");
     }
 
     #[test]

@@ -105,7 +105,14 @@ mod tests {
         let weights: Vec<_> = list.entries().iter().map(|e| (e.name.as_str(), e.weight)).collect();
         assert_eq!(weights, [("a", 1), ("b", 3), ("main", 0)]);
         assert_eq!(list.show(), "a*1=postgres://u:***@h/x b*3=postgres://h2/y main*0");
-        for bad in ["a", "main=postgres://h/x", "a=nonsense", "a*x=postgres://h/x", "A=postgres://h/x", "main main"] {
+        for bad in [
+            "a",
+            "main=postgres://h/x",
+            "a=nonsense",
+            "a*x=postgres://h/x",
+            "A=postgres://h/x",
+            "main main",
+        ] {
             assert!(ServerList::read(bad).is_err(), "{bad}");
         }
     }

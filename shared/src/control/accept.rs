@@ -7,7 +7,7 @@ use super::{jobs, jobs::NewJob, tenants};
 use crate::{
     db::{Bounded, Db, DbError, During, sql},
     ids::TenantId,
-    tenancy::TenantState,
+    tenancy::{Stamp, TenantState},
     units::Millis,
 };
 use sqlx::Row;
@@ -52,7 +52,7 @@ pub enum Accepted {
 pub async fn accept(
     db: &Db,
     tenant: &TenantId,
-    context_version: i64,
+    judged_by: Stamp,
     jobs: &[NewJob],
     once: Option<&Idempotency>,
     now: Millis,
@@ -60,9 +60,9 @@ pub async fn accept(
 ) -> Result<Accepted, DbError> {
     let mut tx = db.begin_write().await?;
     match tenants::standing(&mut tx, tenant).await? {
-        Some((TenantState::Active, version)) if version == context_version => {}
-        Some((TenantState::Active, _)) => return Ok(Accepted::Outdated),
-        other => return Ok(Accepted::NotActive(other.map(|(state, _)| state))),
+        Some((TenantState::Active, tenant, plan)) if (Stamp { tenant, plan }) == judged_by => {}
+        Some((TenantState::Active, ..)) => return Ok(Accepted::Outdated),
+        other => return Ok(Accepted::NotActive(other.map(|(state, ..)| state))),
     }
     if let Some(once) = once {
         let query = REMEMBER

@@ -37,6 +37,12 @@ impl Actor {
         Self(format!("key:{id}"))
     }
 
+    /// A job.
+    #[must_use]
+    pub fn job(id: &crate::ids::JobId) -> Self {
+        Self(format!("job:{id}"))
+    }
+
     /// A batch.
     #[must_use]
     pub fn batch(id: &crate::ids::BatchId) -> Self {

@@ -291,7 +291,8 @@ async fn insert_hosts(
         let mut taken = None;
         for host in &one.new.hosts {
             // Two of this transaction may want the same host: the row says whose it became.
-            let ours = made.binary_search(host).is_ok() && host_owner(connection, host).await?.as_ref() == Some(&one.new.id);
+            let ours =
+                made.binary_search(host).is_ok() && host_owner(connection, host).await?.as_ref() == Some(&one.new.id);
             if !ours {
                 taken = Some(host.clone());
                 break;
@@ -317,11 +318,7 @@ pub(crate) async fn host_owner(connection: &mut AnyConnection, host: &str) -> Re
 /// When the database is away.
 pub async fn step(db: &Db, id: &TenantId, step: &str) -> Result<(), DbError> {
     let query = STEP.query().bind(step.to_owned()).bind(id.as_str().to_owned());
-    query
-        .execute(db.write())
-        .bounded("record a step")
-        .await
-        .map(|_| ())
+    query.execute(db.write()).bounded("record a step").await.map(|_| ())
 }
 
 /// Puts a provisioned tenant into service. Returns whether this call did.
@@ -502,8 +499,19 @@ async fn change_hosts(
     }
     if present.as_ref() != Some(&main) {
         let id = row.id.as_str().to_owned();
-        UNSET_MAIN.query().bind(id.clone()).execute(&mut *connection).bounded(WHAT).await?;
-        SET_MAIN.query().bind(id).bind(main).execute(connection).bounded(WHAT).await?;
+        UNSET_MAIN
+            .query()
+            .bind(id.clone())
+            .execute(&mut *connection)
+            .bounded(WHAT)
+            .await?;
+        SET_MAIN
+            .query()
+            .bind(id)
+            .bind(main)
+            .execute(connection)
+            .bounded(WHAT)
+            .await?;
     }
     Ok(None)
 }
@@ -522,7 +530,12 @@ pub async fn begin_purge(
 ) -> Result<bool, DbError> {
     let mut tx = db.begin_write().await?;
     let query = BEGIN_PURGE.query().bind(now.get()).bind(id.as_str().to_owned());
-    if query.fetch_optional(&mut *tx).bounded("begin a removal").await?.is_none() {
+    if query
+        .fetch_optional(&mut *tx)
+        .bounded("begin a removal")
+        .await?
+        .is_none()
+    {
         return Ok(false);
     }
     if let Some(job) = job {
@@ -594,7 +607,10 @@ pub(crate) async fn switch(db: &Db, switch: &Switch<'_>, entry: &Entry, now: Mil
     if switch.from.server != switch.to.server {
         let query = UNCOUNT_SERVER.query().bind(switch.from.server.as_str().to_owned());
         query.execute(&mut *tx).bounded(WHAT).await?;
-        let query = COUNT_SERVER.query().bind(switch.to.server.as_str().to_owned()).bind(1_i64);
+        let query = COUNT_SERVER
+            .query()
+            .bind(switch.to.server.as_str().to_owned())
+            .bind(1_i64);
         query.execute(&mut *tx).bounded(WHAT).await?;
     }
     audit::append(&mut tx, entry).await?;

@@ -4,10 +4,12 @@
 
 pub mod accept;
 pub mod audit;
+pub mod batches;
 pub mod changes;
 pub mod jobs;
 pub(crate) mod leases;
 pub mod plans;
+pub mod secrets;
 pub mod tenants;
 pub mod timers;
 

@@ -199,7 +199,12 @@ pub async fn page(db: &Db, after: &str, limit: i64) -> Result<Vec<Plan>, DbError
 /// When the database is away.
 pub async fn tenants(db: &Db, id: &str) -> Result<i64, DbError> {
     const WHAT: &str = "count a plan's tenants";
-    let row = TENANTS.query().bind(id.to_owned()).fetch_one(db.read()).bounded(WHAT).await?;
+    let row = TENANTS
+        .query()
+        .bind(id.to_owned())
+        .fetch_one(db.read())
+        .bounded(WHAT)
+        .await?;
     row.try_get(0).during(WHAT)
 }
 

@@ -1,10 +1,10 @@
 //! Every SQL text is prepared on both engines, after all migrations: what a checked macro would do for one engine.
 
-use super::{accept, audit, changes, jobs, leases, plans, tenants, timers};
+use super::{accept, audit, batches, changes, jobs, leases, plans, secrets, tenants, timers};
 use crate::{
     clock::{Clock, Entropy},
     db::{Bounded, Db, Sql},
-    tenancy::{LimitOverrides, NewTenant, TablePrefix, create, tenant_statements},
+    tenancy::{TablePrefix, schemas, tables_text, tenant_statements},
     testing::database::ControlDb,
 };
 use sqlx::Executor;
@@ -14,11 +14,15 @@ fn control_statements() -> Vec<(&'static str, &'static str, Sql, usize)> {
         ("jobs", jobs::STATEMENTS),
         ("accept", accept::STATEMENTS),
         ("audit", audit::STATEMENTS),
+        ("batches", batches::STATEMENTS),
         ("changes", changes::STATEMENTS),
         ("leases", leases::STATEMENTS),
         ("plans", plans::STATEMENTS),
+        ("secrets", secrets::STATEMENTS),
+        ("rotation", secrets::rotation::STATEMENTS),
         ("tenants", tenants::STATEMENTS),
         ("timers", timers::STATEMENTS),
+        ("schemas", schemas::STATEMENTS),
     ];
     lists
         .into_iter()
@@ -43,20 +47,22 @@ async fn every_statement_is_understood(db: &Db) {
     for (module, name, sql, columns) in control_statements() {
         prepare(db, &format!("{module}::{name}"), sql.sample(columns)).await;
     }
-    let new = NewTenant {
-        id: "t".parse().unwrap(),
-        host: "t.example".into(),
-        plan: None,
-        limits: LimitOverrides::default(),
-        admin: "admin".into(),
-    };
-    create(db, &new, &Clock::system(), &Entropy::system()).await.unwrap();
-    let prefix: TablePrefix = tenants::get(db, &new.id).await.unwrap().unwrap().prefix;
-    for (module, list) in tenant_statements() {
-        for (name, sql) in list {
-            prepare(db, &format!("{module}::{name}"), sql.render(&prefix)).await;
+    let prefix: TablePrefix = TablePrefix::generate(&Clock::system(), &Entropy::system());
+    for prefix in [Some(&prefix), None] {
+        make(db, tables_text(prefix)).await;
+        for (module, list) in tenant_statements() {
+            for (name, sql) in list {
+                prepare(db, &format!("{module}::{name}"), sql.render(prefix)).await;
+            }
         }
     }
+}
+
+async fn make(db: &Db, text: String) {
+    let mut connection = db.writer().await.unwrap();
+    #[expect(clippy::disallowed_methods, reason = "the text that makes a tenant's tables")]
+    let text = sqlx::AssertSqlSafe(text);
+    (&mut *connection).execute(sqlx::raw_sql(text)).await.unwrap();
 }
 
 #[tokio::test]

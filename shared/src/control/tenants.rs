@@ -23,11 +23,11 @@ sql! {
     PAGE = "SELECT t.id, t.serial, t.state, t.server, t.isolation, t.table_prefix, t.schema_version, t.moving, t.step, t.plan, t.limits, \
         t.env, t.trial_until, t.purge_at, t.last_job_at, t.version, t.created_at, t.updated_at, h.host FROM tenants t \
         LEFT JOIN tenant_hosts h ON h.tenant = t.id AND h.main = 1 \
-        WHERE t.serial > $1 AND ($2 IS NULL OR t.state = $2) AND ($3 IS NULL OR t.plan = $3) AND ($4 IS NULL OR t.server = $4) \
+        WHERE t.serial > $1 AND (t.state = $2 OR $2 IS NULL) AND (t.plan = $3 OR $3 IS NULL) AND (t.server = $4 OR $4 IS NULL) \
         ORDER BY t.serial LIMIT $5";
     HOSTS = "SELECT host, main FROM tenant_hosts WHERE tenant = $1 ORDER BY main DESC, host";
     STANDING = "SELECT t.state, t.version, COALESCE(p.version, 0) FROM tenants t LEFT JOIN plans p ON p.id = t.plan WHERE t.id = $1";
-    CHANGED = "SELECT id FROM tenants WHERE updated_at >= $1 AND (updated_at > $1 OR id > $2) ORDER BY updated_at, id LIMIT $3";
+    CHANGED = "SELECT id, version, updated_at FROM tenants WHERE updated_at >= $1 AND (updated_at > $1 OR id > $2) ORDER BY updated_at, id LIMIT $3";
     BEHIND = "SELECT serial, id, server, isolation, table_prefix FROM tenants WHERE schema_version < $1 AND serial > $2 \
         AND state <> 'provisioning' ORDER BY serial LIMIT $3";
     IN_STATE = "SELECT id FROM tenants WHERE state = $1 AND id > $2 AND (purge_at IS NULL OR purge_at <= $3) ORDER BY id LIMIT $4";
@@ -85,6 +85,17 @@ pub struct Filter {
     pub plan: Option<String>,
     /// On this server.
     pub server: Option<String>,
+}
+
+/// A tenant that changed.
+#[derive(Debug, Clone)]
+pub struct Changed {
+    /// The tenant.
+    pub id: TenantId,
+    /// Its version since.
+    pub version: i64,
+    /// When.
+    pub updated_at: Millis,
 }
 
 /// A tenant whose tables are older than this release.
@@ -279,16 +290,25 @@ pub async fn changed_since(
     since: Millis,
     after: Option<&TenantId>,
     limit: i64,
-) -> Result<Vec<TenantId>, DbError> {
+) -> Result<Vec<Changed>, DbError> {
+    const WHAT: &str = "look for changed tenants";
     let rows = CHANGED
         .query()
         .bind(since.get())
         .bind(after.map_or_else(String::new, |id| id.as_str().to_owned()))
         .bind(limit)
         .fetch_all(db.read())
-        .bounded("look for changed tenants")
+        .bounded(WHAT)
         .await?;
-    rows.iter().map(|row| text(row, 0)).collect()
+    rows.iter()
+        .map(|row| {
+            Ok(Changed {
+                id: text(row, 0)?,
+                version: row.try_get(1).during(WHAT)?,
+                updated_at: Millis::new(row.try_get(2).during(WHAT)?),
+            })
+        })
+        .collect()
 }
 
 /// Tenants after `after` (a serial) whose tables are below `version`, at most `limit`.

@@ -57,12 +57,12 @@ pub(crate) fn install_crypto() {
 }
 
 impl Engine {
-    /// How a transaction that writes begins, where that is not `BEGIN`.
-    pub(crate) fn begin_write(self) -> Option<sqlx::SqlStr> {
+    /// How a transaction that writes begins.
+    pub(crate) const fn begin_write(self) -> &'static str {
         match self {
             // A reader that turns writer gets SQLITE_BUSY at once, whatever busy_timeout says.
-            Self::Sqlite => Some(sqlx::SqlStr::from_static("BEGIN IMMEDIATE")),
-            Self::Postgres => None,
+            Self::Sqlite => "BEGIN IMMEDIATE",
+            Self::Postgres => "BEGIN",
         }
     }
 }
@@ -143,14 +143,10 @@ impl Db {
 
     /// A transaction that writes.
     pub(crate) async fn begin_write(&self) -> Result<Transaction<'static, Any>, DbError> {
-        let begin = async {
-            match self.engine {
-                // See `Engine::begin_write`.
-                Engine::Sqlite => self.write.begin_with("BEGIN IMMEDIATE").await,
-                Engine::Postgres => self.write.begin().await,
-            }
-        };
-        begin.bounded("begin a transaction").await
+        self.write
+            .begin_with(self.engine.begin_write())
+            .bounded("begin a transaction")
+            .await
     }
 
     /// A connection for schema changes.

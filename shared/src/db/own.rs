@@ -132,7 +132,12 @@ impl Db {
             Engine::Sqlite => tokio::fs::try_exists(file(server, prefix)).await.map_err(failed(WHAT)),
             Engine::Postgres => {
                 let name = format!("{}_{prefix}", base(server));
-                let row = HAS_DATABASE.query().bind(name).fetch_one(self.read()).bounded(WHAT).await?;
+                let row = HAS_DATABASE
+                    .query()
+                    .bind(name)
+                    .fetch_one(self.read())
+                    .bounded(WHAT)
+                    .await?;
                 Ok(row.try_get::<i64, _>(0).during(WHAT)? > 0)
             }
         }
@@ -143,7 +148,11 @@ impl Db {
     async fn about_database(&self, what: &'static str, text: String) -> Result<(), DbError> {
         #[expect(clippy::disallowed_methods, reason = "a checked base name and a validated prefix")]
         let text = sqlx::AssertSqlSafe(text);
-        let done = sqlx::query(text).persistent(false).execute(self.write()).bounded(what).await;
+        let done = sqlx::query(text)
+            .persistent(false)
+            .execute(self.write())
+            .bounded(what)
+            .await;
         match done {
             // Somebody else was first: https://www.postgresql.org/docs/current/errcodes-appendix.html
             Err(DbError::Failed {

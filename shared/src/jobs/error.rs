@@ -19,6 +19,10 @@ impl Reason {
     pub const OVER_QUOTA: &'static str = "over-quota";
     /// The tenant does not exist any more, or may not write.
     pub const TENANT_NOT_ACTIVE: &'static str = "tenant-not-active";
+    /// The rows do not allow it: the tenant is gone, or in another state.
+    pub const REFUSED: &'static str = "refused";
+    /// A copy of a tenant's rows is not what was copied.
+    pub const COPY_DIFFERS: &'static str = "copy-differs";
     /// The job needs more memory than any worker here has.
     pub const TOO_LARGE_FOR_WORKER: &'static str = "too-large-for-worker";
 

@@ -9,11 +9,13 @@ mod envelope;
 mod error;
 mod media;
 mod outbox;
+mod tenant;
 
 pub use envelope::{Envelope, Malformed};
 pub use error::{JobError, Reason, ResultExt};
 pub use media::{DeleteMedia, ProcessMedia};
 pub use outbox::{Outbox, publish};
+pub use tenant::{DeprovisionTenant, MoveTenant, ProvisionTenant, WirePlace};
 
 use crate::retry::RetryPolicy;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -98,6 +100,12 @@ names!(
         MediaProcess = "media.process",
         /// Removes a picture, its objects and its count.
         MediaDelete = "media.delete",
+        /// Makes an accepted tenant.
+        TenantProvision = "tenant.provision",
+        /// Moves a tenant to another server or mode.
+        TenantMigrate = "tenant.migrate",
+        /// Removes a tenant for good.
+        TenantDeprovision = "tenant.deprovision",
     }
 );
 

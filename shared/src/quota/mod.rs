@@ -24,6 +24,22 @@ const COUNTER_TTL: Duration = Duration::from_secs(300);
 /// Seeding races with other seeders at most so often before the answer comes from the database alone.
 const SEED_ATTEMPTS: u32 = 3;
 
+/// What is counted fast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Counter {
+    Media,
+    StoredBytes,
+}
+
+impl Counter {
+    const fn limit(self) -> Limit {
+        match self {
+            Self::Media => Limit::Media,
+            Self::StoredBytes => Limit::StoredBytes,
+        }
+    }
+}
+
 /// What a job may add.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claim {
@@ -65,8 +81,8 @@ pub struct Quota {
     cache: Cache,
 }
 
-fn key(tenant: &TenantId, resource: Limit) -> String {
-    format!("quota:{tenant}:{}", resource.as_str())
+fn key(tenant: &TenantId, resource: Counter) -> String {
+    format!("quota:{tenant}:{}", resource.limit().as_str())
 }
 
 impl Quota {
@@ -82,19 +98,19 @@ impl Quota {
     /// When a limit would be passed, or nothing answers.
     pub async fn reserve(&self, tenant: &Tenant, db: &TenantDb, claim: Claim) -> Result<(), ReserveError> {
         let limits = tenant.context().limits;
-        self.reserve_one(tenant.id(), db, Limit::Media, limits.media, claim.media)
+        self.reserve_one(tenant.id(), db, Counter::Media, limits.media, claim.media)
             .await?;
         let bytes = self
             .reserve_one(
                 tenant.id(),
                 db,
-                Limit::StoredBytes,
+                Counter::StoredBytes,
                 limits.stored_bytes,
                 claim.bytes.get(),
             )
             .await;
         if bytes.is_err() && limits.media > 0 {
-            self.add(tenant.id(), Limit::Media, -claim.media).await;
+            self.add(tenant.id(), Counter::Media, -claim.media).await;
         }
         bytes
     }
@@ -115,23 +131,23 @@ impl Quota {
     pub async fn correct(&self, tenant: &Tenant, change: Usage) {
         let limits = tenant.context().limits;
         if limits.media > 0 && change.media != 0 {
-            self.add(tenant.id(), Limit::Media, change.media).await;
+            self.add(tenant.id(), Counter::Media, change.media).await;
         }
         if limits.stored_bytes > 0 && change.bytes != ByteCount::ZERO {
-            self.add(tenant.id(), Limit::StoredBytes, change.bytes.get()).await;
+            self.add(tenant.id(), Counter::StoredBytes, change.bytes.get()).await;
         }
     }
 
     /// Throws the counters away: the next reservation reads the rows.
     pub async fn forget(&self, tenant: &TenantId) {
-        for resource in [Limit::Media, Limit::StoredBytes] {
+        for resource in [Counter::Media, Counter::StoredBytes] {
             if let Err(error) = self.cache.remove(&key(tenant, resource)).await {
                 tracing::debug!(tenant.id = %tenant, error = %error, "a counter stays until its time is up");
             }
         }
     }
 
-    async fn add(&self, tenant: &TenantId, resource: Limit, delta: i64) {
+    async fn add(&self, tenant: &TenantId, resource: Counter, delta: i64) {
         // Lost corrections end with the counter's life.
         if let Err(error) = self.cache.add_within(&key(tenant, resource), delta, None).await {
             tracing::debug!(tenant.id = %tenant, error = %error, "a counter was not corrected");
@@ -142,7 +158,7 @@ impl Quota {
         &self,
         tenant: &TenantId,
         db: &TenantDb,
-        resource: Limit,
+        resource: Counter,
         limit: i64,
         asked: i64,
     ) -> Result<(), ReserveError> {
@@ -151,7 +167,7 @@ impl Quota {
         }
         let over = |used| {
             ReserveError::Over(OverQuota {
-                resource,
+                resource: resource.limit(),
                 used,
                 limit,
                 asked,
@@ -187,12 +203,12 @@ impl Quota {
     }
 
     /// What is stored plus what open jobs may add, from the rows.
-    async fn used(&self, tenant: &TenantId, db: &TenantDb, resource: Limit) -> Result<i64, DbError> {
+    async fn used(&self, tenant: &TenantId, db: &TenantDb, resource: Counter) -> Result<i64, DbError> {
         let usage = db.usage().await?;
         let (bytes, jobs) = jobs::reserved(&self.control, tenant).await?;
         Ok(match resource {
-            Limit::Media => usage.media.saturating_add(jobs),
-            _ => usage.bytes.plus(bytes).get(),
+            Counter::Media => usage.media.saturating_add(jobs),
+            Counter::StoredBytes => usage.bytes.plus(bytes).get(),
         })
     }
 }

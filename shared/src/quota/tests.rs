@@ -1,7 +1,11 @@
 //! What the counters promise, with the cache and the database of both sides.
 
 use super::*;
-use crate::{tenancy::LimitOverrides, testing::World};
+use crate::{
+    control::{audit::Actor, changes::Change},
+    tenancy::LimitOverrides,
+    testing::World,
+};
 use futures_util::future::join_all;
 
 crate::on_both_sides!(
@@ -66,7 +70,13 @@ async fn a_lost_counter_is_seeded_from_rows_and_open_jobs(world: World) {
         .set(Limit::Media, 4)
         .set(Limit::StoredBytes, 400);
     let services = &world.services;
-    crate::control::tenants::set_limits(&services.control, own.id(), &limits, services.clock.now())
+    let change = Change {
+        limits: Some(limits),
+        ..Change::default()
+    };
+    services
+        .lifecycle
+        .change(own.id(), &change, &Actor::cli())
         .await
         .unwrap();
     let tenant = services.resolver.refresh(own.id()).await.unwrap().unwrap();

@@ -10,7 +10,7 @@ use crate::{
     shutdown::Shutdown,
     units::Millis,
 };
-use sqlx::{Any, AnyConnection, Connection, Database, TransactionManager};
+use sqlx::{AnyConnection, Connection, Executor};
 use std::{
     collections::{BTreeMap, HashMap},
     ops::{Deref, DerefMut},
@@ -19,8 +19,6 @@ use std::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::Url;
-
-type Manager = <Any as Database>::TransactionManager;
 
 /// Longest wait for a connection.
 const ACQUIRE: Duration = Duration::from_secs(10);
@@ -63,14 +61,7 @@ impl Idle {
         let number = self.next;
         self.next = self.next.wrapping_add(1);
         self.by_url.entry(url.clone()).or_default().push(number);
-        self.by_age.insert(
-            number,
-            Waiting {
-                url,
-                since,
-                connection,
-            },
-        );
+        self.by_age.insert(number, Waiting { url, since, connection });
     }
 
     fn remove(&mut self, number: u64) -> Option<AnyConnection> {
@@ -101,13 +92,14 @@ impl Idle {
     }
 }
 
-/// A connection in use. Dropped, it waits for its next use; a transaction that is open then is rolled back first.
+/// A connection in use. Dropped, it waits for its next use; in the middle of a transaction it is closed, which ends that.
 #[derive(Debug)]
 pub(crate) struct OwnConnection {
     connection: Option<AnyConnection>,
     url: String,
     home: Connections,
-    broken: bool,
+    /// In a transaction, or in one whose end is unknown.
+    busy: bool,
     _slot: OwnedSemaphorePermit,
 }
 
@@ -157,7 +149,9 @@ impl Connections {
         let alive = match (known, engine) {
             // A file needs no check before use.
             (Some(connection), Engine::Sqlite) => Some(connection),
-            (Some(mut connection), Engine::Postgres) => connection.ping().bounded("ping").await.ok().map(|()| connection),
+            (Some(mut connection), Engine::Postgres) => {
+                connection.ping().bounded("ping").await.ok().map(|()| connection)
+            }
             (None, Engine::Sqlite | Engine::Postgres) => None,
         };
         let connection = match alive {
@@ -171,7 +165,7 @@ impl Connections {
             connection: Some(connection),
             url: url.as_str().to_owned(),
             home: self.clone(),
-            broken: false,
+            busy: false,
             _slot: slot,
         })
     }
@@ -223,14 +217,15 @@ async fn close(connection: AnyConnection) {
 }
 
 impl OwnConnection {
-    pub(crate) async fn begin(&mut self, statement: Option<sqlx::SqlStr>) -> Result<(), sqlx::Error> {
-        Manager::begin(&mut *self, statement).await
+    pub(crate) async fn begin(&mut self, engine: Engine) -> Result<(), sqlx::Error> {
+        self.busy = true;
+        (&mut **self).execute(engine.begin_write()).await.map(|_| ())
     }
 
     pub(crate) async fn commit(&mut self) -> Result<(), sqlx::Error> {
-        let committed = Manager::commit(&mut *self).await;
-        self.broken |= committed.is_err();
-        committed
+        (&mut **self).execute("COMMIT").await?;
+        self.busy = false;
+        Ok(())
     }
 }
 
@@ -251,15 +246,11 @@ impl DerefMut for OwnConnection {
 
 impl Drop for OwnConnection {
     fn drop(&mut self) {
-        let Some(mut connection) = self.connection.take() else {
+        let Some(connection) = self.connection.take() else {
             return;
         };
-        if self.broken {
+        if self.busy {
             return;
-        }
-        if Manager::get_transaction_depth(&connection) > 0 {
-            // Queued: it runs before the connection's next statement.
-            Manager::start_rollback(&mut connection);
         }
         let now = self.home.0.clock.now();
         self.home.idle().put(std::mem::take(&mut self.url), connection, now);
@@ -274,8 +265,15 @@ mod tests {
     async fn files(folder: &std::path::Path, count: usize) -> Vec<Url> {
         let mut urls = Vec::new();
         for number in 0..count {
-            let url: Url = format!("sqlite://{}/{number}.db?mode=rwc", folder.display()).parse().unwrap();
-            Db::connect_to(Engine::Sqlite, &url).await.unwrap().close().await.unwrap();
+            let url: Url = format!("sqlite://{}/{number}.db?mode=rwc", folder.display())
+                .parse()
+                .unwrap();
+            Db::connect_to(Engine::Sqlite, &url)
+                .await
+                .unwrap()
+                .close()
+                .await
+                .unwrap();
             urls.push(url);
         }
         urls
@@ -321,20 +319,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_transaction_that_is_dropped_is_rolled_back_before_the_next_use() {
+    async fn a_transaction_that_is_dropped_changes_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let url = files(folder.path(), 1).await.remove(0);
         let connections = Connections::new(1, Clock::system(), &Shutdown::new());
         let run = async |text: &'static str| {
             let mut held = connections.acquire(Engine::Sqlite, &url).await.unwrap();
-            sqlx::query(text).execute(&mut **held).await.map(|_| ())
+            sqlx::query(text).execute(&mut *held).await.map(|_| ())
         };
         run("CREATE TABLE tried (n BIGINT PRIMARY KEY)").await.unwrap();
         let mut held = connections.acquire(Engine::Sqlite, &url).await.unwrap();
-        held.begin(None).await.unwrap();
-        sqlx::query("INSERT INTO tried (n) VALUES (1)").execute(&mut **held).await.unwrap();
+        held.begin(Engine::Sqlite).await.unwrap();
+        sqlx::query("INSERT INTO tried (n) VALUES (1)")
+            .execute(&mut *held)
+            .await
+            .unwrap();
         drop(held);
         run("INSERT INTO tried (n) VALUES (1)").await.unwrap();
-        assert!(run("INSERT INTO tried (n) VALUES (1)").await.is_err(), "it is there once");
+        assert!(
+            run("INSERT INTO tried (n) VALUES (1)").await.is_err(),
+            "it is there once"
+        );
     }
 }

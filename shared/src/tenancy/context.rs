@@ -97,7 +97,7 @@ impl TenantContext {
     pub(super) fn new(
         part: TenantPart,
         plan: Option<&PlanPart>,
-        defaults: Limits,
+        defaults: &Limits,
         enforced: &LimitOverrides,
         now: Millis,
     ) -> Self {
@@ -394,11 +394,17 @@ mod tests {
         plan.limits = LimitOverrides::default().set(Limit::Pixels, 8);
         let make = |plan: &PlanPart| {
             let none = LimitOverrides::default();
-            TenantContext::new(part.clone(), Some(plan), Limits::default(), &none, Millis::new(1))
+            TenantContext::new(part.clone(), Some(plan), &Limits::default(), &none, Millis::new(1))
         };
         let context = make(&plan);
-        assert_eq!((context.limits.media, context.limits.pixels, context.plan_version), (5, 8, 4));
+        assert_eq!(
+            (context.limits.media, context.limits.pixels, context.plan_version),
+            (5, 8, 4)
+        );
         plan.id = "other".to_owned();
-        assert_eq!((make(&plan).limits.pixels, make(&plan).plan_version), (Limits::default().pixels, 0));
+        assert_eq!(
+            (make(&plan).limits.pixels, make(&plan).plan_version),
+            (Limits::default().pixels, 0)
+        );
     }
 }

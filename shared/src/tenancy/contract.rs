@@ -3,7 +3,7 @@
 use super::{LimitOverrides, TenantState};
 use crate::{
     clock::{Entropy, Stopwatch},
-    control::tenants,
+    control::{audit::Actor, changes::Change, tenants},
     services::Services,
     shutdown::Shutdown,
     tenancy::Limit,
@@ -56,13 +56,12 @@ async fn a_change_reaches_every_process_within_its_bound(world: World) {
     let id = world.tenant().await.id().clone();
     assert!(there.resolver.by_id(&id).await.unwrap().unwrap().db().is_ok());
     let limits = LimitOverrides::default().set(Limit::Media, 7);
-    tenants::set_limits(&here.control, &id, &limits, here.clock.now())
-        .await
-        .unwrap();
-    tenants::set_state(&here.control, &id, TenantState::Suspended, here.clock.now())
-        .await
-        .unwrap();
-    here.resolver.refresh(&id).await.unwrap();
+    let change = Change {
+        state: Some(TenantState::Suspended),
+        limits: Some(limits),
+        ..Change::default()
+    };
+    here.lifecycle.change(&id, &change, &Actor::cli()).await.unwrap();
     let (mut seen, watch) = (false, Stopwatch::start());
     while !seen {
         let tenant = there.resolver.by_id(&id).await.unwrap().unwrap();
@@ -99,14 +98,15 @@ async fn a_removed_tenant_leaves_no_table_and_no_row(world: World) {
     let services = &world.services;
     let (id, _) = world.another_tenant("leaving").await;
     let old = services.resolver.by_id(&id).await.unwrap().unwrap().db().unwrap();
-    assert!(
-        tenants::set_state(&services.control, &id, TenantState::Deleting, services.clock.now())
-            .await
-            .unwrap()
-    );
-    super::remove_rows(&services.control, &id).await.unwrap();
+    services
+        .lifecycle
+        .begin_purge(&id, &Actor::cli())
+        .await
+        .unwrap()
+        .unwrap();
+    services.lifecycle.purge(&id, None, &Actor::cli()).await.unwrap();
     // Broken off and begun again.
-    super::remove_rows(&services.control, &id).await.unwrap();
+    services.lifecycle.purge(&id, None, &Actor::cli()).await.unwrap();
     assert!(tenants::get(&services.control, &id).await.unwrap().is_none());
     assert!(old.usage().await.is_err(), "its tables are gone");
     // The name is free, and nothing of the old one comes back.

@@ -108,7 +108,12 @@ fn bind(mut query: Bound, row: &AnyRow, columns: &[Column]) -> Result<Bound, DbE
     Ok(query)
 }
 
-async fn page(connection: &mut AnyConnection, place: &Place, sql: TenantSql, after: &str) -> Result<Vec<AnyRow>, DbError> {
+async fn page(
+    connection: &mut AnyConnection,
+    place: &Place,
+    sql: TenantSql,
+    after: &str,
+) -> Result<Vec<AnyRow>, DbError> {
     let query = render(place, sql).bind(after.to_owned()).bind(PAGE);
     query.fetch_all(connection).bounded("read a tenant's rows").await
 }
@@ -148,7 +153,9 @@ async fn sum(databases: &TenantDatabases, place: &Place, table: &Table) -> Resul
     let (mut count, mut sum, mut after) = (0_i64, [0_u8; 32], String::new());
     loop {
         let rows = page(&mut *databases.reader(place).await?, place, table.read, &after).await?;
-        let Some(last) = rows.last() else { return Ok((count, sum)) };
+        let Some(last) = rows.last() else {
+            return Ok((count, sum));
+        };
         after = key(last)?;
         for row in &rows {
             let mut hash = Sha256::new();

@@ -147,9 +147,7 @@ impl TenantDatabases {
             Isolation::Prefix => TenantTransaction::Shared(server.db.begin_write().await?),
             Isolation::Database => {
                 let mut own = self.own(server, place).await?;
-                own.begin(server.db.engine().begin_write())
-                    .bounded("begin a transaction")
-                    .await?;
+                own.begin(server.db.engine()).bounded("begin a transaction").await?;
                 TenantTransaction::Own(own)
             }
         })

@@ -4,33 +4,47 @@
 //! gives a [`TenantDb`], and only that names a tenant's tables: a query for another tenant would need that tenant's
 //! `TenantDb`, so there is no id to mix up.
 
+mod connections;
 mod context;
 #[cfg(test)]
 mod contract;
+mod copy;
+mod databases;
 mod db;
 mod keys;
+mod lifecycle;
 mod limits;
 mod migrate;
-mod provision;
+mod place;
 mod resolver;
+pub(crate) mod schemas;
 mod sql;
 pub mod store;
 
-pub use context::{Isolation, NotActive, Tenant, TenantContext, TenantState};
+pub use context::{Host, NotServed, Stamp, Tenant, TenantContext, TenantState, on_trial};
+pub(crate) use context::{PlanPart, TenantPart};
+pub use databases::{Server, TenantDatabases};
 pub use db::{TenantDb, TenantTx};
 pub use keys::{ApiKey, KeyText, KeyTextError};
+pub use lifecycle::{
+    CreateError, FirstAdmin, FirstKey, Lifecycle, LifecycleError, LifecycleParts, LifecycleSettings, MoveError,
+    NewAdmin, NewTenant, Placement, ProvisionError, RemoveError, normal_hosts,
+};
 pub use limits::{
     Effective, Enforcement, FormatSet, ImageFormat, Layers, Limit, LimitOverrides, Limits, LimitsError, Origin, Unit,
     limits_reference, shown,
 };
+#[cfg(feature = "testing")]
+pub use migrate::tables_text;
 pub use migrate::{TENANT_SCHEMA_VERSION, migrate_tenant};
-pub use provision::{NewTenant, ProvisionError, Provisioned, create, remove_rows};
+pub use place::{Isolation, Place, ServerName, ServerNameError};
 pub use resolver::{ResolveError, Resolver, ResolverSettings};
 pub use sql::TablePrefix;
 
 #[cfg(test)]
-pub(crate) fn tenant_statements() -> [(&'static str, &'static [(&'static str, sql::TenantSql)]); 3] {
+pub(crate) fn tenant_statements() -> [(&'static str, &'static [(&'static str, sql::TenantSql)]); 4] {
     [
+        ("copy", copy::STATEMENTS),
         ("media", store::media::STATEMENTS),
         ("usage", store::usage::STATEMENTS),
         ("users", store::users::STATEMENTS),

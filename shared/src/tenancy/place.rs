@@ -21,7 +21,11 @@ impl Isolation {
     /// # Errors
     /// When it is neither.
     pub fn parse(text: &str) -> Result<Self, crate::jobs::UnknownName> {
-        if text == "table" { Ok(Self::Prefix) } else { text.parse() }
+        if text == "table" {
+            Ok(Self::Prefix)
+        } else {
+            text.parse()
+        }
     }
 }
 

@@ -9,9 +9,7 @@
 //! nobody's changes, and keeps nothing for longer than that. Without the cache: slower, never wrong. What is written
 //! goes through the control database, which has the last word on state and versions.
 
-use super::{
-    LimitOverrides, Limits, PlanPart, Tenant, TenantContext, TenantDatabases, TenantPart, normal_host,
-};
+use super::{LimitOverrides, Limits, PlanPart, Tenant, TenantContext, TenantDatabases, TenantPart, normal_host};
 use crate::{
     cache::{Cache, CachePort, TENANT_CHANNEL, Versioned},
     clock::Clock,
@@ -123,8 +121,12 @@ impl Resolver {
     /// Forgets what others say has changed.
     fn hear(&self, shutdown: &Shutdown) {
         let mut words = self.cache.listen();
-        let (stop, by_host, by_id, plans) =
-            (shutdown.clone(), self.by_host.clone(), self.by_id.clone(), self.plans.clone());
+        let (stop, by_host, by_id, plans) = (
+            shutdown.clone(),
+            self.by_host.clone(),
+            self.by_id.clone(),
+            self.plans.clone(),
+        );
         shutdown.spawn(async move {
             loop {
                 let word = tokio::select! { () = stop.soft() => return, word = words.recv() => word };
@@ -218,8 +220,14 @@ impl Resolver {
         self.share(&part).await;
         if let Some(plan) = &plan {
             self.share_plan(plan).await;
+            self.plans.insert(plan.id.clone(), Some(Arc::new(plan.clone()))).await;
         }
-        let hosts: Vec<String> = part.hosts.iter().map(|host| host.name.clone()).chain(lost.iter().cloned()).collect();
+        let hosts: Vec<String> = part
+            .hosts
+            .iter()
+            .map(|host| host.name.clone())
+            .chain(lost.iter().cloned())
+            .collect();
         let context = self.context(part, plan.as_ref());
         self.announce(id, &hosts).await;
         self.by_id.insert(id.clone(), Some(Arc::clone(&context))).await;
@@ -249,6 +257,19 @@ impl Resolver {
         self.plans.invalidate(id).await;
         self.tell(&[Word::Plan(id).write()]).await;
         Ok(())
+    }
+
+    /// Replaces what the cache holds of a tenant if that is older than `version`: a change may have met a cache that was
+    /// away and came back with what it knew before. Returns whether it was.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn freshen(&self, id: &TenantId, version: i64) -> Result<bool, ResolveError> {
+        match self.cache.get(&tenant_key(id)).await {
+            Ok(Some(found)) if found.version < version => self.refresh(id).await.map(|_| true),
+            // Nothing is as good as the present; a cache that does not answer is asked again in the next run.
+            Ok(_) | Err(_) => Ok(false),
+        }
     }
 
     /// Fills the cache with every tenant there is, in pages. Returns how many.
@@ -303,7 +324,7 @@ impl Resolver {
         Arc::new(TenantContext::new(
             part,
             plan,
-            settings.defaults,
+            &settings.defaults,
             &settings.enforced,
             self.clock.now(),
         ))
@@ -435,7 +456,9 @@ fn candidates(host: &str) -> Vec<String> {
         let (_, parent) = host.split_at(dot);
         format!("*{parent}")
     });
-    std::iter::once(host.to_owned()).chain(parents.take(WILDCARDS)).collect()
+    std::iter::once(host.to_owned())
+        .chain(parents.take(WILDCARDS))
+        .collect()
 }
 
 fn serves(context: &TenantContext, host: &str) -> bool {

@@ -37,7 +37,11 @@ pub(crate) struct Schema {
 
 /// Makes the table where it is missing.
 pub(crate) async fn make(connection: &mut AnyConnection) -> Result<(), DbError> {
-    let made = MAKE.query().execute(&mut *connection).bounded("prepare a database for tenants").await;
+    let made = MAKE
+        .query()
+        .execute(&mut *connection)
+        .bounded("prepare a database for tenants")
+        .await;
     match made {
         // PostgreSQL: two that make it at once collide in the catalogue, and one has made it.
         Err(error) if error.fault() == crate::db::Fault::Conflict => Ok(()),
@@ -61,7 +65,10 @@ pub(crate) async fn enter(
         .bind(version)
         .bind(i64::from(writable))
         .bind(now.get());
-    let row = query.fetch_optional(&mut **tx).bounded("enter a tenant's schema").await?;
+    let row = query
+        .fetch_optional(&mut **tx)
+        .bounded("enter a tenant's schema")
+        .await?;
     Ok(row.is_some())
 }
 

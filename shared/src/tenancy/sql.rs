@@ -102,7 +102,11 @@ impl TenantSql {
                     end += 1;
                 }
                 let (mut k, mut known) = (0, false);
-                let name_end = if ends_with(b, start, end, OLD.as_bytes()) { end - OLD.len() } else { end };
+                let name_end = if ends_with(b, start, end, OLD.as_bytes()) {
+                    end - OLD.len()
+                } else {
+                    end
+                };
                 while k < TENANT_TABLES.len() {
                     if equal(b, start, name_end, TENANT_TABLES[k].as_bytes()) {
                         known = true;

@@ -10,7 +10,7 @@ mod world;
 
 pub use disk::SmallDisk;
 pub use generated::generated;
-pub use world::{PATIENCE, World, connected, differences};
+pub use world::{PATIENCE, World, connected, differences, make_tenant};
 
 /// One named test a case and side: each case is an `async fn(World)`.
 #[macro_export]

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     clock::{Clock, Entropy, Stopwatch},
     config::Config,
-    control::{accept, jobs, jobs::JobRow},
+    control::{accept, audit::Actor, jobs, jobs::JobRow},
     ids::{JobId, MediaId, TenantId, TraceId},
     jobs::{JobState, ProcessMedia},
     objects::{ObjectKey, Store},
@@ -16,7 +16,7 @@ use crate::{
     quota::Claim,
     services::Services,
     shutdown::Shutdown,
-    tenancy::{self, LimitOverrides, NewTenant, Tenant},
+    tenancy::{LimitOverrides, NewAdmin, NewTenant, Tenant},
     units::ByteCount,
 };
 use bytes::Bytes;
@@ -119,19 +119,10 @@ impl World {
             .await
             .expect("open services");
         connected(&services.queue).await;
-        let new = NewTenant {
-            id: "demo".parse().expect("an id"),
-            host: Self::HOST.into(),
-            plan: None,
-            limits: LimitOverrides::default(),
-            admin: "admin".into(),
-        };
-        let made = tenancy::create(&services.control, &new, &clock, &entropy)
-            .await
-            .expect("a tenant");
+        let key = make_tenant(&services, NewTenant::plain("demo".parse().expect("an id"), Self::HOST)).await;
         Self {
             services,
-            key: made.key.reveal(),
+            key,
             _database: database,
             _host: host,
             _objects: objects,
@@ -166,18 +157,10 @@ impl World {
     /// When it cannot be made.
     pub async fn another_tenant_with(&self, id: &str, limits: LimitOverrides) -> (TenantId, String) {
         let id: TenantId = id.parse().expect("an id");
-        let new = NewTenant {
-            id: id.clone(),
-            host: format!("{id}.localhost"),
-            plan: None,
-            limits,
-            admin: "admin".into(),
-        };
-        let services = &self.services;
-        let made = tenancy::create(&services.control, &new, &services.clock, &services.entropy)
-            .await
-            .expect("a tenant");
-        (id, made.key.reveal())
+        let mut new = NewTenant::plain(id.clone(), &format!("{id}.localhost"));
+        new.limits = limits;
+        let key = make_tenant(&self.services, new).await;
+        (id, key)
     }
 
     /// Accepts an upload as the api does: staged, reserved, committed, offered to the queue.
@@ -222,11 +205,11 @@ impl World {
         new.reserved = stored.bytes;
         let now = services.clock.now();
         let published = crate::queue::Queue::rows_are_messages(&services.queue);
-        let version = tenant.context().version;
+        let stamp = tenant.context().stamp();
         let accepted = accept::accept(
             &services.control,
             tenant.id(),
-            version,
+            stamp,
             std::slice::from_ref(&new),
             None,
             now,
@@ -283,6 +266,23 @@ impl World {
             self.services.clock.sleep(Duration::from_millis(10)).await;
         }
     }
+}
+
+/// Makes a tenant with an administrator. Returns its key.
+///
+/// # Panics
+/// When it is not made.
+#[expect(clippy::expect_used, reason = "a test's fixture")]
+pub async fn make_tenant(services: &Services, mut new: NewTenant) -> String {
+    let admin = NewAdmin {
+        name: "admin".into(),
+        email: None,
+        password_hash: None,
+    };
+    let (admin, key) = services.lifecycle.first_admin(admin, true);
+    new.admin = Some(admin);
+    services.lifecycle.create(new, &Actor::cli()).await.expect("a tenant");
+    key.expect("a key").reveal()
 }
 
 /// What a tenant at rest must not show, in words: staged bytes, usage, ledger, rows and stored objects that disagree.

@@ -1,4 +1,7 @@
 //! One file for each kind's work.
 
 pub mod delete_media;
+pub mod deprovision_tenant;
+pub mod move_tenant;
 pub mod process_media;
+pub mod provision_tenant;

@@ -10,8 +10,9 @@ mod relocate;
 mod remove;
 
 pub use placement::Placement;
-pub use provision::{FirstAdmin, FirstKey, NewAdmin, NewTenant, ProvisionError, normal_hosts};
+pub use provision::{CreateError, FirstAdmin, FirstKey, NewAdmin, NewTenant, ProvisionError, normal_hosts};
 pub use relocate::MoveError;
+pub use remove::RemoveError;
 
 use super::{Isolation, Resolver, TenantDatabases, schemas::Prepared};
 use crate::{
@@ -93,6 +94,9 @@ pub enum LifecycleError {
     /// A database failed.
     #[error(transparent)]
     Db(#[from] DbError),
+    /// Its job could not be written.
+    #[error("the job could not be written")]
+    Payload(#[from] serde_json::Error),
     /// The change is made, but the caches were not told: they follow within their bound.
     #[error(transparent)]
     Resolve(#[from] super::ResolveError),

@@ -20,7 +20,6 @@ pub struct Placement {
 struct Counted {
     name: ServerName,
     weight: u32,
-    engine: Engine,
     tenants: i64,
 }
 
@@ -30,9 +29,7 @@ impl Placement {
         let taking = self.servers.iter().filter(|server| server.weight > 0);
         let load = |server: &&Counted| match policy {
             PlacementPolicy::Fewest | PlacementPolicy::Named(_) => i128::from(server.tenants) * 1_000_000,
-            PlacementPolicy::Weight => {
-                i128::from(server.tenants) * 1_000_000 / i128::from(server.weight.max(1))
-            }
+            PlacementPolicy::Weight => i128::from(server.tenants) * 1_000_000 / i128::from(server.weight.max(1)),
         };
         taking.min_by_key(load).map(|server| server.name.clone())
     }
@@ -54,7 +51,6 @@ impl Lifecycle {
         let servers = self.databases.servers().map(|server| Counted {
             name: server.name.clone(),
             weight: server.weight,
-            engine: server.db.engine(),
             tenants: counts.get(server.name.as_str()).copied().unwrap_or(0),
         });
         let servers = servers.collect();
@@ -93,6 +89,7 @@ impl Lifecycle {
             PlacementPolicy::Fewest | PlacementPolicy::Weight => placement.choose(policy),
         };
         let name = named.or(by_policy).unwrap_or_else(ServerName::main);
+        // Named ones may be without weight, but not without configuration.
         let engine = self.databases.server(&name)?.db.engine();
         placement.count(&name);
         let isolation = isolation.or(self.settings.isolation).unwrap_or(match engine {
@@ -116,7 +113,6 @@ mod tests {
         Counted {
             name: name.parse().unwrap(),
             weight,
-            engine: Engine::Sqlite,
             tenants,
         }
     }

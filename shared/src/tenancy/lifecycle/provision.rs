@@ -7,24 +7,29 @@
 
 use super::{Lifecycle, LifecycleError, Placement};
 use crate::{
+    clock::Stopwatch,
     control::{
         audit::Actor,
         batches,
         changes::{self, Planned, Refused},
-        jobs::NewJob,
+        jobs::{self, Claim, NewJob, Outcome, Settlement},
         tenants::{self, TenantRow},
     },
-    db::{Bounded, Db, DbError, Fault},
-    ids::{JobId, KeyId, TenantId, TraceId, UserId},
+    db::{Bounded, DbError, Fault},
+    ids::{JobId, KeyId, ProcessId, TenantId, TraceId, UserId},
     jobs::ProvisionTenant,
-    queue::Broker as _,
     tenancy::{
-        Isolation, KeyText, LimitOverrides, ServerName, TablePrefix, TenantState, databases::TenantTransaction,
-        db::TenantTx, migrate, normal_host, store::users::Role,
+        Isolation, KeyText, LimitOverrides, ServerName, TablePrefix, TenantState, db::TenantTx, migrate, normal_host,
     },
     units::Millis,
 };
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// A worker that is faster than [`Lifecycle::create`] has made the tenant by then.
+const MADE: Duration = Duration::from_secs(60);
+/// Between two looks at it.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A tenant to be made.
 #[derive(Debug, Clone)]
@@ -49,6 +54,25 @@ pub struct NewTenant {
     pub enabled: bool,
     /// Its first administrator, who may also come later.
     pub admin: Option<FirstAdmin>,
+}
+
+impl NewTenant {
+    /// One that is served at `host` and sets nothing of its own.
+    #[must_use]
+    pub fn plain(id: TenantId, host: &str) -> Self {
+        Self {
+            id,
+            hosts: vec![host.to_owned()],
+            plan: None,
+            limits: LimitOverrides::default(),
+            env: None,
+            trial_until: None,
+            isolation: None,
+            server: None,
+            enabled: true,
+            admin: None,
+        }
+    }
 }
 
 /// What is known of a first administrator before there are ids and keys.
@@ -117,6 +141,17 @@ pub enum ProvisionError {
     Payload(#[from] serde_json::Error),
 }
 
+/// Why a tenant was not made here and now.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    /// It was not accepted.
+    #[error(transparent)]
+    Provision(#[from] ProvisionError),
+    /// It was accepted and is not made yet.
+    #[error("the tenant is accepted but not made yet: a worker will")]
+    Lifecycle(#[from] LifecycleError),
+}
+
 /// Hosts as they are stored: each once, the first one the main one.
 ///
 /// # Errors
@@ -127,7 +162,9 @@ pub fn normal_hosts<I: AsRef<str>>(given: &[I]) -> Result<Vec<String>, Provision
         let text = text.as_ref();
         let name = match text.strip_prefix("*.") {
             // `*.example` alone would be half of everything.
-            Some(parent) => normal_host(parent).filter(|parent| parent.contains('.')).map(|parent| format!("*.{parent}")),
+            Some(parent) => normal_host(parent)
+                .filter(|parent| parent.contains('.'))
+                .map(|parent| format!("*.{parent}")),
             None => normal_host(text),
         };
         let name = name.ok_or_else(|| ProvisionError::Host { host: text.to_owned() })?;
@@ -191,15 +228,81 @@ impl Lifecycle {
     /// # Errors
     /// When id or host are taken, the plan is unknown, or the database is away.
     pub async fn accept(&self, new: NewTenant, actor: &Actor) -> Result<JobId, ProvisionError> {
+        let job = self.accept_row(new, actor, self.queue.rows_are_messages()).await?;
+        self.outbox.offer(job.pool, job.envelope(self.clock.now()));
+        Ok(job.id)
+    }
+
+    async fn accept_row(&self, new: NewTenant, actor: &Actor, published: bool) -> Result<NewJob, ProvisionError> {
         let mut placement = self.placement(std::slice::from_ref(&new)).await?;
         let planned = self.planned(&mut placement, new, actor)?;
-        let (now, published) = (self.clock.now(), self.queue.rows_are_messages());
-        let answers = changes::accept(&self.control, std::slice::from_ref(&planned), now, published).await?;
-        for answer in answers {
+        let answers = changes::accept(
+            &self.control,
+            std::slice::from_ref(&planned),
+            self.clock.now(),
+            published,
+        );
+        for answer in answers.await? {
             answer?;
         }
-        self.outbox.offer(planned.job.pool, planned.job.envelope(now));
-        Ok(planned.job.id)
+        Ok(planned.job)
+    }
+
+    /// Accepts a tenant and makes it here and now, without a worker. When this process ends before it is made, or a
+    /// worker on the same rows is faster, the job is a worker's as any other.
+    ///
+    /// # Errors
+    /// When it is refused, or a database is away: its job is then tried again by a worker.
+    pub async fn create(&self, new: NewTenant, actor: &Actor) -> Result<JobId, CreateError> {
+        let (id, wanted) = (
+            new.id.clone(),
+            ProvisionTenant {
+                admin: new.admin.clone(),
+                enabled: new.enabled,
+            },
+        );
+        // As good as published: nobody needs to be told, unless we die.
+        let job = self.accept_row(new, actor, true).await?;
+        let here = ProcessId::generate(&self.clock, &self.entropy);
+        let claims = jobs::claim(
+            &self.control,
+            here.as_str(),
+            std::slice::from_ref(&job.id),
+            self.clock.now(),
+        )
+        .await;
+        if let Some(Claim::Yours(claimed)) = claims.map_err(ProvisionError::from)?.pop() {
+            self.provision(&id, &wanted).await?;
+            let settlement = Settlement {
+                id: job.id.clone(),
+                attempt: claimed.attempt,
+                outcome: Outcome::Done,
+            };
+            let settled = jobs::settle(&self.control, &[settlement], self.clock.now()).await;
+            settled.map_err(ProvisionError::from)?;
+        } else {
+            self.until_made(&id).await?;
+        }
+        Ok(job.id)
+    }
+
+    /// Waits while a worker makes a tenant.
+    async fn until_made(&self, id: &TenantId) -> Result<(), LifecycleError> {
+        let watch = Stopwatch::start();
+        loop {
+            match tenants::get(&self.control, id).await? {
+                Some(row) if row.state == TenantState::Provisioning => {}
+                Some(_) => return Ok(()),
+                None => return Err(Refused::Missing { id: id.clone() }.into()),
+            }
+            if watch.elapsed() > MADE {
+                return Err(DbError::Deadline {
+                    during: "wait for a worker to make a tenant",
+                }
+                .into());
+            }
+            self.clock.sleep(LOOK).await;
+        }
     }
 
     /// Makes an accepted tenant. Called again after a crash at any line it ends in the same state as one call.
@@ -266,7 +369,13 @@ impl Lifecycle {
     ///
     /// # Errors
     /// When a database is away.
-    pub async fn undo(&self, id: &TenantId, cause: &str, actor: &Actor, job: Option<&JobId>) -> Result<(), LifecycleError> {
+    pub async fn undo(
+        &self,
+        id: &TenantId,
+        cause: &str,
+        actor: &Actor,
+        job: Option<&JobId>,
+    ) -> Result<(), LifecycleError> {
         let Some(row) = tenants::get(&self.control, id).await? else {
             return Ok(());
         };
@@ -293,7 +402,11 @@ async fn put_into_service(
     wanted: &ProvisionTenant,
     now: Millis,
 ) -> Result<(), DbError> {
-    let state = if wanted.enabled { TenantState::Active } else { TenantState::Suspended };
+    let state = if wanted.enabled {
+        TenantState::Active
+    } else {
+        TenantState::Suspended
+    };
     if changes::activate(connection, &row.id, state, now).await? {
         batches::row_done(connection, &row.id).await?;
     }
@@ -310,7 +423,13 @@ mod tests {
             normal_hosts(&["A.Example.", "*.Sub.example", "a.example"]).unwrap(),
             ["a.example", "*.sub.example"]
         );
-        for bad in [&["*.a.example"][..], &[], &["a.example", "*.com"], &["a.example", "*"], &["a.example", "x.*.y"]] {
+        for bad in [
+            &["*.a.example"][..],
+            &[],
+            &["a.example", "*.com"],
+            &["a.example", "*"],
+            &["a.example", "x.*.y"],
+        ] {
             assert!(normal_hosts(bad).is_err(), "{bad:?}");
         }
     }

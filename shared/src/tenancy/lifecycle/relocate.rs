@@ -16,10 +16,7 @@ use crate::{
     db::DbError,
     ids::{JobId, TenantId, TraceId},
     jobs::MoveTenant,
-    queue::Broker as _,
-    tenancy::{
-        Isolation, Place, ServerName, TENANT_SCHEMA_VERSION, TenantState, copy, db::TenantTx, migrate, schemas,
-    },
+    tenancy::{Isolation, Place, ServerName, TENANT_SCHEMA_VERSION, TenantState, copy, db::TenantTx, migrate, schemas},
 };
 
 /// Why a move is not at its end.
@@ -93,7 +90,8 @@ impl Lifecycle {
             to: (&to).into(),
         };
         let trace = TraceId::generate(&self.clock, &self.entropy);
-        let mut job = NewJob::plain_of(JobId::generate(&self.clock, &self.entropy), &payload, trace);
+        let job = NewJob::of(JobId::generate(&self.clock, &self.entropy), &payload, trace);
+        let mut job = job.map_err(LifecycleError::from)?;
         job.tenant = Some(id.clone());
         job.subject = Some(format!("tenant:{id}"));
         let detail = serde_json::json!({ "from": row.place.to_string(), "to": to.to_string(), "job": job.id });

@@ -14,7 +14,6 @@ use crate::{
     ids::{JobId, TenantId, TraceId},
     jobs::DeprovisionTenant,
     objects::{ObjectError, ObjectKey, Store},
-    queue::Broker as _,
     tenancy::{TenantState, migrate},
 };
 
@@ -60,7 +59,7 @@ impl Lifecycle {
             }
             .into());
         }
-        let job = self.purge_job(id);
+        let job = self.purge_job(id)?;
         let entry = self.entry(actor, "tenant.purge", Some(id));
         let (now, published) = (self.clock.now(), self.queue.rows_are_messages());
         let begun = changes::begin_purge(&self.control, id, Some(&job), &entry, now, published).await?;
@@ -72,13 +71,13 @@ impl Lifecycle {
         Ok(Some(job.id))
     }
 
-    fn purge_job(&self, id: &TenantId) -> NewJob {
+    fn purge_job(&self, id: &TenantId) -> Result<NewJob, LifecycleError> {
         let job = JobId::generate(&self.clock, &self.entropy);
         let trace = TraceId::generate(&self.clock, &self.entropy);
-        let mut job = NewJob::plain::<DeprovisionTenant>(job, trace);
+        let mut job = NewJob::of(job, &DeprovisionTenant {}, trace)?;
         job.tenant = Some(id.clone());
         job.subject = Some(format!("tenant:{id}"));
-        job
+        Ok(job)
     }
 
     /// Another job for a tenant whose removal has begun and has none that is open.
@@ -86,7 +85,7 @@ impl Lifecycle {
     /// # Errors
     /// When the database is away.
     pub async fn purge_again(&self, id: &TenantId) -> Result<JobId, LifecycleError> {
-        let job = self.purge_job(id);
+        let job = self.purge_job(id)?;
         let (now, published) = (self.clock.now(), self.queue.rows_are_messages());
         crate::control::jobs::accept(&self.control, std::slice::from_ref(&job), now, published).await?;
         self.outbox.offer(job.pool, job.envelope(now));

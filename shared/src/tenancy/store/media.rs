@@ -156,7 +156,10 @@ impl TenantDb {
     /// When the database is away.
     pub async fn media(&self, id: &MediaId) -> Result<Option<Media>, DbError> {
         let query = self.query(GET).bind(id.as_str().to_owned());
-        let row = query.fetch_optional(&mut *self.reader().await?).bounded("read a picture").await?;
+        let row = query
+            .fetch_optional(&mut *self.reader().await?)
+            .bounded("read a picture")
+            .await?;
         row.as_ref().map(read_media).transpose()
     }
 
@@ -186,7 +189,10 @@ impl TenantDb {
             .query(PAGE_VARIANTS)
             .bind(oldest.id.as_str().to_owned())
             .bind(newest.id.as_str().to_owned());
-        let rows = query.fetch_all(&mut *self.reader().await?).bounded("list variants").await?;
+        let rows = query
+            .fetch_all(&mut *self.reader().await?)
+            .bounded("list variants")
+            .await?;
         let mut variants: Vec<Variant> = rows.iter().map(read_variant).collect::<Result<_, _>>()?;
         Ok(media
             .into_iter()
@@ -203,7 +209,10 @@ impl TenantDb {
     /// When the database is away.
     pub async fn variants(&self, id: &MediaId) -> Result<Vec<Variant>, DbError> {
         let query = self.query(VARIANTS).bind(id.as_str().to_owned());
-        let rows = query.fetch_all(&mut *self.reader().await?).bounded("list variants").await?;
+        let rows = query
+            .fetch_all(&mut *self.reader().await?)
+            .bounded("list variants")
+            .await?;
         rows.iter().map(read_variant).collect()
     }
 
@@ -213,7 +222,10 @@ impl TenantDb {
     /// When the database is away.
     pub async fn variant(&self, id: &MediaId, name: &str) -> Result<Option<Variant>, DbError> {
         let query = self.query(VARIANT).bind(id.as_str().to_owned()).bind(name.to_owned());
-        let row = query.fetch_optional(&mut *self.reader().await?).bounded("read a variant").await?;
+        let row = query
+            .fetch_optional(&mut *self.reader().await?)
+            .bounded("read a variant")
+            .await?;
         row.as_ref().map(read_variant).transpose()
     }
 
@@ -224,8 +236,16 @@ impl TenantDb {
     /// When the database is away.
     pub async fn stored(&self) -> Result<(i64, ByteCount, ByteCount), DbError> {
         const WHAT: &str = "add up pictures";
-        let media = self.query(TOTAL).fetch_one(&mut *self.reader().await?).bounded(WHAT).await?;
-        let files = self.query(VARIANT_TOTAL).fetch_one(&mut *self.reader().await?).bounded(WHAT).await?;
+        let media = self
+            .query(TOTAL)
+            .fetch_one(&mut *self.reader().await?)
+            .bounded(WHAT)
+            .await?;
+        let files = self
+            .query(VARIANT_TOTAL)
+            .fetch_one(&mut *self.reader().await?)
+            .bounded(WHAT)
+            .await?;
         Ok((
             media.try_get(0).during(WHAT)?,
             ByteCount::new(media.try_get(1).during(WHAT)?),

@@ -53,7 +53,11 @@ impl TenantDb {
     /// When the database is away.
     pub async fn usage(&self) -> Result<Usage, DbError> {
         const WHAT: &str = "read usage";
-        let row = self.query(USAGE).fetch_one(&mut *self.reader().await?).bounded(WHAT).await?;
+        let row = self
+            .query(USAGE)
+            .fetch_one(&mut *self.reader().await?)
+            .bounded(WHAT)
+            .await?;
         Ok(Usage {
             media: row.try_get(0).during(WHAT)?,
             bytes: ByteCount::new(row.try_get(1).during(WHAT)?),
@@ -66,7 +70,11 @@ impl TenantDb {
     /// When the database is away.
     pub async fn ledger_sum(&self) -> Result<Usage, DbError> {
         const WHAT: &str = "add up the ledger";
-        let row = self.query(LEDGER).fetch_one(&mut *self.reader().await?).bounded(WHAT).await?;
+        let row = self
+            .query(LEDGER)
+            .fetch_one(&mut *self.reader().await?)
+            .bounded(WHAT)
+            .await?;
         Ok(Usage {
             media: row.try_get(0).during(WHAT)?,
             bytes: ByteCount::new(row.try_get(1).during(WHAT)?),

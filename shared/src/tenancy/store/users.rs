@@ -1,6 +1,6 @@
 //! Users and their API keys.
 
-use super::super::{ApiKey, KeyText, TenantDb, TenantTx, sql::tenant_sql};
+use super::super::{ApiKey, FirstAdmin, KeyText, TenantDb, TenantTx, sql::tenant_sql};
 use crate::{
     db::{Bounded, DbError, During},
     ids::{KeyId, UserId},
@@ -26,6 +26,11 @@ tenant_sql! {
     ADD_KEY = "INSERT INTO {api_keys} (id, user_id, name, hash, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)";
     KEY = "SELECT id, hash, expires_at, revoked_at FROM {api_keys} WHERE id = $1";
     LIVE_KEYS = "SELECT CAST(COUNT(*) AS BIGINT) FROM {api_keys} WHERE revoked_at IS NULL";
+    COUNT_USERS = "SELECT CAST(COUNT(*) AS BIGINT), CAST(COALESCE(SUM(CASE WHEN role = 'admin' THEN 1 ELSE 0 END), 0) AS BIGINT), \
+        CAST(COALESCE(SUM(CASE WHEN role = 'manager' THEN 1 ELSE 0 END), 0) AS BIGINT) FROM {users}";
+    INSTALL = "INSERT INTO {users} (id, name, role, email, password_hash, created_at) VALUES ($1, $2, $3, $4, $5, $6)";
+    SET_PASSWORD = "UPDATE {users} SET password_hash = $1 WHERE name = $2 RETURNING id";
+    PASSWORD = "SELECT password_hash FROM {users} WHERE name = $1";
     REVOKE = "UPDATE {api_keys} SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL";
 }
 
@@ -42,6 +47,75 @@ impl TenantTx {
             .bind(role.as_str())
             .bind(now.get());
         query.execute(&mut *self.tx).bounded("add a user").await.map(|_| ())
+    }
+
+    /// Adds a user with an address and a password's hash.
+    ///
+    /// # Errors
+    /// A conflict when the name is taken.
+    pub async fn install_user(
+        &mut self,
+        id: &UserId,
+        name: &str,
+        role: Role,
+        email: Option<&str>,
+        password_hash: Option<&str>,
+        now: Millis,
+    ) -> Result<(), DbError> {
+        let query = self
+            .query(INSTALL)
+            .bind(id.as_str().to_owned())
+            .bind(name.to_owned())
+            .bind(role.as_str())
+            .bind(email.map(str::to_owned))
+            .bind(password_hash.map(str::to_owned))
+            .bind(now.get());
+        query.execute(&mut *self.tx).bounded("add a user").await.map(|_| ())
+    }
+
+    /// Adds the first administrator, with its key if it has one.
+    ///
+    /// # Errors
+    /// A conflict when the name is taken.
+    pub(in crate::tenancy) async fn add_first_admin(&mut self, admin: &FirstAdmin, now: Millis) -> Result<(), DbError> {
+        const WHAT: &str = "add the first key";
+        let (email, password) = (admin.email.as_deref(), admin.password_hash.as_deref());
+        self.install_user(&admin.user, &admin.name, Role::Admin, email, password, now)
+            .await?;
+        let Some(key) = &admin.key else { return Ok(()) };
+        let hash = hex::decode(&key.sha256).map_err(|error| DbError::unreadable(WHAT, error))?;
+        let query = self
+            .query(ADD_KEY)
+            .bind(key.id.as_str().to_owned())
+            .bind(admin.user.as_str().to_owned())
+            .bind("first")
+            .bind(hash)
+            .bind(now.get())
+            .bind(None::<i64>);
+        query.execute(&mut *self.tx).bounded(WHAT).await.map(|_| ())
+    }
+
+    /// Replaces a user's password hash. Returns whether there is such a user.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn set_password(&mut self, name: &str, password_hash: &str) -> Result<bool, DbError> {
+        let query = self
+            .query(SET_PASSWORD)
+            .bind(password_hash.to_owned())
+            .bind(name.to_owned());
+        let row = query.fetch_optional(&mut *self.tx).bounded("set a password").await?;
+        Ok(row.is_some())
+    }
+
+    /// How many users there are, and administrators and managers among them.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn user_counts(&mut self) -> Result<UserCounts, DbError> {
+        const WHAT: &str = "count users";
+        let row = self.query(COUNT_USERS).fetch_one(&mut *self.tx).bounded(WHAT).await?;
+        read_counts(&row)
     }
 
     /// Adds a key of `user`.
@@ -119,16 +193,57 @@ impl TenantDb {
         .transpose()
     }
 
+    /// A user's password hash. `None`: no such user, or none set.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn password_hash(&self, name: &str) -> Result<Option<String>, DbError> {
+        const WHAT: &str = "look up a user";
+        let query = self.query(PASSWORD).bind(name.to_owned());
+        let row = query.fetch_optional(&mut *self.reader().await?).bounded(WHAT).await?;
+        Ok(row.map(|row| row.try_get(0).during(WHAT)).transpose()?.flatten())
+    }
+
+    /// How many users there are, and administrators and managers among them.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn user_counts(&self) -> Result<UserCounts, DbError> {
+        const WHAT: &str = "count users";
+        let query = self.query(COUNT_USERS);
+        let row = query.fetch_one(&mut *self.reader().await?).bounded(WHAT).await?;
+        read_counts(&row)
+    }
+
     /// Revokes a key. Returns whether it was live.
     ///
     /// # Errors
     /// When the database is away.
     pub async fn revoke_key(&self, id: &KeyId, now: Millis) -> Result<bool, DbError> {
-        let query = self.query(REVOKE).bind(now.get()).bind(id.as_str().to_owned());
-        query
-            .execute(self.write())
-            .bounded("revoke a key")
-            .await
-            .map(|done| done.rows_affected() > 0)
+        let mut tx = self.begin().await?;
+        let query = tx.query(REVOKE).bind(now.get()).bind(id.as_str().to_owned());
+        let done = query.execute(&mut *tx.tx).bounded("revoke a key").await?;
+        tx.commit().await?;
+        Ok(done.rows_affected() > 0)
     }
+}
+
+/// How many users a tenant has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct UserCounts {
+    /// All of them.
+    pub users: i64,
+    /// Administrators.
+    pub admins: i64,
+    /// Managers.
+    pub managers: i64,
+}
+
+fn read_counts(row: &sqlx::any::AnyRow) -> Result<UserCounts, DbError> {
+    const WHAT: &str = "count users";
+    Ok(UserCounts {
+        users: row.try_get(0).during(WHAT)?,
+        admins: row.try_get(1).during(WHAT)?,
+        managers: row.try_get(2).during(WHAT)?,
+    })
 }
