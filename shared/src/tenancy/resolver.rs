@@ -118,6 +118,11 @@ impl Resolver {
         resolver
     }
 
+    /// The installation's defaults, and what it enforces.
+    pub(super) fn installation(&self) -> (&Limits, &LimitOverrides) {
+        (&self.settings.defaults, &self.settings.enforced)
+    }
+
     /// Forgets what others say has changed.
     fn hear(&self, shutdown: &Shutdown) {
         let mut words = self.cache.listen();
