@@ -48,6 +48,18 @@ causes! {
     MissingKey = "missing-key", UNAUTHORIZED;
     /// The API key opens nothing here.
     WrongKey = "wrong-key", UNAUTHORIZED;
+    /// A request to the Tenants API must be signed, and this one is not.
+    MissingSignature = "missing-signature", UNAUTHORIZED;
+    /// The signature is not one over this request, or its time is too far from ours.
+    WrongSignature = "wrong-signature", UNAUTHORIZED;
+    /// This very request was sent before: every one needs a nonce of its own.
+    RequestReplayed = "request-replayed", UNAUTHORIZED;
+    /// The Tenants API is not for this address.
+    AddressNotAllowed = "address-not-allowed", FORBIDDEN;
+    /// The key is right, but does not allow this.
+    MissingScope = "missing-scope", FORBIDDEN;
+    /// The provider has switched this off for the tenant.
+    SwitchedOff = "switched-off", FORBIDDEN;
     /// The tenant is not served at the moment.
     TenantSuspended = "tenant-suspended", FORBIDDEN;
     /// A limit of the tenant is used up.
@@ -60,6 +72,12 @@ causes! {
     MethodNotAllowed = "method-not-allowed", METHOD_NOT_ALLOWED;
     /// The body did not arrive in time.
     BodyTimeout = "body-timeout", REQUEST_TIMEOUT;
+    /// Something that is there already, or its state, does not allow this.
+    Conflict = "conflict", CONFLICT;
+    /// It has changed since the version that the request names.
+    VersionChanged = "version-changed", PRECONDITION_FAILED;
+    /// The body is longer than this route takes.
+    BodyTooLong = "body-too-long", PAYLOAD_TOO_LARGE;
     /// The upload is larger than the tenant may send.
     TooLarge = "too-large", PAYLOAD_TOO_LARGE;
     /// The upload is no picture of a format that is taken.
@@ -70,6 +88,8 @@ causes! {
     IdempotencyKeyReused = "idempotency-key-reused", UNPROCESSABLE_ENTITY;
     /// The upload was accepted, but no picture could be made of it.
     MediaFailed = "media-failed", UNPROCESSABLE_ENTITY;
+    /// Too many wrong keys came from this address: wait.
+    TooManyWrongKeys = "too-many-wrong-keys", TOO_MANY_REQUESTS;
     /// Something went wrong here; the trace id finds it in the logs.
     Internal = "internal", INTERNAL_SERVER_ERROR;
     /// A part that is needed does not answer: try again.
@@ -93,6 +113,11 @@ impl Problem {
             detail: detail.into(),
             more: Map::new(),
         }
+    }
+
+    /// What is answered where there is nothing.
+    pub(crate) fn no_route() -> Self {
+        Self::new(Cause::NotFound, "there is no such route; /docs shows what there is")
     }
 
     /// The same with a member of its own.
@@ -190,6 +215,10 @@ impl IntoResponse for Problem {
             }
             Cause::Unavailable => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+            }
+            // As long as they are counted.
+            Cause::TooManyWrongKeys => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
             }
             _ => {}
         }

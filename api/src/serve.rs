@@ -21,13 +21,18 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use mediamill_shared::{clock::Stopwatch, ids::TraceId, services::Services, telemetry::names};
-use std::{any::Any, time::Duration};
+use std::{any::Any, net::SocketAddr, time::Duration};
 use tokio::net::TcpListener;
+use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 
 /// A request's head arrives within this, or its connection ends.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Who is at the other end of a request's connection. Requests that came over none have none.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
 
 /// All routes.
 pub fn router(services: &Services, metrics: Option<MetricsPage>) -> Router {
@@ -40,7 +45,7 @@ pub fn router(services: &Services, metrics: Option<MetricsPage>) -> Router {
         .route("/openapi.json", get(openapi::document))
         .route("/docs", get(openapi::page))
         .route("/problems/{code}", get(problem_page))
-        .fallback(|| async { Problem::new(Cause::NotFound, "there is no such route; /docs shows what there is") })
+        .fallback(|| async { Problem::no_route() })
         .method_not_allowed_fallback(|| async {
             Problem::new(Cause::MethodNotAllowed, "this route takes other methods")
         })
@@ -151,12 +156,11 @@ pub async fn serve(services: &Services, name: &str, listener: TcpListener, route
         .timer(TokioTimer::new())
         .keep_alive_interval(HEAD_TIMEOUT);
     tracing::info!(address = %listener.local_addr()?, "{name} listens");
-    let service = TowerToHyperService::new(router);
     loop {
-        let stream = tokio::select! {
+        let (stream, peer) = tokio::select! {
             () = services.shutdown.soft() => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of file descriptors, or a client that was gone at once: others may come.
                     tracing::warn!(error = &error as &dyn std::error::Error, "a connection could not be accepted");
@@ -167,8 +171,12 @@ pub async fn serve(services: &Services, name: &str, listener: TcpListener, route
         };
         // An error says that the socket is closing.
         let _ = stream.set_nodelay(true);
+        let service = router.clone().map_request(move |mut request: Request<_>| {
+            request.extensions_mut().insert(Peer(peer));
+            request
+        });
         let connection = builder
-            .serve_connection_with_upgrades(TokioIo::new(stream), service.clone())
+            .serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service))
             .into_owned();
         let connection = graceful.watch(connection);
         services.shutdown.spawn(async move {

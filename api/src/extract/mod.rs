@@ -1,9 +1,16 @@
-//! What handlers ask of a request: its tenant, its key, its idempotency key.
+//! What handlers ask of a request: its tenant, its key, its idempotency key, its operator.
 
 mod caller;
+mod host;
 mod idempotency;
+mod operator;
+mod signed;
 mod tenant;
+mod wrong_keys;
 
 pub(crate) use caller::Caller;
 pub(crate) use idempotency::IdempotencyKey;
+pub(crate) use operator::Operator;
+pub(crate) use signed::{Signed, SignedJson};
 pub(crate) use tenant::Site;
+pub(crate) use wrong_keys::WrongKeys;

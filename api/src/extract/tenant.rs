@@ -1,13 +1,11 @@
-//! The tenant, by `Host`.
+//! The tenant, by the host that the client asked for.
 
+use super::host::host;
 use crate::{
     problem::{Cause, Problem},
     state::State,
 };
-use axum::{
-    extract::FromRequestParts,
-    http::{header, request::Parts},
-};
+use axum::{extract::FromRequestParts, http::request::Parts};
 use mediamill_shared::tenancy::{Tenant, TenantDb};
 
 /// The tenant that is served at the request's host, and its tables.
@@ -22,12 +20,7 @@ impl FromRequestParts<State> for Site {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
-        // HTTP/2 has the host in its URI.
-        let host = match parts.headers.get(header::HOST) {
-            Some(value) => value.to_str().ok().map(str::to_owned),
-            None => parts.uri.authority().map(|authority| authority.as_str().to_owned()),
-        };
-        let host = host.ok_or_else(|| Problem::new(Cause::BadRequest, "the request has no Host"))?;
+        let host = host(parts, state)?.ok_or_else(|| Problem::new(Cause::BadRequest, "the request has no Host"))?;
         let unknown = || Problem::new(Cause::UnknownHost, format!("nobody is served at {host:?}"));
         let tenant = state.services.resolver.by_host(&host).await?.ok_or_else(unknown)?;
         tracing::Span::current().record("tenant.id", tenant.id().as_str());
