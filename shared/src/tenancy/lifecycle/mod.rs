@@ -160,8 +160,11 @@ impl Lifecycle {
             "trial_until": change.trial_until, "purge_at": change.purge_at,
         });
         let entry = self.entry(actor, "tenant.change", Some(id)).with(detail);
-        let now = self.clock.now();
-        let version = changes::change(&self.control, id, change, &entry, now).await??;
+        let mut change = change.clone();
+        if !change.add_hosts.is_empty() {
+            change.most_hosts = self.in_force(id).await?.hosts;
+        }
+        let version = changes::change(&self.control, id, &change, &entry, self.clock.now()).await??;
         self.resolver.refresh_without(id, &change.remove_hosts).await?;
         Ok(version)
     }
