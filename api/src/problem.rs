@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use mediamill_shared::{db::DbError, objects::ObjectError, quota::ReserveError, tenancy::ResolveError};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 macro_rules! causes {
     ($($(#[doc = $doc:literal])+ $variant:ident = $code:literal, $status:ident;)+) => {
@@ -193,6 +193,27 @@ impl From<ReserveError> for Problem {
     }
 }
 
+/// A problem's members, beside its answer.
+#[derive(Clone)]
+struct Document(Map<String, Value>);
+
+/// The same answer; where it is a problem, with what clients of Chevereto's API v1 look for in an error.
+pub(crate) fn enveloped(mut response: Response) -> Response {
+    let Some(Document(mut body)) = response.extensions_mut().remove() else {
+        return response;
+    };
+    let status = response.status();
+    let message = body.get("detail").cloned().unwrap_or_default();
+    body.insert("status_code".into(), status.as_u16().into());
+    body.insert("error".into(), json!({ "message": message, "code": status.as_u16() }));
+    body.insert(
+        "status_txt".into(),
+        status.canonical_reason().unwrap_or_default().into(),
+    );
+    *response.body_mut() = Value::Object(body).to_string().into();
+    response
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.cause.status();
@@ -202,7 +223,8 @@ impl IntoResponse for Problem {
         body.insert("status".into(), status.as_u16().into());
         body.insert("detail".into(), self.detail.into());
         body.extend(self.more);
-        let mut response = (status, Json(Value::Object(body))).into_response();
+        let mut response = (status, Json(Value::Object(body.clone()))).into_response();
+        response.extensions_mut().insert(Document(body));
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,

@@ -52,6 +52,7 @@ pub fn router(services: &Services, metrics: Option<MetricsPage>) -> Router {
         // Limits are the tenant's, and hold while the body streams.
         .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(routes::operator::envelope))
         .layer(middleware::from_fn_with_state(state.clone(), observe))
         .with_state(state)
 }
@@ -116,12 +117,34 @@ async fn observe(Shared(state): Shared<State>, mut request: Request<Body>, next:
 
 /// Routes as labels: a closed set, whatever is asked for.
 fn known_route(path: &str) -> &'static str {
-    const ROUTES: [&str; 11] = [
+    const ROUTES: &[&str] = &[
         "/v1/media",
         "/v1/media/{id}",
         "/v1/jobs/{id}",
         "/v1/jobs/{id}/events",
         "/v1/usage",
+        "/v1/limits",
+        "/_/api/4/auth/verify",
+        "/_/api/4/config/traefik",
+        "/_/api/4/jobs/{id}",
+        "/_/api/4/tenants",
+        "/_/api/4/tenants/{id}",
+        "/_/api/4/tenants/{id}/audit",
+        "/_/api/4/tenants/{id}/hosts",
+        "/_/api/4/tenants/{id}/hosts/{host}",
+        "/_/api/4/tenants/{id}/install",
+        "/_/api/4/tenants/{id}/limits",
+        "/_/api/4/tenants/{id}/move",
+        "/_/api/4/tenants/{id}/purge",
+        "/_/api/4/tenants/{id}/restore",
+        "/_/api/4/tenants/{id}/resume",
+        "/_/api/4/tenants/{id}/stats",
+        "/_/api/4/tenants/{id}/suspend",
+        "/_/api/4/tenants/{id}/trial",
+        "/_/api/4/tenants/{id}/user-password-reset",
+        "/_/api/4/tenants-plans",
+        "/_/api/4/tenants-plans/{id}",
+        "/_/api/4/tenants-plans/{id}/preview",
         "/m/{id}/{variant}",
         "/livez",
         "/readyz",
@@ -133,7 +156,7 @@ fn known_route(path: &str) -> &'static str {
 }
 
 fn known_method(method: &str) -> &'static str {
-    ["GET", "HEAD", "POST", "DELETE"]
+    ["GET", "HEAD", "POST", "PATCH", "DELETE"]
         .iter()
         .find(|known| **known == method)
         .copied()

@@ -8,7 +8,7 @@ use crate::{
     serve::Peer,
     state::State,
 };
-use axum::http::{HeaderMap, header, request::Parts};
+use axum::http::{HeaderMap, header, request::Parts, uri::Authority};
 use std::net::IpAddr;
 
 /// The value of a header that may be there once.
@@ -59,7 +59,7 @@ pub(super) fn host(parts: &Parts, state: &State) -> Result<Option<String>, Probl
         return Ok(Some(forwarded.to_owned()));
     }
     // HTTP/2 has the host in its URI.
-    let authority = || parts.uri.authority().map(|authority| authority.as_str());
+    let authority = || parts.uri.authority().map(Authority::as_str);
     Ok(own.or_else(authority).map(str::to_owned))
 }
 

@@ -70,14 +70,12 @@ impl FromRequestParts<State> for Operator {
         }
         let missing = || Problem::new(Cause::MissingKey, "send an operator's key as X-API-Key");
         let text = single(&parts.headers, "x-api-key")?.ok_or_else(missing)?;
-        match known(state, text).await? {
-            Some((key, scopes)) => Ok(Self { key, scopes, address }),
-            None => {
-                state.wrong_keys.count(address).await;
-                // One answer for every wrong key: it tells nothing about which keys there are.
-                Err(Problem::new(Cause::WrongKey, "the key opens nothing here"))
-            }
+        if let Some((key, scopes)) = known(state, text).await? {
+            return Ok(Self { key, scopes, address });
         }
+        state.wrong_keys.count(address).await;
+        // One answer for every wrong key: it tells nothing about which keys there are.
+        Err(Problem::new(Cause::WrongKey, "the key opens nothing here"))
     }
 }
 

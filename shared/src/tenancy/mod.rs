@@ -27,8 +27,9 @@ pub use databases::{Server, TenantDatabases};
 pub use db::{TenantDb, TenantTx};
 pub use keys::{ApiKey, KeyText, KeyTextError};
 pub use lifecycle::{
-    CreateError, FirstAdmin, FirstKey, Lifecycle, LifecycleError, LifecycleParts, LifecycleSettings, MoveError,
-    NewAdmin, NewTenant, Over, PeopleError, Placement, ProvisionError, RemoveError, Stats, normal_hosts,
+    AcceptedOnce, CreateError, FirstAdmin, FirstKey, Lifecycle, LifecycleError, LifecycleParts, LifecycleSettings,
+    MadeBefore, MoveError, NewAdmin, NewTenant, Over, PeopleError, Placement, ProvisionError, RemoveError, Stats,
+    normal_hosts,
 };
 pub use limits::{
     Effective, Enforcement, FormatSet, ImageFormat, Layers, Limit, LimitOverrides, Limits, LimitsError, Origin, Unit,
