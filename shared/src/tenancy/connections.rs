@@ -14,6 +14,7 @@ use crate::{
 use sqlx::{AnyConnection, Connection, Executor};
 use std::{
     collections::{BTreeMap, HashMap},
+    fmt,
     ops::{Deref, DerefMut},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -29,10 +30,9 @@ const IDLE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_secs(15);
 
 /// The connections of one process. Cloning shares them.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Connections(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     ceiling: usize,
     /// One permit for each connection in use.
@@ -42,7 +42,7 @@ struct Inner {
 }
 
 /// Idle connections, by database and by age.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Idle {
     next: u64,
     by_age: BTreeMap<u64, Waiting>,
@@ -50,7 +50,6 @@ struct Idle {
     by_url: HashMap<String, Vec<u64>>,
 }
 
-#[derive(Debug)]
 struct Waiting {
     url: String,
     since: Millis,
@@ -94,7 +93,6 @@ impl Idle {
 }
 
 /// A connection in use. Dropped, it waits for its next use; in the middle of a transaction it is closed, which ends that.
-#[derive(Debug)]
 pub(crate) struct OwnConnection {
     connection: Option<AnyConnection>,
     url: String,
@@ -102,6 +100,23 @@ pub(crate) struct OwnConnection {
     /// In a transaction, or in one whose end is unknown.
     busy: bool,
     _slot: OwnedSemaphorePermit,
+}
+
+impl fmt::Debug for Connections {
+    /// Without the URLs, which hold passwords.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Connections");
+        shown.field("ceiling", &self.0.ceiling);
+        shown.field("idle", &self.idle().by_age.len()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for OwnConnection {
+    /// Without the URL, which holds a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("OwnConnection");
+        shown.field("busy", &self.busy).finish_non_exhaustive()
+    }
 }
 
 impl Connections {

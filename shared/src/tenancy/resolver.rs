@@ -374,7 +374,9 @@ impl Resolver {
         if !part.hosts.iter().any(|own| own.name == *host) {
             let mut value = vec![POINTER];
             value.extend_from_slice(part.id.as_str().as_bytes());
-            self.put(&host_key(host), part.version, value).await;
+            // A nearer wildcard of another tenant cannot list the hosts that it takes over: the bound alone ends this.
+            self.put_for(&host_key(host), part.version, value, self.settings.ttl / 2)
+                .await;
         }
         Ok(Some(self.context(part, plan.as_ref())))
     }
@@ -412,8 +414,12 @@ impl Resolver {
     }
 
     async fn put(&self, key: &str, version: i64, value: Vec<u8>) {
+        self.put_for(key, version, value, self.shared_ttl()).await;
+    }
+
+    async fn put_for(&self, key: &str, version: i64, value: Vec<u8>, ttl: Duration) {
         let value = Versioned { version, value };
-        quietly(self.cache.put(key, &value, self.shared_ttl()).await);
+        quietly(self.cache.put(key, &value, ttl).await);
     }
 
     /// Under its id and its hosts. Versions are moments that only grow, so they tell the later owner of a host too.
@@ -463,15 +469,15 @@ fn serves(context: &TenantContext, host: &str) -> bool {
     context.hosts.iter().any(|own| candidates.contains(&own.name))
 }
 
-fn tenant_key(id: &TenantId) -> String {
+pub(super) fn tenant_key(id: &TenantId) -> String {
     format!("tenant:{id}")
 }
 
-fn host_key(host: &str) -> String {
+pub(super) fn host_key(host: &str) -> String {
     format!("host:{host}")
 }
 
-fn plan_key(id: &str) -> String {
+pub(super) fn plan_key(id: &str) -> String {
     format!("plan:{id}")
 }
 
