@@ -8,6 +8,7 @@
 //! - [`control`]: SQL of the control database (plans, tenants, jobs, idempotency keys).
 //! - [`tenancy`]: contexts, the resolver, and the only way to a tenant's tables.
 //! - [`queue`], [`cache`], [`objects`]: ports with two adapters each and one contract suite each.
+//! - [`rows`]: tenants as they are sent in bulk.
 //! - [`jobs`]: what a job is, its envelope, the outbox.
 //! - [`quota`]: reserve, settle, release.
 //! - [`config`], [`telemetry`]: how a process is set up and watched.
@@ -27,6 +28,7 @@ pub mod objects;
 pub mod queue;
 pub mod quota;
 pub mod retry;
+pub mod rows;
 pub mod secrets;
 pub mod services;
 pub mod shutdown;

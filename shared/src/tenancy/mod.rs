@@ -18,6 +18,7 @@ mod migrate;
 mod place;
 mod resolver;
 pub(crate) mod schemas;
+mod spec;
 mod sql;
 pub mod store;
 
@@ -39,6 +40,7 @@ pub use migrate::tables_text;
 pub use migrate::{TENANT_SCHEMA_VERSION, migrate_tenant};
 pub use place::{Isolation, Place, ServerName, ServerNameError};
 pub use resolver::{ResolveError, Resolver, ResolverSettings};
+pub use spec::{AdminSpec, Difference, Field, SpecError, TenantSpec};
 pub use sql::TablePrefix;
 
 #[cfg(test)]
