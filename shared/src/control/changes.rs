@@ -618,12 +618,12 @@ pub(crate) async fn switch(db: &Db, switch: &Switch<'_>, entry: &Entry, now: Mil
     Ok(true)
 }
 
-/// Ends a move that came to nothing and retires what it had begun.
+/// Ends a move that came to nothing and retires what it had begun, where that is known.
 pub(crate) async fn end_move(
     db: &Db,
     id: &TenantId,
     job: &JobId,
-    begun: &Place,
+    begun: Option<&Place>,
     entry: &Entry,
     now: Millis,
 ) -> Result<bool, DbError> {
@@ -637,7 +637,9 @@ pub(crate) async fn end_move(
     if query.fetch_optional(&mut *tx).bounded(WHAT).await?.is_none() {
         return Ok(false);
     }
-    retire(&mut tx, id, begun, now).await?;
+    if let Some(begun) = begun {
+        retire(&mut tx, id, begun, now).await?;
+    }
     audit::append(&mut tx, entry).await?;
     tx.commit().bounded(WHAT).await?;
     Ok(true)

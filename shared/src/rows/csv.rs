@@ -1,7 +1,7 @@
 //! A record of CSV (RFC 4180) as the object that NDJSON would have had.
 
 use crate::tenancy::TenantSpec;
-use csv_core::{ReadRecordResult, Reader};
+use csv_core::{ReadRecordResult, ReaderBuilder, Terminator};
 use serde_json::{Map, Value};
 
 /// Why the first line is no header.
@@ -17,7 +17,8 @@ pub(super) struct Columns(Vec<String>);
 
 /// A record's fields; `None` when it is no UTF-8.
 fn fields(record: &[u8]) -> Option<Vec<String>> {
-    let mut reader = Reader::new();
+    // Records are cut already: a lone carriage return is a character.
+    let mut reader = ReaderBuilder::new().terminator(Terminator::Any(b'\n')).build();
     // Unquoted, it is never longer than it was; every field has at least its delimiter, and the last one nothing.
     let mut text = vec![0_u8; record.len()];
     let mut ends = vec![0_usize; record.len().saturating_add(1)];

@@ -90,8 +90,9 @@ impl Lines {
     fn keep(&mut self, byte: u8) {
         if self.quotes {
             self.at = match (self.at, byte) {
-                (At::Start | At::Quote, b'"') | (At::Quoted, _) if byte != b'"' || self.at != At::Quoted => At::Quoted,
-                (At::Quoted, _) => At::Quote,
+                (At::Quoted, b'"') => At::Quote,
+                // A quote after a quote is the second half of a doubled one; within a plain field it is a character.
+                (At::Start | At::Quote, b'"') | (At::Quoted, _) => At::Quoted,
                 (At::Start | At::Plain | At::Quote, b',') => At::Start,
                 (At::Start | At::Plain | At::Quote, _) => At::Plain,
             };

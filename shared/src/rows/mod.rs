@@ -8,4 +8,4 @@ mod csv;
 mod lines;
 mod reader;
 
-pub use reader::{Format, LONGEST_ROW, Row, RowReader};
+pub use reader::{Bad, Format, LONGEST_ROW, Row, RowReader};

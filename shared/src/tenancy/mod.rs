@@ -28,8 +28,9 @@ pub use databases::{Server, TenantDatabases};
 pub use db::{TenantDb, TenantTx};
 pub use keys::{ApiKey, KeyText, KeyTextError};
 pub use lifecycle::{
-    CreateError, FirstAdmin, FirstKey, Lifecycle, LifecycleError, LifecycleParts, LifecycleSettings, MoveError,
-    NewAdmin, NewTenant, Placement, ProvisionError, RemoveError, normal_hosts,
+    BatchError, Batches, CreateError, Feeding, FirstAdmin, FirstKey, FirstKeys, Lifecycle, LifecycleError,
+    LifecycleParts, LifecycleSettings, MoveError, NewAdmin, NewTenant, Placement, ProvisionError, Received, Receiving,
+    RemoveError, RowResult, WINDOW, normal_hosts,
 };
 pub use limits::{
     Effective, Enforcement, FormatSet, ImageFormat, Layers, Limit, LimitOverrides, Limits, LimitsError, Origin, Unit,

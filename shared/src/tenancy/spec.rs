@@ -206,12 +206,13 @@ impl TenantSpec {
         }
         compare(Field::TrialUntil, shown(row.trial_until), shown(self.trial_until));
         let enabled = match row.state {
-            TenantState::Active => true,
-            TenantState::Suspended | TenantState::Leaving | TenantState::Deleting => false,
+            TenantState::Active => "true".to_owned(),
+            TenantState::Suspended => "false".to_owned(),
+            TenantState::Leaving | TenantState::Deleting => row.state.to_string(),
             // It will be what its job says.
-            TenantState::Provisioning => self.enabled,
+            TenantState::Provisioning => self.enabled.to_string(),
         };
-        compare(Field::Enabled, enabled.to_string(), self.enabled.to_string());
+        compare(Field::Enabled, enabled, self.enabled.to_string());
         found
     }
 }

@@ -4,11 +4,15 @@
 //! and a line in the audit log; the job's steps are idempotent and recorded, and a worker that finds one half done ends
 //! it or undoes it. Nothing here knows who asks: the Tenants API, the command line and batches all come through here.
 
+mod batch;
+mod feed;
 mod placement;
 mod provision;
 mod relocate;
 mod remove;
 
+pub use batch::{BatchError, Batches, FirstKeys, Received, Receiving, RowResult};
+pub use feed::{Feeding, WINDOW};
 pub use placement::Placement;
 pub use provision::{CreateError, FirstAdmin, FirstKey, NewAdmin, NewTenant, ProvisionError, normal_hosts};
 pub use relocate::MoveError;

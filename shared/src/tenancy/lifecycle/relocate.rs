@@ -10,7 +10,7 @@ use crate::{
     control::{
         audit::Actor,
         changes::{self, Refused, Switch},
-        jobs::NewJob,
+        jobs::{self, NewJob},
         tenants,
     },
     db::DbError,
@@ -200,8 +200,33 @@ impl Lifecycle {
         self.set_writable(from, true).await?;
         let entry = self.entry(&Actor::job(job), "tenant.stayed", Some(id));
         let entry = entry.with(serde_json::json!({ "at": from.to_string() }));
-        changes::end_move(&self.control, id, job, to, &entry, self.clock.now()).await?;
+        changes::end_move(&self.control, id, job, Some(to), &entry, self.clock.now()).await?;
         self.resolver.refresh(id).await?;
         Ok(())
+    }
+
+    /// Gives up a move whose job is gone. Returns whether there was one. What its payload would have told, and was removed
+    /// with it, stays where it is: an operator hears of it.
+    ///
+    /// # Errors
+    /// When a database is away.
+    pub async fn give_up_move(&self, id: &TenantId) -> Result<bool, MoveError> {
+        let Some(row) = tenants::get(&self.control, id).await? else {
+            return Ok(false);
+        };
+        let Some(job) = row.moving else { return Ok(false) };
+        let payload = jobs::payload(&self.control, &job).await?;
+        let begun = payload
+            .and_then(|payload| serde_json::from_str::<MoveTenant>(&payload).ok())
+            .and_then(|payload| Place::try_from(&payload.to).ok());
+        self.set_writable(&row.place, true).await?;
+        if begun.is_none() {
+            tracing::error!(tenant.id = %id, job.id = %job, "a move was given up whose new place is not known any more: look for what it has left");
+        }
+        let entry = self.entry(&Actor::scheduler(), "tenant.stayed", Some(id));
+        let entry = entry.with(serde_json::json!({ "at": row.place.to_string(), "job": job }));
+        changes::end_move(&self.control, id, &job, begun.as_ref(), &entry, self.clock.now()).await?;
+        self.resolver.refresh(id).await?;
+        Ok(true)
     }
 }
