@@ -4,15 +4,15 @@
 
 use mediamill_scheduler::{run, run_once};
 use mediamill_shared::{
-    clock::{Entropy, Stopwatch},
+    clock::{Clock, Entropy, Stopwatch},
     control::{
         audit::Actor,
-        batches::Step,
+        batches::{BatchState, Step},
         jobs::{self, Claim, NewJob, Outcome, Settlement},
         tenants, timers,
     },
     ids::{JobId, TenantId, TraceId},
-    jobs::{Job, JobKind, JobState, Noop},
+    jobs::{Job, JobState, Noop},
     objects::{ObjectKey, Store},
     queue::{Broker, Consume},
     rows::Format,
@@ -33,6 +33,7 @@ mediamill_shared::on_both_sides!(
     every_timer_runs_on_its_own_and_an_unknown_one_is_refused,
     what_was_claimed_is_not_published_again,
     rows_of_a_running_batch_are_fed,
+    a_batch_whose_sender_broke_off_is_cancelled,
     a_tenant_that_left_is_removed_when_its_time_is_over,
     a_removal_that_lost_its_job_gets_another,
     an_accepted_tenant_that_nobody_makes_is_undone,
@@ -289,6 +290,20 @@ async fn a_tenant_that_left_is_removed_when_its_time_is_over(world: World) {
     assert_eq!(run_once(services, "purge-tenants").await.unwrap().changed, 0);
 }
 
+/// The same installation, a quarter of an hour from now.
+async fn later(world: &World) -> Services {
+    let services = &world.services;
+    let then = services.clock.now().after(Duration::from_secs(900));
+    let config = (*services.config).clone();
+    let opened = Services::open(
+        config,
+        Clock::manual(then),
+        Entropy::system(),
+        services.shutdown.clone(),
+    );
+    opened.await.unwrap()
+}
+
 async fn a_removal_that_lost_its_job_gets_another(world: World) {
     let services = &world.services;
     let (id, _) = world.another_tenant("gone").await;
@@ -301,15 +316,9 @@ async fn a_removal_that_lost_its_job_gets_another(world: World) {
     ended(services, &job, services.clock.now(), Outcome::Done).await;
     // Whoever has just begun it is not overtaken.
     assert_eq!(run_once(services, "purge-tenants").await.unwrap().changed, 0);
-    let left = (TenantState::Deleting, JobKind::TenantDeprovision, false);
-    let now = services.clock.now().after(Duration::from_secs(1));
-    let found = tenants::left_in(&services.control, left, now, None, 10).await.unwrap();
-    assert_eq!(found, [id.clone()]);
-    services.lifecycle.purge_again(&id).await.unwrap();
-    assert_eq!(
-        tenants::left_in(&services.control, left, now, None, 10).await.unwrap(),
-        []
-    );
+    let later = later(&world).await;
+    assert_eq!(run_once(&later, "purge-tenants").await.unwrap().changed, 1);
+    assert_eq!(run_once(&later, "purge-tenants").await.unwrap().changed, 0);
 }
 
 async fn an_accepted_tenant_that_nobody_makes_is_undone(world: World) {
@@ -329,11 +338,21 @@ async fn an_accepted_tenant_that_nobody_makes_is_undone(world: World) {
         0,
         "it is young"
     );
-    let left = (TenantState::Provisioning, JobKind::TenantProvision, true);
-    let now = services.clock.now().after(Duration::from_secs(1));
-    let found = tenants::left_in(&services.control, left, now, None, 10).await.unwrap();
-    assert_eq!(found, [lost]);
+    let later = later(&world).await;
+    assert_eq!(run_once(&later, "recover-tenants").await.unwrap().changed, 1);
+    assert_eq!(state(services, &lost).await, None);
     assert_eq!(state(services, &kept).await, Some(TenantState::Provisioning));
+    assert_eq!(run_once(&later, "recover-tenants").await.unwrap().changed, 0);
+}
+
+async fn a_batch_whose_sender_broke_off_is_cancelled(world: World) {
+    let services = &world.services;
+    let opened = services.batches.open(Format::Csv, None, &Actor::cli(), None).await;
+    let (id, _) = opened.unwrap();
+    assert_eq!(run_once(services, "feed-batches").await.unwrap().changed, 0);
+    assert_eq!(run_once(&later(&world).await, "feed-batches").await.unwrap().changed, 1);
+    let (batch, _) = services.batches.standing(&id).await.unwrap();
+    assert_eq!(batch.state, BatchState::Cancelled);
 }
 
 async fn a_move_that_nobody_goes_on_with_is_given_up(world: World) {

@@ -27,9 +27,8 @@ pub(crate) async fn import(services: &Services, args: Import, json: bool) -> any
         format,
         length,
     } = source(&args.file, args.format).await?;
-    let opened = services
-        .batches
-        .open(format, args.recipient.as_ref(), &Actor::cli(), None);
+    let actor = Actor::cli();
+    let opened = services.batches.open(format, args.recipient.as_ref(), &actor, None);
     let (id, _) = opened.await?;
     let template = match length {
         Some(_) => "{msg:10} {bar:40.cyan/dim} {bytes}/{total_bytes} {binary_bytes_per_sec}",

@@ -21,6 +21,7 @@ impl Timer for RecoverTenants {
     const EVERY: Duration = Duration::from_secs(60);
 
     async fn run(services: &Services) -> Result<Report, TimerError> {
+        let actor = Actor::scheduler();
         let (mut changed, before) = (0_i64, services.clock.now().before(AGE));
         // A dead job is an operator's to retry: its tenant waits for that.
         let left = (TenantState::Provisioning, JobKind::TenantProvision, true);
@@ -30,10 +31,7 @@ impl Timer for RecoverTenants {
             let Some(last) = page.last() else { break };
             after = Some(last.clone());
             for id in &page {
-                let undone = services
-                    .lifecycle
-                    .undo(id, "its job is gone", &Actor::scheduler(), None);
-                undone.await?;
+                services.lifecycle.undo(id, "its job is gone", &actor, None).await?;
                 changed = changed.saturating_add(1);
             }
         }

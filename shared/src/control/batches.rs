@@ -78,7 +78,8 @@ sql! {
     CANCEL_ROWS = "UPDATE batch_rows SET state = 'cancelled' WHERE batch = $1 AND state = 'waiting'";
     RETRY_ROWS = "UPDATE batch_rows SET state = 'waiting', cause = NULL WHERE batch = $1 AND state IN ('failed', 'cancelled')";
     REOPEN = "UPDATE batches SET state = 'running', updated_at = $1 WHERE id = $2 AND state IN ('done', 'cancelled', 'paused', 'running') RETURNING id";
-    SHOWN (1) = "UPDATE batch_rows SET secret = NULL WHERE batch = $1 AND state = 'done' AND line IN (VALUES {rows})";
+    SHOWN (1) = "UPDATE batch_rows SET secret = NULL WHERE batch = $1 AND state = 'done' \
+        AND line IN (SELECT CAST(column1 AS BIGINT) FROM (VALUES {rows}) AS shown)";
     /// What ended without its row: rows are ended in the transaction that ends their tenants, but a removal knows none.
     STRAYS_DONE = "UPDATE batch_rows SET state = 'done' WHERE state = 'queued' AND tenant IN (SELECT id FROM tenants WHERE state IN ('active', 'suspended', 'leaving'))";
     STRAYS_GONE = "UPDATE batch_rows SET state = 'failed', cause = 'the tenant was removed before it was made', secret = NULL \
@@ -227,10 +228,7 @@ pub(crate) async fn open(
             .bind(id.as_str().to_owned())
             .bind(now.get());
         if query.fetch_optional(&mut *tx).bounded(WHAT).await?.is_none() {
-            let query = RECALL
-                .query()
-                .bind(actor.as_str().to_owned())
-                .bind(once.name.to_owned());
+            let query = RECALL.query().bind(of).bind(once.name.to_owned());
             let row = query.fetch_one(&mut *tx).bounded(WHAT).await?;
             let request: String = row.try_get(0).during(WHAT)?;
             return Ok(if request == once.request {

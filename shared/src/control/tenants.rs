@@ -26,9 +26,10 @@ sql! {
     MANY (1) = "SELECT t.id, t.serial, t.state, t.server, t.isolation, t.table_prefix, t.schema_version, t.moving, t.step, t.plan, t.limits, \
         t.env, t.trial_until, t.purge_at, t.last_job_at, t.version, t.created_at, t.updated_at, h.host, h.main FROM tenants t \
         LEFT JOIN tenant_hosts h ON h.tenant = t.id WHERE t.id IN (VALUES {rows})";
-    /// Those in a state for a while that no job will take out of it.
-    LEFT = "SELECT t.id FROM tenants t WHERE t.state = $1 AND t.updated_at <= $2 AND t.id > $3 AND NOT EXISTS \
-        (SELECT 1 FROM jobs j WHERE j.tenant = t.id AND j.kind = $4 AND (j.state IN ('queued', 'running') OR (j.state = 'dead' AND $5 = 1))) \
+    /// Those in a state for a while that no job will take out of it. Lists of states as the partial indexes have them.
+    LEFT = "SELECT t.id FROM tenants t WHERE t.state IN ('provisioning', 'leaving', 'deleting') AND t.state = $1 \
+        AND t.updated_at <= $2 AND t.id > $3 AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.tenant = t.id AND j.kind = $4 \
+        AND j.state IN ('queued', 'running', 'dead') AND (j.state <> 'dead' OR $5 = 1)) \
         ORDER BY t.id LIMIT $6";
     MOVELESS = "SELECT t.id FROM tenants t WHERE t.moving IS NOT NULL AND t.id > $1 AND NOT EXISTS \
         (SELECT 1 FROM jobs j WHERE j.id = t.moving AND j.state IN ('queued', 'running', 'dead')) ORDER BY t.id LIMIT $2";

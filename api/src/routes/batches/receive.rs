@@ -70,7 +70,8 @@ pub(crate) async fn receive(
         .map_err(|error| Problem::new(Cause::BadRequest, format!("{error}")))?;
     let format = format(request.headers())?;
     let batches = &state.services.batches;
-    let opened = batches.open(format, recipient.as_ref(), &operator.actor(), once.as_deref());
+    let actor = operator.actor();
+    let opened = batches.open(format, recipient.as_ref(), &actor, once.as_deref());
     let (batch, new) = opened.await?;
     if !new {
         let (row, _) = batches.standing(&batch).await?;
@@ -80,9 +81,9 @@ pub(crate) async fn receive(
     }
     match rows(&state, &batch, format, request).await {
         Ok(()) => taken(&state, &batch, !new).await,
-        Err(problem) => {
-            // With a name it can be gone on with; without one nobody will.
-            if once.is_none() || problem.cause() != Cause::BodyTimeout {
+        Err(Stopped { problem, for_good }) => {
+            // What broke off under a name of the sender's can be gone on with; otherwise nobody will.
+            if for_good || once.is_none() {
                 batches.step(&batch, Step::Cancel).await?;
             }
             Err(problem)
@@ -98,8 +99,24 @@ fn format(headers: &HeaderMap) -> Result<Format, Problem> {
     })
 }
 
+/// Why a batch does not run.
+struct Stopped {
+    problem: Problem,
+    /// The same request again would end the same way.
+    for_good: bool,
+}
+
+impl<E: Into<Problem>> From<E> for Stopped {
+    fn from(error: E) -> Self {
+        Self {
+            problem: error.into(),
+            for_good: false,
+        }
+    }
+}
+
 /// Puts the body's rows on record, and lets the batch run when the request is signed as it must be.
-async fn rows(state: &State, batch: &BatchId, format: Format, request: Request) -> Result<(), Problem> {
+async fn rows(state: &State, batch: &BatchId, format: Format, request: Request) -> Result<(), Stopped> {
     let batches = &state.services.batches;
     let mut signature = StreamedSignature::of(request.headers());
     let mut receiving = batches.receive(batch, format);
@@ -110,9 +127,13 @@ async fn rows(state: &State, batch: &BatchId, format: Format, request: Request) 
         receiving.push(&piece).await?;
     }
     let received = receiving.finish().await?;
-    signature.fits()?;
+    let for_good = |problem| Stopped {
+        problem,
+        for_good: true,
+    };
+    signature.fits().map_err(for_good)?;
     if received == Received::default() {
-        return Err(Problem::new(Cause::BadRequest, "the body has no rows"));
+        return Err(for_good(Problem::new(Cause::BadRequest, "the body has no rows")));
     }
     batches.step(batch, Step::Close).await?;
     Ok(())

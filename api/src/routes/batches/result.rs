@@ -22,7 +22,7 @@ use serde::Serialize;
 const PAGE: i64 = 500;
 
 /// A row, as a line of the result.
-#[derive(Serialize, utoipa::ToSchema)]
+#[derive(Serialize)]
 struct Line<'a> {
     /// The line that it began on.
     line: i64,

@@ -4,7 +4,7 @@
 //! happens: two feeders at once, or one that is killed at any line, feed no row twice and leave none out.
 
 use super::{
-    Lifecycle,
+    Lifecycle, ProvisionError,
     batch::{BatchError, Batches, Request},
 };
 use crate::{
@@ -127,7 +127,7 @@ impl Batches {
                     secret,
                 }),
                 // A server that is not configured here, say: trying again by itself would not help.
-                Err(error) => prepared.failed.push(failed(line, chain(&error))),
+                Err(error) => prepared.failed.push(failed(line, unplanned(&error))),
             }
         }
         Ok(prepared)
@@ -233,6 +233,16 @@ impl Batches {
         }
         Ok(counted(&fed))
     }
+}
+
+/// Why a tenant could not be planned. Nothing was to be written yet: a database's error speaks for itself.
+fn unplanned(error: &ProvisionError) -> String {
+    let error: &dyn std::error::Error = if let ProvisionError::Db(error) = error {
+        error
+    } else {
+        error
+    };
+    chain(error)
 }
 
 fn failed(line: i64, cause: String) -> Fed {
