@@ -23,7 +23,7 @@ const PAGE: i64 = 500;
 
 /// A row, as a line of the result.
 #[derive(Serialize)]
-struct Line<'a> {
+struct Told<'a> {
     /// The line that it began on.
     line: i64,
     /// Its tenant.
@@ -79,7 +79,7 @@ async fn next(services: Services, batch: Batch, before: Vec<RowResult>) -> Resul
     }
     let mut text = Vec::new();
     for row in &rows {
-        let line = Line {
+        let told = Told {
             line: row.line,
             tenant: row.tenant.as_ref().map(mediamill_shared::ids::TenantId::as_str),
             state: row.state.as_str(),
@@ -88,7 +88,7 @@ async fn next(services: Services, batch: Batch, before: Vec<RowResult>) -> Resul
             sealed_key: row.sealed_key.as_deref(),
         };
         // Texts and numbers written to memory have no way to fail.
-        let _ = serde_json::to_writer(&mut text, &line);
+        let _ = serde_json::to_writer(&mut text, &told);
         text.push(b'\n');
     }
     Ok(Some((text.into(), (services, batch, rows))))
