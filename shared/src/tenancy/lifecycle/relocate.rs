@@ -260,4 +260,17 @@ impl Lifecycle {
         self.resolver.refresh(id).await?;
         Ok(())
     }
+
+    /// Gives up a move whose job is gone or given up. Returns whether there was one.
+    ///
+    /// # Errors
+    /// When a database is away.
+    pub async fn give_up_move(&self, id: &TenantId) -> Result<bool, MoveError> {
+        let row = tenants::get(&self.control, id).await?;
+        let Some((job, place)) = row.and_then(|row| row.moving.map(|job| (job, row.place))) else {
+            return Ok(false);
+        };
+        self.stay(id, &job, &place).await?;
+        Ok(true)
+    }
 }
