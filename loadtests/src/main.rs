@@ -2,12 +2,14 @@
 //!
 //! Everything talks to loopback, is bounded in count and time, and stops by itself.
 
+mod chart;
 mod client;
 mod faults;
 mod installation;
 mod noop;
 mod pictures;
 mod processes;
+mod provision;
 mod servers;
 mod upload;
 
@@ -33,6 +35,8 @@ enum Driver {
     Faults(faults::Args),
     /// Measures what a job costs that does nothing, on both sides, beside the bare broker
     Noop(noop::Args),
+    /// Measures how many tenants are made a second, by how many there are, beside the same tables made bare
+    Provision(provision::Args),
 }
 
 #[tokio::main]
@@ -43,6 +47,7 @@ async fn main() -> anyhow::Result<()> {
             Driver::Upload(args) => upload::run(args).await,
             Driver::Faults(args) => faults::run(args).await,
             Driver::Noop(args) => noop::run(args).await,
+            Driver::Provision(args) => provision::run(args).await,
         }
     };
     let mut terminate = signal(SignalKind::terminate())?;

@@ -265,7 +265,7 @@ enum StoredPlan {
 }
 
 impl TenantPart {
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let stored = Stored::V2 {
             id: self.id.clone(),
             state: self.state,
