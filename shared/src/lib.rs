@@ -7,6 +7,7 @@
 //! - [`db`]: the one name for a database, SQLite or PostgreSQL.
 //! - [`control`]: SQL of the control database (plans, tenants, jobs, idempotency keys).
 //! - [`tenancy`]: contexts, the resolver, and the only way to a tenant's tables.
+//! - [`operators`]: who may use the Tenants API.
 //! - [`queue`], [`cache`], [`objects`]: ports with two adapters each and one contract suite each.
 //! - [`jobs`]: what a job is, its envelope, the outbox.
 //! - [`quota`]: reserve, settle, release.
@@ -24,6 +25,7 @@ pub mod db;
 pub mod ids;
 pub mod jobs;
 pub mod objects;
+pub mod operators;
 pub mod queue;
 pub mod quota;
 pub mod retry;

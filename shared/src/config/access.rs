@@ -26,6 +26,16 @@ impl SecretList {
         self.0.is_empty()
     }
 
+    #[cfg(test)]
+    pub(crate) fn of(secrets: &[&str]) -> Self {
+        Self(
+            secrets
+                .iter()
+                .map(|secret| SecretText::new((*secret).to_owned()))
+                .collect(),
+        )
+    }
+
     pub(super) fn read(text: &str) -> Result<Self, String> {
         if text == "none" {
             return Ok(Self::default());
@@ -107,7 +117,11 @@ impl SignatureMode {
         }
     }
 
-    pub(super) fn show(self: &Self) -> String {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "the signature that every value's reader has"
+    )]
+    pub(super) fn show(&self) -> String {
         match self {
             Self::Body => "body".to_owned(),
             Self::Full => "full".to_owned(),

@@ -106,6 +106,14 @@ pub enum Refused {
         /// Its present version.
         version: i64,
     },
+    /// It would have more hosts than it may.
+    #[error("tenant {id} may have {allowed} hosts")]
+    TooManyHosts {
+        /// The tenant.
+        id: TenantId,
+        /// How many.
+        allowed: i64,
+    },
     /// It would be served nowhere.
     #[error("tenant {id} would have no host left")]
     LastHost {
@@ -358,6 +366,8 @@ pub struct Change {
     pub remove_hosts: Vec<String>,
     /// The host that becomes its main one.
     pub main_host: Option<String>,
+    /// Hosts that it may have; 0 is any number.
+    pub most_hosts: i64,
     /// Only if it is at this version.
     pub if_version: Option<i64>,
 }
@@ -484,6 +494,13 @@ async fn change_hosts(
         }
     }
     let left = tenants::hosts_in(connection, &row.id).await?;
+    let many = i64::try_from(left.len()).unwrap_or(i64::MAX);
+    if !change.add_hosts.is_empty() && change.most_hosts > 0 && many > change.most_hosts {
+        return Ok(Some(Refused::TooManyHosts {
+            id: row.id.clone(),
+            allowed: change.most_hosts,
+        }));
+    }
     let wanted = change.main_host.clone();
     let present = left.iter().find(|host| host.main).map(|host| host.name.clone());
     // A tenant always has a main host, and one that is no wildcard: URLs begin with it.

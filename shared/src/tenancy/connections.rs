@@ -154,12 +154,11 @@ impl Connections {
             }
             (None, Engine::Sqlite | Engine::Postgres) => None,
         };
-        let connection = match alive {
-            Some(connection) => connection,
-            None => {
-                self.make_room().await;
-                Db::connect_to(engine, url).await?
-            }
+        let connection = if let Some(connection) = alive {
+            connection
+        } else {
+            self.make_room().await;
+            Db::connect_to(engine, url).await?
         };
         Ok(OwnConnection {
             connection: Some(connection),
@@ -310,10 +309,10 @@ mod tests {
             drop(connections.acquire(Engine::Sqlite, &url).await.unwrap());
             assert_eq!(connections.open(), 1);
         }
-        clock.advance(IDLE - Duration::from_millis(1));
+        clock.advance(IDLE / 2);
         connections.close_idle(IDLE).await;
         assert_eq!(connections.open(), 1);
-        clock.advance(Duration::from_millis(1));
+        clock.advance(IDLE / 2);
         connections.close_idle(IDLE).await;
         assert_eq!(connections.open(), 0);
     }

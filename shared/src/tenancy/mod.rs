@@ -28,7 +28,7 @@ pub use db::{TenantDb, TenantTx};
 pub use keys::{ApiKey, KeyText, KeyTextError};
 pub use lifecycle::{
     CreateError, FirstAdmin, FirstKey, Lifecycle, LifecycleError, LifecycleParts, LifecycleSettings, MoveError,
-    NewAdmin, NewTenant, Placement, ProvisionError, RemoveError, normal_hosts,
+    NewAdmin, NewTenant, Over, PeopleError, Placement, ProvisionError, RemoveError, Stats, normal_hosts,
 };
 pub use limits::{
     Effective, Enforcement, FormatSet, ImageFormat, Layers, Limit, LimitOverrides, Limits, LimitsError, Origin, Unit,

@@ -118,6 +118,11 @@ impl Resolver {
         resolver
     }
 
+    /// The installation's defaults, and what it enforces.
+    pub(super) fn installation(&self) -> (&Limits, &LimitOverrides) {
+        (&self.settings.defaults, &self.settings.enforced)
+    }
+
     /// Forgets what others say has changed.
     fn hear(&self, shutdown: &Shutdown) {
         let mut words = self.cache.listen();
@@ -160,13 +165,12 @@ impl Resolver {
     /// When neither cache nor database answer.
     pub async fn by_host(&self, host: &str) -> Result<Option<Tenant>, ResolveError> {
         let Some(host) = normal_host(host) else { return Ok(None) };
-        let known = match self.by_host.get(&host).await {
-            Some(known) => known,
-            None => self
-                .by_host
-                .try_get_with_by_ref(&host, self.look_up_host(&host))
-                .await
-                .map_err(ResolveError)?,
+        let known = if let Some(known) = self.by_host.get(&host).await {
+            known
+        } else {
+            // Boxed: what is nearly always answered by the line above shall not carry the room for this.
+            let looking = Box::pin(self.by_host.try_get_with_by_ref(&host, self.look_up_host(&host)));
+            looking.await.map_err(ResolveError)?
         };
         Ok(self.tenant(known))
     }
@@ -176,13 +180,11 @@ impl Resolver {
     /// # Errors
     /// When neither cache nor database answer.
     pub async fn by_id(&self, id: &TenantId) -> Result<Option<Tenant>, ResolveError> {
-        let known = match self.by_id.get(id).await {
-            Some(known) => known,
-            None => self
-                .by_id
-                .try_get_with_by_ref(id, self.look_up(id))
-                .await
-                .map_err(ResolveError)?,
+        let known = if let Some(known) = self.by_id.get(id).await {
+            known
+        } else {
+            let looking = Box::pin(self.by_id.try_get_with_by_ref(id, self.look_up(id)));
+            looking.await.map_err(ResolveError)?
         };
         Ok(self.tenant(known))
     }
@@ -209,10 +211,10 @@ impl Resolver {
             .await
             .map_err(|error| ResolveError(Arc::new(error)))?;
         for host in lost {
-            self.quietly(self.cache.remove(&host_key(host)).await);
+            quietly(self.cache.remove(&host_key(host)).await);
         }
         let Some((part, plan)) = parts else {
-            self.quietly(self.cache.remove(&tenant_key(id)).await);
+            quietly(self.cache.remove(&tenant_key(id)).await);
             self.announce(id, lost).await;
             self.by_id.insert(id.clone(), None).await;
             return Ok(None);
@@ -242,18 +244,13 @@ impl Resolver {
         let plan = plans::part(&self.db, id)
             .await
             .map_err(|error| ResolveError(Arc::new(error)))?;
-        match plan {
-            Some(plan) => self.share_plan(&plan).await,
-            // Its tenants inherit nothing from now on, also those whose own entry still names it.
-            None => {
-                let gone = PlanPart {
-                    id: id.to_owned(),
-                    limits: LimitOverrides::default(),
-                    version: self.clock.now().get(),
-                };
-                self.share_plan(&gone).await;
-            }
-        }
+        // Of a plan that is gone nothing is inherited from now on, also not by those whose own entry still names it.
+        let part = plan.unwrap_or_else(|| PlanPart {
+            id: id.to_owned(),
+            limits: LimitOverrides::default(),
+            version: self.clock.now().get(),
+        });
+        self.share_plan(&part).await;
         self.plans.invalidate(id).await;
         self.tell(&[Word::Plan(id).write()]).await;
         Ok(())
@@ -307,16 +304,7 @@ impl Resolver {
     }
 
     async fn tell(&self, words: &[String]) {
-        self.quietly(self.cache.signal(TENANT_CHANNEL, words).await);
-    }
-
-    fn quietly<T>(&self, result: Result<T, crate::cache::CacheError>) {
-        if let Err(error) = result {
-            tracing::debug!(
-                error = &error as &dyn std::error::Error,
-                "the cache was not told of a tenant: it believes what it knows until its time is up"
-            );
-        }
+        quietly(self.cache.signal(TENANT_CHANNEL, words).await);
     }
 
     fn context(&self, part: TenantPart, plan: Option<&PlanPart>) -> Arc<TenantContext> {
@@ -359,7 +347,7 @@ impl Resolver {
         match self.cache.get(&host_key(host)).await {
             Ok(Some(found)) => {
                 if let Some(id) = pointer(&found.value) {
-                    let known = self.by_id.try_get_with_by_ref(&id, self.look_up(&id));
+                    let known = Box::pin(self.by_id.try_get_with_by_ref(&id, self.look_up(&id)));
                     let known = known.await.map_err(DbError::Batch)?;
                     // A wildcard that was taken away since leaves its hosts' entries behind.
                     if known.as_ref().is_some_and(|context| serves(context, host)) {
@@ -425,7 +413,7 @@ impl Resolver {
 
     async fn put(&self, key: &str, version: i64, value: Vec<u8>) {
         let value = Versioned { version, value };
-        self.quietly(self.cache.put(key, &value, self.shared_ttl()).await);
+        quietly(self.cache.put(key, &value, self.shared_ttl()).await);
     }
 
     /// Under its id and its hosts. Versions are moments that only grow, so they tell the later owner of a host too.
@@ -439,6 +427,15 @@ impl Resolver {
 
     async fn share_plan(&self, plan: &PlanPart) {
         self.put(&plan_key(&plan.id), plan.version, plan.to_bytes()).await;
+    }
+}
+
+fn quietly<T>(result: Result<T, crate::cache::CacheError>) {
+    if let Err(error) = result {
+        tracing::debug!(
+            error = &error as &dyn std::error::Error,
+            "the cache was not told of a tenant: it believes what it knows until its time is up"
+        );
     }
 }
 

@@ -204,6 +204,11 @@ impl Lifecycle {
         new: NewTenant,
         actor: &Actor,
     ) -> Result<Planned, ProvisionError> {
+        let plan = new.plan.as_ref().and_then(|plan| placement.plan_limits(plan));
+        let allowed = self.allowed_to(&new, plan).hosts;
+        if allowed > 0 && i64::try_from(new.hosts.len()).unwrap_or(i64::MAX) > allowed {
+            return Err(Refused::TooManyHosts { id: new.id, allowed }.into());
+        }
         let place = self.place(placement, &new)?;
         let trace = TraceId::generate(&self.clock, &self.entropy);
         let payload = ProvisionTenant {

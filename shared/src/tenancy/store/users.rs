@@ -215,6 +215,17 @@ impl TenantDb {
         read_counts(&row)
     }
 
+    /// How many keys are not revoked.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn key_count(&self) -> Result<i64, DbError> {
+        const WHAT: &str = "count keys";
+        let query = self.query(LIVE_KEYS);
+        let row = query.fetch_one(&mut *self.reader().await?).bounded(WHAT).await?;
+        row.try_get(0).during(WHAT)
+    }
+
     /// Revokes a key. Returns whether it was live.
     ///
     /// # Errors
