@@ -153,6 +153,15 @@ impl BareRedis {
         said("get", redis::cmd("GET").arg(key).query_async(&mut connection).await)
     }
 
+    /// Removes a key.
+    ///
+    /// # Errors
+    /// When the server is away.
+    pub async fn remove(&self, key: &str) -> Result<(), CacheError> {
+        let mut connection = self.0.clone();
+        said("remove", redis::cmd("DEL").arg(key).query_async(&mut connection).await)
+    }
+
     /// Sets many keys in one round trip. They stay.
     ///
     /// # Errors

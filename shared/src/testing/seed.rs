@@ -63,15 +63,15 @@ pub async fn entries(redis: &BareRedis, first: i64, last: i64) -> Result<(), Box
         let part = part(number)?;
         let mut value = format!("{}:", part.version).into_bytes();
         value.extend_from_slice(&part.to_bytes());
-        filled.push((entry_key(number), value));
+        filled.push((entry_key(&seeded_host(number)), value));
     }
     Ok(redis.fill(&filled).await?)
 }
 
-/// The key of the seeded tenant's entry.
+/// The key of a host's entry.
 #[must_use]
-pub fn entry_key(number: i64) -> String {
-    format!("mediamill:host:{}", seeded_host(number))
+pub fn entry_key(host: &str) -> String {
+    format!("mediamill:host:{host}")
 }
 
 fn part(number: i64) -> Result<TenantPart, BoxError> {
