@@ -105,11 +105,12 @@ impl Ruler {
             Scale::Linear => tick,
             Scale::Log => 10_f64.powf(tick),
         };
-        if value >= 10_000.0 {
-            let thousands = format!("{}", (value / 1e3).round());
-            return format!("{thousands}k");
-        }
-        format!("{}", (value * 1e3).round() / 1e3)
+        let (value, unit) = match value {
+            value if value >= 1e6 => (value / 1e6, "M"),
+            value if value >= 1e4 => (value / 1e3, "k"),
+            value => (value, ""),
+        };
+        format!("{}{unit}", (value * 1e3).round() / 1e3)
     }
 }
 
