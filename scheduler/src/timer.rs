@@ -81,6 +81,8 @@ impl Timers {
             .with::<timers::sweep::SweepStaged>()
             .with::<timers::prune::Prune>()
             .with::<timers::observe::ObserveQueues>()
+            .with::<timers::observe_tenants::ObserveTenants>()
+            .with::<timers::refresh_stats::RefreshStats>()
     }
 
     /// These and `T`.

@@ -2,8 +2,10 @@
 
 pub(crate) mod dispatch;
 pub(crate) mod observe;
+pub(crate) mod observe_tenants;
 pub(crate) mod prune;
 pub(crate) mod reconcile;
 pub(crate) mod recover;
 pub(crate) mod refresh;
+pub(crate) mod refresh_stats;
 pub(crate) mod sweep;

@@ -8,6 +8,7 @@ use crate::{
     clock::Clock,
     db::{Bounded, Db, DbError, Engine},
     shutdown::Shutdown,
+    telemetry::names,
     units::Millis,
 };
 use sqlx::{AnyConnection, Connection, Executor};
@@ -117,7 +118,11 @@ impl Connections {
             loop {
                 tokio::select! { () = stop.soft() => return, () = clock.sleep(LOOK) => {} }
                 let Some(inner) = weak.upgrade() else { return };
-                Self(inner).close_idle(IDLE).await;
+                let connections = Self(inner);
+                connections.close_idle(IDLE).await;
+                let gauge = |state| metrics::gauge!(names::TENANT_CONNECTIONS, "state" => state);
+                gauge("open").set(connections.open() as f64);
+                gauge("ceiling").set(connections.0.ceiling as f64);
             }
         });
         connections
@@ -128,7 +133,6 @@ impl Connections {
     }
 
     /// Connections that are open, in use or idle.
-    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn open(&self) -> usize {
         let in_use = self.0.ceiling.saturating_sub(self.0.slots.available_permits());
         self.idle().by_age.len().saturating_add(in_use)
