@@ -300,6 +300,14 @@ impl Drop for Running<'_> {
     }
 }
 
+/// Whether a job works within a tenant. The others make, move and remove tenants, and look for themselves.
+const fn works_for_tenant(kind: JobKind) -> bool {
+    match kind {
+        JobKind::Noop | JobKind::MediaProcess | JobKind::MediaDelete => true,
+        JobKind::TenantProvision | JobKind::TenantMigrate | JobKind::TenantDeprovision => false,
+    }
+}
+
 /// What to do with the message when the row is settled.
 enum Ack {
     Done,
@@ -474,7 +482,7 @@ impl Worker {
                 Ack::Bury,
             );
         }
-        let tenant = match &claimed.tenant {
+        let tenant = match claimed.tenant.as_ref().filter(|_| works_for_tenant(claimed.kind)) {
             None => None,
             Some(id) => match services.resolver.by_id(id).await {
                 Ok(tenant) => tenant,
