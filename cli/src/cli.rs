@@ -2,8 +2,11 @@
 
 use clap::{Args, Parser, Subcommand};
 use mediamill_shared::{
-    ids::{JobId, KeyId, TenantId},
+    control::batches::RowState,
+    ids::{BatchId, JobId, KeyId, TenantId},
     jobs::Pool,
+    rows::Format,
+    secrets::Recipient,
     tenancy::LimitOverrides,
 };
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -154,6 +157,91 @@ pub(crate) enum Tenants {
     Resume {
         /// The tenant
         id: TenantId,
+    },
+    /// Make the tenants of a file, a row each
+    Import(Import),
+    /// Make tenants as a file declares them: what is missing comes, what differs changes
+    Apply(Apply),
+    /// Look at and steer batches of tenants
+    #[command(subcommand)]
+    Batches(Batches),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// NDJSON, or CSV with a header; - is standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Make its tenants here, beside whoever else does, and wait until it is done
+    #[arg(long)]
+    pub(crate) watch: bool,
+    /// ndjson or csv [default: csv when the name ends so, else ndjson]
+    #[arg(long)]
+    pub(crate) format: Option<Format>,
+    /// Seal first keys to this X25519 public key, standard base64, instead of showing them once
+    #[arg(long, value_name = "KEY")]
+    pub(crate) recipient: Option<Recipient>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Apply {
+    /// NDJSON, or CSV with a header; - is standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Only say what would change: + comes, ~ changes, - leaves
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Let tenants leave that the file does not declare
+    #[arg(long)]
+    pub(crate) prune: bool,
+    /// ndjson or csv [default: csv when the name ends so, else ndjson]
+    #[arg(long)]
+    pub(crate) format: Option<Format>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Batches {
+    /// List batches, the newest first
+    List(Listing),
+    /// Show how far a batch is
+    Show {
+        /// The batch
+        id: BatchId,
+    },
+    /// List a batch's rows
+    Rows {
+        /// The batch
+        id: BatchId,
+        /// In this state only: waiting, queued, done, unchanged, bad, failed or cancelled
+        #[arg(long)]
+        state: Option<RowState>,
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// What became of every row, one JSON object a line, with first keys: those are shown once
+    Result {
+        /// The batch
+        id: BatchId,
+    },
+    /// Feed no more rows until it is resumed
+    Pause {
+        /// The batch
+        id: BatchId,
+    },
+    /// Feed rows again
+    Resume {
+        /// The batch
+        id: BatchId,
+    },
+    /// Feed no more rows
+    Cancel {
+        /// The batch
+        id: BatchId,
+    },
+    /// Feed failed and cancelled rows again
+    Retry {
+        /// The batch
+        id: BatchId,
     },
 }
 

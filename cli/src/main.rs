@@ -3,6 +3,7 @@
 //! Exit codes: 0 when it was done, 1 when it was not (or an answer is bad news), 2 when the command line is wrong.
 //! Roles are in `serve.rs`, the newcomer's command in `quickstart/`, the rest is one file per family of commands.
 
+mod batches;
 mod cli;
 mod dead;
 mod doctor;

@@ -1,6 +1,6 @@
 //! `mediamill tenants`: from the first key to the last object.
 
-use crate::{cli::Tenants, output};
+use crate::{batches, cli::Tenants, output};
 use anyhow::{Context, bail};
 use mediamill_shared::{
     control::{
@@ -63,6 +63,9 @@ pub(crate) async fn run(services: &Services, command: Tenants, json: bool) -> an
         }
         Tenants::Suspend { id } => set_state(services, &id, TenantState::Suspended).await?,
         Tenants::Resume { id } => set_state(services, &id, TenantState::Active).await?,
+        Tenants::Import(args) => return batches::import(services, args, json).await,
+        Tenants::Apply(args) => return batches::apply(services, args, json).await,
+        Tenants::Batches(command) => return batches::run(services, command, json).await,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -9,6 +9,7 @@ use crate::{
     state::State,
 };
 use axum::http::{HeaderMap, header, request::Parts, uri::Authority};
+use mediamill_shared::tenancy::normal_host;
 use std::net::IpAddr;
 
 /// The value of a header that may be there once.
@@ -46,21 +47,32 @@ fn is_router(parts: &Parts, state: &State) -> Result<bool, Problem> {
     Ok(near && single(&parts.headers, "x-router-secret")?.is_some_and(|secret| config.router_secret.has(secret)))
 }
 
+/// The one host that the request itself names. HTTP/2 has it in its URI, and so has a request to a proxy (RFC 9112, 3.2.2): two
+/// that differ are refused, since whoever stands before this process may have read the other one.
+fn own(parts: &Parts) -> Result<Option<&str>, Problem> {
+    let header = single(&parts.headers, header::HOST.as_str())?;
+    match (header, parts.uri.authority()) {
+        (Some(header), Some(authority)) if normal_host(header) != normal_host(authority.as_str()) => Err(Problem::new(
+            Cause::BadRequest,
+            "the request's Host is not the host of its URI",
+        )),
+        (header, authority) => Ok(header.or_else(|| authority.map(Authority::as_str))),
+    }
+}
+
 /// The host that the client asked for, with its port, as it was written. `None`: it named none.
 ///
 /// # Errors
 /// When it named several.
 pub(super) fn host(parts: &Parts, state: &State) -> Result<Option<String>, Problem> {
+    let own = own(parts)?;
     let config = &state.services.config;
-    let own = single(&parts.headers, header::HOST.as_str())?;
     if is_router(parts, state)?
         && let Some(forwarded) = routers(&parts.headers, &config.router_host_header)?
     {
         return Ok(Some(forwarded.to_owned()));
     }
-    // HTTP/2 has the host in its URI.
-    let authority = || parts.uri.authority().map(Authority::as_str);
-    Ok(own.or_else(authority).map(str::to_owned))
+    Ok(own.map(str::to_owned))
 }
 
 /// The client's address. `None`: the request came over no connection.

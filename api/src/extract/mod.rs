@@ -13,6 +13,6 @@ pub(crate) use caller::Caller;
 pub(crate) use idempotency::IdempotencyKey;
 pub(crate) use if_match::{IfMatch, etag};
 pub(crate) use operator::Operator;
-pub(crate) use signed::{Signed, SignedJson};
+pub(crate) use signed::{Signature, Signed, SignedJson};
 pub(crate) use tenant::Site;
 pub(crate) use wrong_keys::WrongKeys;

@@ -3,6 +3,7 @@
 use super::{
     accept::{Accepted, Idempotency, remember},
     audit::{self, Entry},
+    batches,
     jobs::{self, NewJob},
     tenants::{self, TenantRow},
 };
@@ -43,6 +44,10 @@ sql! {
         ON CONFLICT (table_prefix) DO NOTHING";
     RETIRED = "SELECT server, isolation, table_prefix, tenant FROM retired_places WHERE drop_after <= $1 AND table_prefix > $2 ORDER BY table_prefix LIMIT $3";
     FORGET_RETIRED = "DELETE FROM retired_places WHERE table_prefix = $1";
+    BEGIN_UNDO = "UPDATE tenants SET state = 'deleting', step = 'undo', version = CASE WHEN version >= $1 THEN version + 1 ELSE $1 END, updated_at = $1 \
+        WHERE id = $2 AND state = 'provisioning' RETURNING id";
+    /// A place that a move has begun to fill: dropped if it never becomes the tenant's.
+    BECOME = "DELETE FROM retired_places WHERE table_prefix = $1 RETURNING table_prefix";
     FORGET_HOSTS = "DELETE FROM tenant_hosts WHERE tenant = $1";
     FORGET_KEYS = "DELETE FROM idempotency_keys WHERE tenant = $1";
     FORGET_STATS = "DELETE FROM tenant_stats WHERE tenant = $1";
@@ -646,6 +651,11 @@ pub(crate) async fn switch(db: &Db, switch: &Switch<'_>, entry: &Entry, now: Mil
     if query.fetch_optional(&mut *tx).bounded(WHAT).await?.is_none() {
         return Ok(false);
     }
+    let query = BECOME.query().bind(switch.to.prefix.as_str().to_owned());
+    if query.fetch_optional(&mut *tx).bounded(WHAT).await?.is_none() {
+        // This attempt stood still for so long that its place was dropped.
+        return Ok(false);
+    }
     retire(&mut tx, switch.tenant, switch.from, now.after(switch.linger)).await?;
     if switch.from.server != switch.to.server {
         let query = UNCOUNT_SERVER.query().bind(switch.from.server.as_str().to_owned());
@@ -661,15 +671,8 @@ pub(crate) async fn switch(db: &Db, switch: &Switch<'_>, entry: &Entry, now: Mil
     Ok(true)
 }
 
-/// Ends a move that came to nothing and retires what it had begun.
-pub(crate) async fn end_move(
-    db: &Db,
-    id: &TenantId,
-    job: &JobId,
-    begun: &Place,
-    entry: &Entry,
-    now: Millis,
-) -> Result<bool, DbError> {
+/// Ends a move that came to nothing. What its attempts have begun is retired already. Returns whether this call did.
+pub(crate) async fn end_move(db: &Db, id: &TenantId, job: &JobId, entry: &Entry, now: Millis) -> Result<bool, DbError> {
     const WHAT: &str = "end a move";
     let mut tx = db.begin_write().await?;
     let query = END_MOVE
@@ -680,13 +683,34 @@ pub(crate) async fn end_move(
     if query.fetch_optional(&mut *tx).bounded(WHAT).await?.is_none() {
         return Ok(false);
     }
-    retire(&mut tx, id, begun, now).await?;
     audit::append(&mut tx, entry).await?;
     tx.commit().bounded(WHAT).await?;
     Ok(true)
 }
 
-async fn retire(
+/// Enters a place that is about to be made for a move: whatever becomes of the attempt, it is dropped after `drop_after`
+/// unless it has become the tenant's by then.
+pub(crate) async fn begin_place(db: &Db, id: &TenantId, place: &Place, drop_after: Millis) -> Result<(), DbError> {
+    let mut tx = db.begin_write().await?;
+    retire(&mut tx, id, place, drop_after).await?;
+    tx.commit().bounded("enter a place").await
+}
+
+/// Begins to take a tenant back that was never served: from now on nobody puts it into service, and its batch row says
+/// why. Returns whether this call did.
+pub(crate) async fn begin_undo(db: &Db, id: &TenantId, cause: &str, now: Millis) -> Result<bool, DbError> {
+    const WHAT: &str = "begin to undo a tenant";
+    let mut tx = db.begin_write().await?;
+    let query = BEGIN_UNDO.query().bind(now.get()).bind(id.as_str().to_owned());
+    if query.fetch_optional(&mut *tx).bounded(WHAT).await?.is_none() {
+        return Ok(false);
+    }
+    batches::row_failed(&mut tx, id, cause).await?;
+    tx.commit().bounded(WHAT).await?;
+    Ok(true)
+}
+
+pub(crate) async fn retire(
     connection: &mut AnyConnection,
     tenant: &TenantId,
     place: &Place,

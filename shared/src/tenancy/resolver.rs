@@ -19,6 +19,7 @@ use crate::{
     shutdown::Shutdown,
     telemetry::names,
 };
+use futures_util::future::join_all;
 use moka::future::Cache as Memory;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::broadcast::error::RecvError;
@@ -328,7 +329,10 @@ impl Resolver {
     }
 
     async fn plan(&self, id: &str) -> Result<Option<Arc<PlanPart>>, DbError> {
-        let found = self.plans.try_get_with_by_ref(id, async {
+        if let Some(known) = self.plans.get(id).await {
+            return Ok(known);
+        }
+        let looking = Box::pin(self.plans.try_get_with_by_ref(id, async {
             if let Ok(Some(found)) = self.cache.get(&plan_key(id)).await
                 && let Some(plan) = PlanPart::from_bytes(&found.value)
             {
@@ -339,8 +343,8 @@ impl Resolver {
                 self.share_plan(plan).await;
             }
             Ok(plan.map(Arc::new))
-        });
-        found.await.map_err(DbError::Batch)
+        }));
+        looking.await.map_err(DbError::Batch)
     }
 
     async fn look_up_host(&self, host: &str) -> Result<Known, DbError> {
@@ -363,6 +367,11 @@ impl Resolver {
                 tracing::debug!(host, error = %error, "asking the database for a host: the cache did not answer");
             }
         }
+        // Boxed: a hit in the cache should not carry around what a look into the database needs.
+        Box::pin(self.host_from_database(host)).await
+    }
+
+    async fn host_from_database(&self, host: &str) -> Result<Known, DbError> {
         metrics::counter!(names::RESOLVER_LOOKUPS, "layer" => "database").increment(1);
         let Some((part, plan)) = tenants::by_host(&self.db, &candidates(host)).await? else {
             return Ok(None);
@@ -374,7 +383,9 @@ impl Resolver {
         if !part.hosts.iter().any(|own| own.name == *host) {
             let mut value = vec![POINTER];
             value.extend_from_slice(part.id.as_str().as_bytes());
-            self.put(&host_key(host), part.version, value).await;
+            // A nearer wildcard of another tenant cannot list the hosts that it takes over: the bound alone ends this.
+            let bound = self.settings.ttl / 2;
+            self.put_for(host_key(host), part.version, value, bound).await;
         }
         Ok(Some(self.context(part, plan.as_ref())))
     }
@@ -392,6 +403,10 @@ impl Resolver {
                 tracing::debug!(tenant.id = %id, error = %error, "asking the database for a tenant: the cache did not answer");
             }
         }
+        Box::pin(self.tenant_from_database(id)).await
+    }
+
+    async fn tenant_from_database(&self, id: &TenantId) -> Result<Known, DbError> {
         metrics::counter!(names::RESOLVER_LOOKUPS, "layer" => "database").increment(1);
         let Some((part, plan)) = tenants::by_id(&self.db, id).await? else {
             return Ok(None);
@@ -411,22 +426,28 @@ impl Resolver {
         }
     }
 
-    async fn put(&self, key: &str, version: i64, value: Vec<u8>) {
+    async fn put(&self, key: String, version: i64, value: Vec<u8>) {
+        self.put_for(key, version, value, self.shared_ttl()).await;
+    }
+
+    async fn put_for(&self, key: String, version: i64, value: Vec<u8>, ttl: Duration) {
         let value = Versioned { version, value };
-        quietly(self.cache.put(key, &value, self.shared_ttl()).await);
+        quietly(self.cache.put(&key, &value, ttl).await);
     }
 
     /// Under its id and its hosts. Versions are moments that only grow, so they tell the later owner of a host too.
     async fn share(&self, part: &TenantPart) {
         let bytes = part.to_bytes();
-        for host in part.hosts.iter().filter(|host| !host.name.starts_with("*.")) {
-            self.put(&host_key(&host.name), part.version, bytes.clone()).await;
-        }
-        self.put(&tenant_key(&part.id), part.version, bytes).await;
+        let names = part.hosts.iter().filter(|host| !host.name.starts_with("*."));
+        let keys = names
+            .map(|host| host_key(&host.name))
+            .chain(std::iter::once(tenant_key(&part.id)));
+        // All at once: on one connection they share its round trip.
+        join_all(keys.map(|key| self.put(key, part.version, bytes.clone()))).await;
     }
 
     async fn share_plan(&self, plan: &PlanPart) {
-        self.put(&plan_key(&plan.id), plan.version, plan.to_bytes()).await;
+        self.put(plan_key(&plan.id), plan.version, plan.to_bytes()).await;
     }
 }
 
@@ -463,15 +484,15 @@ fn serves(context: &TenantContext, host: &str) -> bool {
     context.hosts.iter().any(|own| candidates.contains(&own.name))
 }
 
-fn tenant_key(id: &TenantId) -> String {
+pub(super) fn tenant_key(id: &TenantId) -> String {
     format!("tenant:{id}")
 }
 
-fn host_key(host: &str) -> String {
+pub(super) fn host_key(host: &str) -> String {
     format!("host:{host}")
 }
 
-fn plan_key(id: &str) -> String {
+pub(super) fn plan_key(id: &str) -> String {
     format!("plan:{id}")
 }
 

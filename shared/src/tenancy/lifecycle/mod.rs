@@ -4,6 +4,8 @@
 //! and a line in the audit log; the job's steps are idempotent and recorded, and a worker that finds one half done ends
 //! it or undoes it. Nothing here knows who asks: the Tenants API, the command line and batches all come through here.
 
+mod batch;
+mod feed;
 mod people;
 mod placement;
 mod plans;
@@ -12,6 +14,8 @@ mod relocate;
 mod remove;
 mod stats;
 
+pub use batch::{BatchError, Batches, FirstKeys, Received, Receiving, RowResult};
+pub use feed::{Feeding, WINDOW};
 pub use people::PeopleError;
 pub use placement::Placement;
 pub use plans::Over;
