@@ -10,7 +10,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::{Config, ServerEntry},
-    db::{Bounded, Db, DbError, Engine, OpenError},
+    db::{Bounded, Db, DbError, Engine, OpenError, ServerFacts},
     shutdown::Shutdown,
 };
 use sqlx::{Any, AnyConnection, Transaction, pool::PoolConnection};
@@ -30,6 +30,28 @@ pub struct Server {
     pub weight: u32,
     pub(crate) url: Url,
     pub(crate) db: Db,
+}
+
+impl Server {
+    /// Its URL without the password.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        crate::config::redacted(&self.url)
+    }
+
+    /// Its engine.
+    #[must_use]
+    pub const fn engine(&self) -> Engine {
+        self.db.engine()
+    }
+
+    /// What it says of itself.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn facts(&self) -> Result<ServerFacts, DbError> {
+        self.db.facts().await
+    }
 }
 
 /// Every server, and the connections to tenants' databases. Cloning shares them.

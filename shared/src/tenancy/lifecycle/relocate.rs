@@ -18,6 +18,7 @@ use crate::{
     jobs::MoveTenant,
     tenancy::{Isolation, Place, ServerName, TENANT_SCHEMA_VERSION, TenantState, copy, db::TenantTx, migrate, schemas},
 };
+use std::sync::atomic::Ordering;
 
 /// Why a move is not at its end.
 #[derive(Debug, thiserror::Error)]
@@ -147,7 +148,11 @@ impl Lifecycle {
         let mut tx = TenantTx::within(self.databases.begin(to).await?, to.clone());
         migrate::make_tables(&mut tx, id, false, now).await?;
         tx.commit().await?;
-        copy::copy(&self.databases, from, to, each).await?;
+        let count = |rows: u64| {
+            self.copied.fetch_add(rows, Ordering::Relaxed);
+            each(rows);
+        };
+        copy::copy(&self.databases, from, to, count).await?;
         copy::compare(&self.databases, from, to).await?;
         let entry = self.entry(&Actor::job(job), "tenant.moved", Some(id));
         let entry = entry.with(serde_json::json!({ "from": from.to_string(), "to": to.to_string() }));
