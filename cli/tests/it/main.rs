@@ -12,3 +12,4 @@ mod http;
 mod operator;
 mod program;
 mod quickstart;
+mod tenants_cli;
