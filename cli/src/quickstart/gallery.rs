@@ -1,6 +1,6 @@
 //! A page that shows a tenant's newest pictures: for the demo only. No script, no form, no key.
 
-use crate::output::moment;
+use crate::moments::shown as moment;
 use axum::{
     Router,
     extract::{Query, State},

@@ -13,3 +13,4 @@ mod http;
 mod operator;
 mod program;
 mod quickstart;
+mod tenants_cli;

@@ -42,6 +42,7 @@ sql! {
     RETIRE = "INSERT INTO retired_places (table_prefix, tenant, server, isolation, drop_after) VALUES ($1, $2, $3, $4, $5) \
         ON CONFLICT (table_prefix) DO NOTHING";
     RETIRED = "SELECT server, isolation, table_prefix, tenant FROM retired_places WHERE drop_after <= $1 AND table_prefix > $2 ORDER BY table_prefix LIMIT $3";
+    COUNT_RETIRED = "SELECT CAST(COUNT(*) AS BIGINT), CAST(COALESCE(SUM(CASE WHEN drop_after <= $1 THEN 1 ELSE 0 END), 0) AS BIGINT) FROM retired_places";
     FORGET_RETIRED = "DELETE FROM retired_places WHERE table_prefix = $1";
     BEGIN_UNDO = "UPDATE tenants SET state = 'deleting', step = 'undo', version = CASE WHEN version >= $1 THEN version + 1 ELSE $1 END, updated_at = $1 \
         WHERE id = $2 AND state = 'provisioning' RETURNING id";
@@ -717,6 +718,21 @@ pub async fn retired(db: &Db, now: Millis, after: &str, limit: i64) -> Result<Ve
             Ok((place, jobs::text(row, 3)?))
         })
         .collect()
+}
+
+/// How many places tenants have left that are still there, and how many of them were to be dropped by `due`.
+///
+/// # Errors
+/// When the database is away.
+pub async fn count_retired(db: &Db, due: Millis) -> Result<(i64, i64), DbError> {
+    const WHAT: &str = "count retired places";
+    let row = COUNT_RETIRED
+        .query()
+        .bind(due.get())
+        .fetch_one(db.read())
+        .bounded(WHAT)
+        .await?;
+    Ok((row.try_get(0).during(WHAT)?, row.try_get(1).during(WHAT)?))
 }
 
 /// Forgets a retired place: it has been dropped.
