@@ -1,6 +1,10 @@
 //! The routes over real connections, on the embedded side; both sides of what is beneath them are tested in `workers`.
 
-use mediamill_shared::{control::tenants, tenancy::TenantState, testing::World};
+use mediamill_shared::{
+    control::{jobs, tenants},
+    tenancy::TenantState,
+    testing::World,
+};
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -86,13 +90,12 @@ async fn rows_are_taken_shown_and_their_keys_given_once() {
     services.batches.feed(&batch_id).await.unwrap();
     for tenant in ["a", "b"] {
         let tenant = tenant.parse().unwrap();
-        let job =
-            mediamill_shared::control::jobs::latest_about(&services.control, &tenant, &format!("tenant:{tenant}"));
-        let job = job.await.unwrap().unwrap();
-        let payload = mediamill_shared::control::jobs::payload(&services.control, &job.id)
+        let subject = format!("tenant:{tenant}");
+        let job = jobs::latest_about(&services.control, &tenant, &subject)
             .await
             .unwrap()
             .unwrap();
+        let payload = jobs::payload(&services.control, &job.id).await.unwrap().unwrap();
         services
             .lifecycle
             .provision(&tenant, &serde_json::from_str(&payload).unwrap())
