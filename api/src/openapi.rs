@@ -18,7 +18,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 #[openapi(
     info(title = "mediamill", description = "Uploads in, cleaned pictures out. The tenant is decided by `Host`."),
     modifiers(&Keys),
-    tags((name = "media"), (name = "jobs"), (name = "usage"), (name = "files"))
+    tags((name = "media"), (name = "jobs"), (name = "usage"), (name = "files"), (name = "tenants"))
 )]
 struct Description;
 
@@ -33,6 +33,13 @@ impl Modify for Keys {
         api.components
             .get_or_insert_default()
             .add_security_scheme("key", header);
+        let header = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(
+            "X-API-Key",
+            "An operator's key, `chv_NUMBER_SECRET`.",
+        )));
+        api.components
+            .get_or_insert_default()
+            .add_security_scheme("operator", header);
     }
 }
 
@@ -45,6 +52,15 @@ pub(crate) fn described() -> (axum::Router<State>, utoipa::openapi::OpenApi) {
         .routes(routes!(routes::jobs::events))
         .routes(routes!(routes::usage::show))
         .routes(routes!(routes::files::serve))
+        .routes(routes!(routes::batches::receive, routes::batches::list))
+        .routes(routes!(routes::batches::show))
+        .routes(routes!(routes::batches::events))
+        .routes(routes!(routes::batches::rows))
+        .routes(routes!(routes::batches::result))
+        .routes(routes!(routes::batches::pause))
+        .routes(routes!(routes::batches::resume))
+        .routes(routes!(routes::batches::cancel))
+        .routes(routes!(routes::batches::retry))
         .split_for_parts()
 }
 

@@ -58,6 +58,8 @@ causes! {
     NotFound = "not-found", NOT_FOUND;
     /// The thing is there, but not by this method.
     MethodNotAllowed = "method-not-allowed", METHOD_NOT_ALLOWED;
+    /// The batch is in a state that does not allow this.
+    BatchState = "batch-state", CONFLICT;
     /// The body did not arrive in time.
     BodyTimeout = "body-timeout", REQUEST_TIMEOUT;
     /// The upload is larger than the tenant may send.

@@ -111,13 +111,22 @@ async fn observe(Shared(state): Shared<State>, mut request: Request<Body>, next:
 
 /// Routes as labels: a closed set, whatever is asked for.
 fn known_route(path: &str) -> &'static str {
-    const ROUTES: [&str; 11] = [
+    const ROUTES: [&str; 20] = [
         "/v1/media",
         "/v1/media/{id}",
         "/v1/jobs/{id}",
         "/v1/jobs/{id}/events",
         "/v1/usage",
         "/m/{id}/{variant}",
+        "/v1/tenants/batches",
+        "/v1/tenants/batches/{id}",
+        "/v1/tenants/batches/{id}/events",
+        "/v1/tenants/batches/{id}/rows",
+        "/v1/tenants/batches/{id}/result",
+        "/v1/tenants/batches/{id}/pause",
+        "/v1/tenants/batches/{id}/resume",
+        "/v1/tenants/batches/{id}/cancel",
+        "/v1/tenants/batches/{id}/retry",
         "/livez",
         "/readyz",
         "/metrics",

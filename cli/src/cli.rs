@@ -3,6 +3,7 @@
 //! Tenants and plans are in `cli/tenants.rs`, Chevereto's names for commands in `cli/compat.rs`, values in
 //! `cli/values.rs`. `docs/cli.md` follows from all of it.
 
+mod batches;
 mod compat;
 mod plans;
 mod tenants;
@@ -11,6 +12,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use batches::{Apply, Batches, Import};
 pub(crate) use compat::Compat;
 pub(crate) use plans::{LimitChanges, PlanFields, Plans};
 pub(crate) use tenants::{ApiKeys, Create, Edit, EnvCommand, Hosts, List, Move, Named, Tenants, Trial};

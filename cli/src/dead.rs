@@ -166,9 +166,9 @@ async fn purge(services: &Services, id: &JobId) -> anyhow::Result<bool> {
 async fn stay(services: &Services, id: &JobId, purged: &Purged) -> anyhow::Result<()> {
     let Some(tenant) = &purged.tenant else { return Ok(()) };
     if let Ok(payload) = serde_json::from_str::<MoveTenant>(&purged.payload)
-        && let (Ok(from), Ok(to)) = (Place::try_from(&payload.from), Place::try_from(&payload.to))
+        && let Ok(from) = Place::try_from(&payload.from)
     {
-        services.lifecycle.stay(tenant, id, &from, &to).await?;
+        services.lifecycle.stay(tenant, id, &from).await?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! `--help` and `docs/cli.md` say the same, and a test holds it.
 //! Roles are in `serve.rs`, the newcomer's command in `quickstart/`, the rest is one file per family of commands.
 
+mod batches;
 mod cli;
 mod completions;
 mod dead;

@@ -60,13 +60,13 @@ CREATE TABLE tenant_schemas (
     table_prefix TEXT PRIMARY KEY NOT NULL,
     tenant TEXT NOT NULL,
     version BIGINT NOT NULL CHECK (version BETWEEN 0 AND 9000000000000000000),
-    -- 0 while the tenant is moved from or to here: a writer that comes late finds it in its own transaction.
-    writable BIGINT NOT NULL CHECK (writable IN (0, 1)),
+    -- The job that moves the tenant away from here: a writer that comes late finds it in its own transaction.
+    closed_by TEXT,
     changed_at BIGINT NOT NULL
 );
 
-INSERT INTO tenant_schemas (table_prefix, tenant, version, writable, changed_at)
-SELECT table_prefix, id, schema_version, 1, updated_at FROM tenants_now;
+INSERT INTO tenant_schemas (table_prefix, tenant, version, closed_by, changed_at)
+SELECT table_prefix, id, schema_version, NULL, updated_at FROM tenants_now;
 
 DROP TABLE tenant_migrations;
 DROP TABLE tenant_hosts;

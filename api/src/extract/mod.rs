@@ -2,8 +2,10 @@
 
 mod caller;
 mod idempotency;
+mod operator;
 mod tenant;
 
 pub(crate) use caller::Caller;
 pub(crate) use idempotency::IdempotencyKey;
+pub(crate) use operator::{Operator, StreamedSignature};
 pub(crate) use tenant::Site;

@@ -1,5 +1,6 @@
 //! One file for each family of routes.
 
+pub(crate) mod batches;
 pub(crate) mod files;
 pub(crate) mod health;
 pub(crate) mod jobs;

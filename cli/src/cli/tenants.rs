@@ -1,7 +1,7 @@
 //! The shape of what is said about tenants.
 
 use super::{
-    Compat, LimitChanges, Listing, Plans, compat,
+    Apply, Batches, Compat, Import, LimitChanges, Listing, Plans, compat,
     compat::KeyOf,
     values::{EnvText, Until, duration, env_text, isolation, switch, until},
 };
@@ -133,6 +133,13 @@ pub(crate) enum Tenants {
         /// The file, such as demo.ndjson; - is standard output
         file: PathBuf,
     },
+    /// Make the tenants of a file, a row each
+    Import(Import),
+    /// Make tenants as a file declares them: what is missing comes, what differs changes
+    Apply(Apply),
+    /// Look at and steer batches of tenants
+    #[command(subcommand)]
+    Batches(Batches),
     /// Fill the cache with every tenant, from the database
     Cache,
     /// Plans, which tenants inherit from

@@ -21,6 +21,7 @@ pub(crate) use create::create;
 pub(crate) use show::chevereto_env;
 
 use crate::{
+    batches,
     cli::{Compat, Named, Tenants},
     migrate, moments, operator, output, plans, serve,
 };
@@ -111,6 +112,9 @@ async fn run(services: &Services, command: Tenants, json: bool) -> anyhow::Resul
         Tenants::Audit { id, listing } => audited(services, id.as_ref(), listing.wanted(), json).await?,
         Tenants::Stats { id, refresh } => stats::one(services, &id, refresh, json).await?,
         Tenants::Export { id, file } => export::run(services, &id, &file, json).await?,
+        Tenants::Import(args) => return batches::import(services, args, json).await,
+        Tenants::Apply(args) => return batches::apply(services, args, json).await,
+        Tenants::Batches(command) => return batches::run(services, command, json).await,
         Tenants::Cache => rebuild(services, json).await?,
         Tenants::Plans(command) => return plans::run(services, command, json).await,
         Tenants::ApiKeys(command) => return api_keys::run(services, command, json).await,

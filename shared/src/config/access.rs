@@ -117,6 +117,10 @@ impl SignatureMode {
         }
     }
 
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "the signature that every value's reader has"
+    )]
     pub(super) fn show(&self) -> String {
         match self {
             Self::Body => "body".to_owned(),

@@ -2,6 +2,7 @@
 
 use super::{
     audit::{self, Entry},
+    batches,
     jobs::{self, NewJob},
     tenants::{self, TenantRow},
 };
@@ -43,6 +44,10 @@ sql! {
     RETIRED = "SELECT server, isolation, table_prefix, tenant FROM retired_places WHERE drop_after <= $1 AND table_prefix > $2 ORDER BY table_prefix LIMIT $3";
     COUNT_RETIRED = "SELECT CAST(COUNT(*) AS BIGINT), CAST(COALESCE(SUM(CASE WHEN drop_after <= $1 THEN 1 ELSE 0 END), 0) AS BIGINT) FROM retired_places";
     FORGET_RETIRED = "DELETE FROM retired_places WHERE table_prefix = $1";
+    BEGIN_UNDO = "UPDATE tenants SET state = 'deleting', step = 'undo', version = CASE WHEN version >= $1 THEN version + 1 ELSE $1 END, updated_at = $1 \
+        WHERE id = $2 AND state = 'provisioning' RETURNING id";
+    /// A place that a move has begun to fill: dropped if it never becomes the tenant's.
+    BECOME = "DELETE FROM retired_places WHERE table_prefix = $1 RETURNING table_prefix";
     FORGET_HOSTS = "DELETE FROM tenant_hosts WHERE tenant = $1";
     FORGET_KEYS = "DELETE FROM idempotency_keys WHERE tenant = $1";
     FORGET_STATS = "DELETE FROM tenant_stats WHERE tenant = $1";
@@ -106,6 +111,14 @@ pub enum Refused {
         id: TenantId,
         /// Its present version.
         version: i64,
+    },
+    /// It would have more hosts than it may.
+    #[error("tenant {id} may have {allowed} hosts")]
+    TooManyHosts {
+        /// The tenant.
+        id: TenantId,
+        /// How many.
+        allowed: i64,
     },
     /// It would be served nowhere.
     #[error("tenant {id} would have no host left")]
@@ -359,6 +372,8 @@ pub struct Change {
     pub remove_hosts: Vec<String>,
     /// The host that becomes its main one.
     pub main_host: Option<String>,
+    /// Hosts that it may have; 0 is any number.
+    pub most_hosts: i64,
     /// Only if it is at this version.
     pub if_version: Option<i64>,
 }
@@ -485,6 +500,13 @@ async fn change_hosts(
         }
     }
     let left = tenants::hosts_in(connection, &row.id).await?;
+    let many = i64::try_from(left.len()).unwrap_or(i64::MAX);
+    if !change.add_hosts.is_empty() && change.most_hosts > 0 && many > change.most_hosts {
+        return Ok(Some(Refused::TooManyHosts {
+            id: row.id.clone(),
+            allowed: change.most_hosts,
+        }));
+    }
     let wanted = change.main_host.clone();
     let present = left.iter().find(|host| host.main).map(|host| host.name.clone());
     // A tenant always has a main host, and one that is no wildcard: URLs begin with it.
@@ -604,6 +626,11 @@ pub(crate) async fn switch(db: &Db, switch: &Switch<'_>, entry: &Entry, now: Mil
     if query.fetch_optional(&mut *tx).bounded(WHAT).await?.is_none() {
         return Ok(false);
     }
+    let query = BECOME.query().bind(switch.to.prefix.as_str().to_owned());
+    if query.fetch_optional(&mut *tx).bounded(WHAT).await?.is_none() {
+        // This attempt stood still for so long that its place was dropped.
+        return Ok(false);
+    }
     retire(&mut tx, switch.tenant, switch.from, now.after(switch.linger)).await?;
     if switch.from.server != switch.to.server {
         let query = UNCOUNT_SERVER.query().bind(switch.from.server.as_str().to_owned());
@@ -619,15 +646,8 @@ pub(crate) async fn switch(db: &Db, switch: &Switch<'_>, entry: &Entry, now: Mil
     Ok(true)
 }
 
-/// Ends a move that came to nothing and retires what it had begun.
-pub(crate) async fn end_move(
-    db: &Db,
-    id: &TenantId,
-    job: &JobId,
-    begun: &Place,
-    entry: &Entry,
-    now: Millis,
-) -> Result<bool, DbError> {
+/// Ends a move that came to nothing. What its attempts have begun is retired already. Returns whether this call did.
+pub(crate) async fn end_move(db: &Db, id: &TenantId, job: &JobId, entry: &Entry, now: Millis) -> Result<bool, DbError> {
     const WHAT: &str = "end a move";
     let mut tx = db.begin_write().await?;
     let query = END_MOVE
@@ -638,13 +658,34 @@ pub(crate) async fn end_move(
     if query.fetch_optional(&mut *tx).bounded(WHAT).await?.is_none() {
         return Ok(false);
     }
-    retire(&mut tx, id, begun, now).await?;
     audit::append(&mut tx, entry).await?;
     tx.commit().bounded(WHAT).await?;
     Ok(true)
 }
 
-async fn retire(
+/// Enters a place that is about to be made for a move: whatever becomes of the attempt, it is dropped after `drop_after`
+/// unless it has become the tenant's by then.
+pub(crate) async fn begin_place(db: &Db, id: &TenantId, place: &Place, drop_after: Millis) -> Result<(), DbError> {
+    let mut tx = db.begin_write().await?;
+    retire(&mut tx, id, place, drop_after).await?;
+    tx.commit().bounded("enter a place").await
+}
+
+/// Begins to take a tenant back that was never served: from now on nobody puts it into service, and its batch row says
+/// why. Returns whether this call did.
+pub(crate) async fn begin_undo(db: &Db, id: &TenantId, cause: &str, now: Millis) -> Result<bool, DbError> {
+    const WHAT: &str = "begin to undo a tenant";
+    let mut tx = db.begin_write().await?;
+    let query = BEGIN_UNDO.query().bind(now.get()).bind(id.as_str().to_owned());
+    if query.fetch_optional(&mut *tx).bounded(WHAT).await?.is_none() {
+        return Ok(false);
+    }
+    batches::row_failed(&mut tx, id, cause).await?;
+    tx.commit().bounded(WHAT).await?;
+    Ok(true)
+}
+
+pub(crate) async fn retire(
     connection: &mut AnyConnection,
     tenant: &TenantId,
     place: &Place,

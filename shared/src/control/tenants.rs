@@ -4,10 +4,12 @@ use super::jobs::{optional, text};
 use crate::{
     db::{Bounded, Db, DbError, During, sql},
     ids::{JobId, TenantId},
+    jobs::JobKind,
     tenancy::{Host, LimitOverrides, Place, PlanPart, TenantPart, TenantState},
     units::Millis,
 };
 use sqlx::{AnyConnection, Row, any::AnyRow};
+use std::collections::BTreeMap;
 
 sql! {
     /// One row for each of the tenant's hosts: everything that a context is made of, in one look.
@@ -20,6 +22,17 @@ sql! {
     GET = "SELECT t.id, t.serial, t.state, t.server, t.isolation, t.table_prefix, t.schema_version, t.moving, t.step, t.plan, t.limits, \
         t.env, t.trial_until, t.purge_at, t.last_job_at, t.version, t.created_at, t.updated_at, h.host FROM tenants t \
         LEFT JOIN tenant_hosts h ON h.tenant = t.id AND h.main = 1 WHERE t.id = $1";
+    /// One row for each host of each of these.
+    MANY (1) = "SELECT t.id, t.serial, t.state, t.server, t.isolation, t.table_prefix, t.schema_version, t.moving, t.step, t.plan, t.limits, \
+        t.env, t.trial_until, t.purge_at, t.last_job_at, t.version, t.created_at, t.updated_at, h.host, h.main FROM tenants t \
+        LEFT JOIN tenant_hosts h ON h.tenant = t.id WHERE t.id IN (VALUES {rows})";
+    /// Those in a state for a while that no job will take out of it. Lists of states as the partial indexes have them.
+    LEFT = "SELECT t.id FROM tenants t WHERE t.state IN ('provisioning', 'leaving', 'deleting') AND t.state = $1 \
+        AND t.updated_at <= $2 AND t.id > $3 AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.tenant = t.id AND j.kind = $4 \
+        AND j.state IN ('queued', 'running', 'dead') AND (j.state <> 'dead' OR $5 = 1)) \
+        ORDER BY t.id LIMIT $6";
+    MOVELESS = "SELECT t.id FROM tenants t WHERE t.moving IS NOT NULL AND t.id > $1 AND NOT EXISTS \
+        (SELECT 1 FROM jobs j WHERE j.id = t.moving AND j.state IN ('queued', 'running')) ORDER BY t.id LIMIT $2";
     PAGE = "SELECT t.id, t.serial, t.state, t.server, t.isolation, t.table_prefix, t.schema_version, t.moving, t.step, t.plan, t.limits, \
         t.env, t.trial_until, t.purge_at, t.last_job_at, t.version, t.created_at, t.updated_at, h.host FROM tenants t \
         LEFT JOIN tenant_hosts h ON h.tenant = t.id AND h.main = 1 \
@@ -251,6 +264,81 @@ pub async fn page(db: &Db, filter: &Filter, after: Option<&str>, limit: i64) -> 
         .bounded("list tenants")
         .await?;
     rows.iter().map(read).collect()
+}
+
+/// Those of `ids` that there are, each with its hosts, within a transaction.
+pub(crate) async fn many_in(
+    connection: &mut AnyConnection,
+    ids: &[TenantId],
+) -> Result<BTreeMap<TenantId, (TenantRow, Vec<Host>)>, DbError> {
+    const WHAT: &str = "read tenants";
+    let mut found: BTreeMap<TenantId, (TenantRow, Vec<Host>)> = BTreeMap::new();
+    let Some(last) = ids.last() else { return Ok(found) };
+    let size = crate::db::padded(ids.len());
+    let mut query = MANY.rows(1, size, 1);
+    for place in 0..size {
+        query = query.bind(ids.get(place).unwrap_or(last).as_str().to_owned());
+    }
+    for row in query.fetch_all(connection).bounded(WHAT).await? {
+        let tenant = read(&row)?;
+        let host = tenant.host.clone();
+        let main = row.try_get::<Option<i64>, _>(19).during(WHAT)? == Some(1);
+        let (tenant, hosts) = found.entry(tenant.id.clone()).or_insert((tenant, Vec::new()));
+        if main {
+            tenant.host.clone_from(&host);
+        }
+        hosts.extend(host.map(|name| Host { name, main }));
+    }
+    Ok(found)
+}
+
+/// Those of `ids` that there are, each with its hosts.
+///
+/// # Errors
+/// When the database is away.
+pub async fn many(db: &Db, ids: &[TenantId]) -> Result<BTreeMap<TenantId, (TenantRow, Vec<Host>)>, DbError> {
+    many_in(&mut *db.read().acquire().bounded("read tenants").await?, ids).await
+}
+
+/// Tenants after `after` that have been in `state` since `before` or longer and have no job of `kind` that could end that,
+/// at most `limit`. A dead job counts where `or_dead` says so: an operator may retry it.
+///
+/// # Errors
+/// When the database is away.
+pub async fn left_in(
+    db: &Db,
+    (state, kind, or_dead): (TenantState, JobKind, bool),
+    before: Millis,
+    after: Option<&TenantId>,
+    limit: i64,
+) -> Result<Vec<TenantId>, DbError> {
+    let rows = LEFT
+        .query()
+        .bind(state.as_str())
+        .bind(before.get())
+        .bind(after.map_or_else(String::new, |id| id.as_str().to_owned()))
+        .bind(kind.as_str())
+        .bind(i64::from(or_dead))
+        .bind(limit)
+        .fetch_all(db.read())
+        .bounded("look for tenants that were left")
+        .await?;
+    rows.iter().map(|row| text(row, 0)).collect()
+}
+
+/// Tenants after `after` whose move nobody goes on with, at most `limit`.
+///
+/// # Errors
+/// When the database is away.
+pub async fn moveless(db: &Db, after: Option<&TenantId>, limit: i64) -> Result<Vec<TenantId>, DbError> {
+    let rows = MOVELESS
+        .query()
+        .bind(after.map_or_else(String::new, |id| id.as_str().to_owned()))
+        .bind(limit)
+        .fetch_all(db.read())
+        .bounded("look for moves that were left")
+        .await?;
+    rows.iter().map(|row| text(row, 0)).collect()
 }
 
 /// A tenant's hosts, the main one first.

@@ -4,7 +4,10 @@
 
 use super::{Bounded, Db, DbError, During, Engine, prepare_sqlite};
 use sqlx::{AnyConnection, Connection, Row};
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use url::Url;
 
 super::sql! {
@@ -13,6 +16,8 @@ super::sql! {
 
 /// What databases of tenants are called after where their server's own database has a name that needs quoting.
 const PLAIN: &str = "mediamill";
+/// Longest time that making or dropping one takes: a checkpoint of a busy server.
+const ABOUT_DATABASE: Duration = Duration::from_secs(90);
 /// PostgreSQL cuts names at 63 bytes; a prefix and an underscore take 17.
 const LONGEST_BASE: usize = 46;
 
@@ -148,17 +153,17 @@ impl Db {
     async fn about_database(&self, what: &'static str, text: String) -> Result<(), DbError> {
         #[expect(clippy::disallowed_methods, reason = "a checked base name and a validated prefix")]
         let text = sqlx::AssertSqlSafe(text);
-        let done = sqlx::query(text)
-            .persistent(false)
-            .execute(self.write())
-            .bounded(what)
-            .await;
+        let done = sqlx::query(text).persistent(false).execute(self.write());
+        let done = match tokio::time::timeout(ABOUT_DATABASE, done).await {
+            Ok(done) => done.during(what),
+            Err(_) => Err(DbError::Deadline { during: what }),
+        };
         match done {
             // Somebody else was first: https://www.postgresql.org/docs/current/errcodes-appendix.html
             Err(DbError::Failed {
                 source: sqlx::Error::Database(error),
                 ..
-            }) if error.code().is_some_and(|code| code == "42P04") => Ok(()),
+            }) if error.code().is_some_and(|code| code == "42P04" || code == "23505") => Ok(()),
             other => other.map(|_| ()),
         }
     }

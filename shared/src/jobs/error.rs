@@ -23,6 +23,8 @@ impl Reason {
     pub const REFUSED: &'static str = "refused";
     /// A copy of a tenant's rows is not what was copied.
     pub const COPY_DIFFERS: &'static str = "copy-differs";
+    /// A move's attempts are used up: the tenant stays where it was.
+    pub const MOVE_GIVEN_UP: &'static str = "move-given-up";
     /// The job needs more memory than any worker here has.
     pub const TOO_LARGE_FOR_WORKER: &'static str = "too-large-for-worker";
 

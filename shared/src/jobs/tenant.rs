@@ -1,7 +1,10 @@
 //! Payloads of the kinds that make, move and remove tenants. Whose tenant it is stands in the job's row.
 
 use super::{Job, JobKind, Pool};
-use crate::tenancy::{FirstAdmin, Isolation, Place};
+use crate::{
+    retry::RetryPolicy,
+    tenancy::{FirstAdmin, Isolation, Place},
+};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -46,6 +49,12 @@ pub struct MoveTenant {
 impl Job for MoveTenant {
     const KIND: JobKind = JobKind::TenantMigrate;
     const POOL: Pool = Pool::Provision;
+    /// Uploads wait for its end: it is given up after some minutes, and they go on where they were.
+    const RETRY: RetryPolicy = RetryPolicy {
+        max: Duration::from_secs(60),
+        attempts: Some(8),
+        ..RetryPolicy::JOB
+    };
     const TIMEOUT: Duration = Duration::from_secs(3_600);
 }
 

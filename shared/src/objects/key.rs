@@ -26,11 +26,15 @@ impl ObjectKey {
         Self(format!("{}/{tenant}/{job}", Self::STAGED).into())
     }
 
-    /// Where a file of a picture lies. Derived from ids alone, so that a repeated placement meets itself.
+    /// Where a file of a picture lies. Derived from ids alone, so that a repeated placement meets itself, and no two
+    /// variants' files meet.
     ///
     /// # Errors
-    /// When `variant` or `extension` hold other characters than keys may.
+    /// When `variant` or `extension` hold other characters than segments may, or `extension` a dot.
     pub fn placed(tenant: &TenantId, media: &MediaId, variant: &str, extension: &str) -> Result<Self, KeyError> {
+        if variant.contains('/') || extension.contains(['/', '.']) || extension.is_empty() {
+            return Err(KeyError);
+        }
         format!("{}/{tenant}/{media}/{variant}.{extension}", Self::MEDIA).parse()
     }
 

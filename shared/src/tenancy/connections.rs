@@ -8,11 +8,13 @@ use crate::{
     clock::Clock,
     db::{Bounded, Db, DbError, Engine},
     shutdown::Shutdown,
+    telemetry::names,
     units::Millis,
 };
 use sqlx::{AnyConnection, Connection, Executor};
 use std::{
     collections::{BTreeMap, HashMap},
+    fmt,
     ops::{Deref, DerefMut},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -28,10 +30,9 @@ const IDLE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_secs(15);
 
 /// The connections of one process. Cloning shares them.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Connections(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     ceiling: usize,
     /// One permit for each connection in use.
@@ -41,7 +42,7 @@ struct Inner {
 }
 
 /// Idle connections, by database and by age.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Idle {
     next: u64,
     by_age: BTreeMap<u64, Waiting>,
@@ -49,7 +50,6 @@ struct Idle {
     by_url: HashMap<String, Vec<u64>>,
 }
 
-#[derive(Debug)]
 struct Waiting {
     url: String,
     since: Millis,
@@ -93,7 +93,6 @@ impl Idle {
 }
 
 /// A connection in use. Dropped, it waits for its next use; in the middle of a transaction it is closed, which ends that.
-#[derive(Debug)]
 pub(crate) struct OwnConnection {
     connection: Option<AnyConnection>,
     url: String,
@@ -101,6 +100,23 @@ pub(crate) struct OwnConnection {
     /// In a transaction, or in one whose end is unknown.
     busy: bool,
     _slot: OwnedSemaphorePermit,
+}
+
+impl fmt::Debug for Connections {
+    /// Without the URLs, which hold passwords.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Connections");
+        shown.field("ceiling", &self.0.ceiling);
+        shown.field("idle", &self.idle().by_age.len()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for OwnConnection {
+    /// Without the URL, which holds a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("OwnConnection");
+        shown.field("busy", &self.busy).finish_non_exhaustive()
+    }
 }
 
 impl Connections {
@@ -117,7 +133,11 @@ impl Connections {
             loop {
                 tokio::select! { () = stop.soft() => return, () = clock.sleep(LOOK) => {} }
                 let Some(inner) = weak.upgrade() else { return };
-                Self(inner).close_idle(IDLE).await;
+                let connections = Self(inner);
+                connections.close_idle(IDLE).await;
+                let gauge = |state| metrics::gauge!(names::TENANT_CONNECTIONS, "state" => state);
+                gauge("open").set(connections.open() as f64);
+                gauge("ceiling").set(connections.0.ceiling as f64);
             }
         });
         connections
@@ -128,7 +148,6 @@ impl Connections {
     }
 
     /// Connections that are open, in use or idle.
-    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn open(&self) -> usize {
         let in_use = self.0.ceiling.saturating_sub(self.0.slots.available_permits());
         self.idle().by_age.len().saturating_add(in_use)
@@ -154,12 +173,11 @@ impl Connections {
             }
             (None, Engine::Sqlite | Engine::Postgres) => None,
         };
-        let connection = match alive {
-            Some(connection) => connection,
-            None => {
-                self.make_room().await;
-                Db::connect_to(engine, url).await?
-            }
+        let connection = if let Some(connection) = alive {
+            connection
+        } else {
+            self.make_room().await;
+            Db::connect_to(engine, url).await?
         };
         Ok(OwnConnection {
             connection: Some(connection),
@@ -310,10 +328,10 @@ mod tests {
             drop(connections.acquire(Engine::Sqlite, &url).await.unwrap());
             assert_eq!(connections.open(), 1);
         }
-        clock.advance(IDLE - Duration::from_millis(1));
+        clock.advance(IDLE / 2);
         connections.close_idle(IDLE).await;
         assert_eq!(connections.open(), 1);
-        clock.advance(Duration::from_millis(1));
+        clock.advance(IDLE / 2);
         connections.close_idle(IDLE).await;
         assert_eq!(connections.open(), 0);
     }

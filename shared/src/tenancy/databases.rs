@@ -16,13 +16,14 @@ use crate::{
 use sqlx::{Any, AnyConnection, Transaction, pool::PoolConnection};
 use std::{
     collections::BTreeMap,
+    fmt,
     ops::{Deref, DerefMut},
     sync::Arc,
 };
 use url::Url;
 
 /// A server that tenants are placed on.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Server {
     /// Its name.
     pub name: ServerName,
@@ -30,6 +31,17 @@ pub struct Server {
     pub weight: u32,
     pub(crate) url: Url,
     pub(crate) db: Db,
+}
+
+impl fmt::Debug for Server {
+    /// Without the password in its URL.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Server");
+        shown.field("name", &self.name).field("weight", &self.weight);
+        shown
+            .field("url", &crate::config::redacted(&self.url))
+            .finish_non_exhaustive()
+    }
 }
 
 impl Server {

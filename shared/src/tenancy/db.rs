@@ -9,24 +9,46 @@
 //! }
 //! ```
 //!
+//! What does not compile below differs from this by one name each:
+//!
+//! ```
+//! use mediamill_shared::tenancy::{TablePrefix, Tenant, TenantDatabases, TenantDb, TenantTx};
+//! let _ = (Tenant::db, TenantDatabases::servers, TenantDb::begin, TenantDb::usage, TenantTx::commit);
+//! ```
+//!
 //! ```compile_fail
 //! // The text that names a table is private.
 //! use mediamill_shared::tenancy::sql::TenantSql;
 //! ```
 //!
 //! ```compile_fail
-//! // A `TenantDb` has no constructor outside of this module's parent.
-//! async fn used(databases: mediamill_shared::tenancy::TenantDatabases, place: mediamill_shared::tenancy::Place) {
-//!     let db = mediamill_shared::tenancy::TenantDb::new(databases, place, false);
-//!     let _ = db.usage().await;
-//! }
+//! // Nobody but the resolver makes a tenant.
+//! let _ = mediamill_shared::tenancy::Tenant::new;
 //! ```
 //!
 //! ```compile_fail
-//! // Nor can one run SQL of its own with it.
-//! async fn used(db: mediamill_shared::tenancy::TenantDb) {
-//!     let _ = db.query("SELECT id FROM t1_media");
-//! }
+//! // Nobody but a tenant makes its `TenantDb`.
+//! let _ = mediamill_shared::tenancy::TenantDb::new;
+//! ```
+//!
+//! ```compile_fail
+//! // Nor can one run SQL of its own with it,
+//! let _ = mediamill_shared::tenancy::TenantDb::query;
+//! ```
+//!
+//! ```compile_fail
+//! // nor within its transaction,
+//! let _ = mediamill_shared::tenancy::TenantTx::query;
+//! ```
+//!
+//! ```compile_fail
+//! // nor make one of a transaction of another place,
+//! let _ = mediamill_shared::tenancy::TenantTx::within;
+//! ```
+//!
+//! ```compile_fail
+//! // nor reach a tenant's database beside it.
+//! let _ = mediamill_shared::tenancy::TenantDatabases::reader;
 //! ```
 
 use super::{
@@ -97,7 +119,7 @@ impl TenantDb {
                 has: schema.version,
                 known: TENANT_SCHEMA_VERSION,
             }),
-            Some(schema) if !schema.writable => Err(DbError::Moving { during: WHAT }),
+            Some(schema) if schema.closed => Err(DbError::Moving { during: WHAT }),
             Some(_) => Ok(TenantTx {
                 tx,
                 place: self.place.clone(),
@@ -128,3 +150,14 @@ impl TenantTx {
         self.tx.commit("commit a tenant's change").await
     }
 }
+
+/// The names that the front comment says cannot be used from outside: gone here, its proofs would prove nothing.
+#[cfg(test)]
+const _: () = {
+    let _ = super::Tenant::new;
+    let _ = TenantDb::new;
+    let _ = TenantDb::query;
+    let _ = TenantTx::query;
+    let _ = TenantTx::within;
+    let _ = TenantDatabases::reader;
+};

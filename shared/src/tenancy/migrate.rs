@@ -54,14 +54,9 @@ pub(super) async fn prepare(databases: &TenantDatabases, place: &Place, prepared
 }
 
 /// Makes a new tenant's tables, within `tx`. Returns `false`, having done nothing, when they are there.
-pub(super) async fn make_tables(
-    tx: &mut TenantTx,
-    tenant: &TenantId,
-    writable: bool,
-    now: Millis,
-) -> Result<bool, DbError> {
+pub(super) async fn make_tables(tx: &mut TenantTx, tenant: &TenantId, now: Millis) -> Result<bool, DbError> {
     let prefix = tx.place().prefix.clone();
-    if !schemas::enter(&mut tx.tx, &prefix, tenant, TENANT_SCHEMA_VERSION, writable, now).await? {
+    if !schemas::enter(&mut tx.tx, &prefix, tenant, TENANT_SCHEMA_VERSION, now).await? {
         return Ok(false);
     }
     run(tx, CURRENT, "make a tenant's tables").await?;
@@ -77,7 +72,7 @@ pub(super) async fn make_tables_of(
     now: Millis,
 ) -> Result<(), DbError> {
     let prefix = tx.place().prefix.clone();
-    schemas::enter(&mut tx.tx, &prefix, tenant, version, true, now).await?;
+    schemas::enter(&mut tx.tx, &prefix, tenant, version, now).await?;
     for (number, step) in (1_i64..).zip(STEPS) {
         if number <= version {
             run(tx, *step, "make a tenant's tables").await?;
@@ -118,6 +113,10 @@ pub(super) async fn drop_place(databases: &TenantDatabases, place: &Place) -> Re
     );
     if place.table_prefix().is_none() {
         return databases.drop_database(place).await;
+    }
+    if !place.server.is_main() {
+        // Its first tenant may be taken back before anything was made there.
+        schemas::make(&mut *databases.reader(place).await?).await?;
     }
     let mut tx = TenantTx::within(databases.begin(place).await?, place.clone());
     run(&mut tx, DROP, "drop a tenant's tables").await?;

@@ -6,7 +6,7 @@
 use super::{ServerName, TablePrefix, databases::TenantTransaction};
 use crate::{
     db::{Bounded, DbError, During, Engine, sql},
-    ids::TenantId,
+    ids::{JobId, TenantId},
     units::Millis,
 };
 use sqlx::{AnyConnection, Row};
@@ -15,24 +15,28 @@ sql! {
     /// In the control database a migration made it; the text is the same.
     MAKE = "CREATE TABLE IF NOT EXISTS tenant_schemas (table_prefix TEXT PRIMARY KEY NOT NULL, tenant TEXT NOT NULL, \
         version BIGINT NOT NULL CHECK (version BETWEEN 0 AND 9000000000000000000), \
-        writable BIGINT NOT NULL CHECK (writable IN (0, 1)), changed_at BIGINT NOT NULL)";
-    ENTER = "INSERT INTO tenant_schemas (table_prefix, tenant, version, writable, changed_at) VALUES ($1, $2, $3, $4, $5) \
+        closed_by TEXT, changed_at BIGINT NOT NULL)";
+    ENTER = "INSERT INTO tenant_schemas (table_prefix, tenant, version, closed_by, changed_at) VALUES ($1, $2, $3, NULL, $4) \
         ON CONFLICT (table_prefix) DO NOTHING RETURNING table_prefix";
-    LOOK = "SELECT version, writable FROM tenant_schemas WHERE table_prefix = $1";
+    LOOK = "SELECT version, closed_by FROM tenant_schemas WHERE table_prefix = $1";
     SET_VERSION = "UPDATE tenant_schemas SET version = $1, changed_at = $2 WHERE table_prefix = $3";
-    SET_WRITABLE = "UPDATE tenant_schemas SET writable = $1, changed_at = $2 WHERE table_prefix = $3 RETURNING table_prefix";
+    OWNER = "SELECT tenant FROM tenant_schemas WHERE table_prefix = $1";
+    CLOSE = "UPDATE tenant_schemas SET closed_by = $1, changed_at = $2 WHERE table_prefix = $3 RETURNING table_prefix";
+    /// Only what this job closed: a later move may have closed it since.
+    OPEN = "UPDATE tenant_schemas SET closed_by = NULL, changed_at = $2 WHERE table_prefix = $3 AND closed_by = $1";
     LEAVE = "DELETE FROM tenant_schemas WHERE table_prefix = $1";
 }
 
 /// On PostgreSQL a writer holds the row until it commits; on SQLite it holds the database.
 const LOOK_LOCKED: crate::db::Sql =
-    crate::db::Sql::new("SELECT version, writable FROM tenant_schemas WHERE table_prefix = $1 FOR SHARE");
+    crate::db::Sql::new("SELECT version, closed_by FROM tenant_schemas WHERE table_prefix = $1 FOR SHARE");
 
 /// What a database says of one tenant's tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Schema {
     pub(crate) version: i64,
-    pub(crate) writable: bool,
+    /// While it is being moved away, nobody writes.
+    pub(crate) closed: bool,
 }
 
 /// Makes the table where it is missing.
@@ -50,26 +54,38 @@ pub(crate) async fn make(connection: &mut AnyConnection) -> Result<(), DbError> 
 }
 
 /// Returns whether the place was new.
+///
+/// # Errors
+/// When it is another tenant's: two got one name, and must not get one another's rows.
 pub(crate) async fn enter(
     tx: &mut TenantTransaction,
     prefix: &TablePrefix,
     tenant: &TenantId,
     version: i64,
-    writable: bool,
     now: Millis,
 ) -> Result<bool, DbError> {
+    const WHAT: &str = "enter a tenant's schema";
     let query = ENTER
         .query()
         .bind(prefix.as_str().to_owned())
         .bind(tenant.as_str().to_owned())
         .bind(version)
-        .bind(i64::from(writable))
         .bind(now.get());
-    let row = query
-        .fetch_optional(&mut **tx)
-        .bounded("enter a tenant's schema")
-        .await?;
-    Ok(row.is_some())
+    let row = query.fetch_optional(&mut **tx).bounded(WHAT).await?;
+    if row.is_some() {
+        return Ok(true);
+    }
+    let query = OWNER.query().bind(prefix.as_str().to_owned());
+    let row = query.fetch_one(&mut **tx).bounded(WHAT).await?;
+    let owner: String = row.try_get(0).during(WHAT)?;
+    if owner == tenant.as_str() {
+        Ok(false)
+    } else {
+        Err(DbError::unreadable(
+            WHAT,
+            format!("{prefix} holds tenant {owner}'s tables"),
+        ))
+    }
 }
 
 /// What stands there, locked against a change until the transaction ends. `None`: no such tenant here.
@@ -88,7 +104,7 @@ pub(crate) async fn look(
     row.map(|row| {
         Ok(Schema {
             version: row.try_get(0).during(WHAT)?,
-            writable: row.try_get::<i64, _>(1).during(WHAT)? == 1,
+            closed: row.try_get::<Option<String>, _>(1).during(WHAT)?.is_some(),
         })
     })
     .transpose()
@@ -112,23 +128,43 @@ pub(crate) async fn set_version(
         .map(|_| ())
 }
 
-/// Opens or closes a place for writers; waits for those that are writing. Returns whether it is there.
-pub(crate) async fn set_writable(
+/// Closes a place for writers on behalf of the job that moves the tenant away; waits for those that are writing. Returns
+/// whether it is there.
+pub(crate) async fn close(
     tx: &mut TenantTransaction,
     prefix: &TablePrefix,
-    writable: bool,
+    job: &JobId,
     now: Millis,
 ) -> Result<bool, DbError> {
-    let query = SET_WRITABLE
+    let query = CLOSE
         .query()
-        .bind(i64::from(writable))
+        .bind(job.as_str().to_owned())
         .bind(now.get())
         .bind(prefix.as_str().to_owned());
     let row = query
         .fetch_optional(&mut **tx)
-        .bounded("open or close a tenant's tables")
+        .bounded("close a tenant's tables")
         .await?;
     Ok(row.is_some())
+}
+
+/// Opens a place that `job` closed. What another job has closed since stays closed.
+pub(crate) async fn open(
+    tx: &mut TenantTransaction,
+    prefix: &TablePrefix,
+    job: &JobId,
+    now: Millis,
+) -> Result<(), DbError> {
+    let query = OPEN
+        .query()
+        .bind(job.as_str().to_owned())
+        .bind(now.get())
+        .bind(prefix.as_str().to_owned());
+    query
+        .execute(&mut **tx)
+        .bounded("open a tenant's tables")
+        .await
+        .map(|_| ())
 }
 
 pub(crate) async fn leave(tx: &mut TenantTransaction, prefix: &TablePrefix) -> Result<(), DbError> {

@@ -2,7 +2,8 @@
 
 use crate::context::JobContext;
 use mediamill_shared::{
-    jobs::{JobError, MoveTenant, Reason, ResultExt, WirePlace},
+    chain,
+    jobs::{Job, JobError, MoveTenant, Reason, ResultExt, WirePlace},
     tenancy::{MoveError, Place},
 };
 
@@ -21,17 +22,24 @@ fn classified(error: MoveError) -> JobError {
 pub(crate) async fn run(job: &MoveTenant, cx: &JobContext) -> Result<(), JobError> {
     let (from, to) = (place(&job.from)?, place(&job.to)?);
     let moved = cx.lifecycle.relocate(cx.tenant_id()?, &cx.job, &from, &to, |_| {});
-    moved.await.map_err(classified)
+    match moved.await.map_err(classified) {
+        // Nobody can write while it is tried, so it is not left for an operator to give up.
+        Err(JobError::Transient { source, .. }) if MoveTenant::RETRY.delay_after(attempt(cx), 0.0).is_none() => {
+            Err(JobError::permanent(Reason::MOVE_GIVEN_UP, chain(source.as_ref())))
+        }
+        other => other,
+    }
 }
 
-/// Opens the old place again and retires what was begun.
+fn attempt(cx: &JobContext) -> u32 {
+    u32::try_from(cx.attempt).unwrap_or(u32::MAX)
+}
+
+/// Opens the old place again.
 pub(crate) async fn failed(job: &MoveTenant, cx: &JobContext) -> Result<(), JobError> {
-    let (Ok(from), Ok(to)) = (place(&job.from), place(&job.to)) else {
+    let Ok(from) = place(&job.from) else {
         // Nothing was begun.
         return Ok(());
     };
-    cx.lifecycle
-        .stay(cx.tenant_id()?, &cx.job, &from, &to)
-        .await
-        .transient()
+    cx.lifecycle.stay(cx.tenant_id()?, &cx.job, &from).await.transient()
 }

@@ -4,6 +4,8 @@
 //! and a line in the audit log; the job's steps are idempotent and recorded, and a worker that finds one half done ends
 //! it or undoes it. Nothing here knows who asks: the Tenants API, the command line and batches all come through here.
 
+mod batch;
+mod feed;
 mod people;
 mod placement;
 mod plans;
@@ -12,6 +14,8 @@ mod relocate;
 mod remove;
 mod stats;
 
+pub use batch::{BatchError, Batches, FirstKeys, Received, Receiving, RowResult};
+pub use feed::{Feeding, WINDOW};
 pub use people::PeopleError;
 pub use placement::Placement;
 pub use plans::Over;
@@ -174,8 +178,11 @@ impl Lifecycle {
             "trial_until": change.trial_until, "purge_at": change.purge_at,
         });
         let entry = self.entry(actor, "tenant.change", Some(id)).with(detail);
-        let now = self.clock.now();
-        let version = changes::change(&self.control, id, change, &entry, now).await??;
+        let mut change = change.clone();
+        if !change.add_hosts.is_empty() {
+            change.most_hosts = self.in_force(id).await?.hosts;
+        }
+        let version = changes::change(&self.control, id, &change, &entry, self.clock.now()).await??;
         self.resolver.refresh_without(id, &change.remove_hosts).await?;
         Ok(version)
     }

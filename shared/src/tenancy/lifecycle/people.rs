@@ -6,7 +6,7 @@ use crate::{
     db::{Bounded, DbError},
     ids::{TenantId, UserId},
     secrets::SecretText,
-    tenancy::{KeyText, Limit, NewAdmin, NotServed, store::users::Role},
+    tenancy::{KeyText, NewAdmin, NotServed, store::users::Role},
 };
 use argon2::{
     Argon2, PasswordHasher, PasswordVerifier,
@@ -41,16 +41,6 @@ pub enum PeopleError {
     Unfit {
         /// Why.
         problem: &'static str,
-    },
-    /// A limit is used up.
-    #[error("tenant {id} may have {allowed} {}", limit.as_str())]
-    Over {
-        /// The tenant.
-        id: TenantId,
-        /// Of what.
-        limit: Limit,
-        /// How many.
-        allowed: i64,
     },
     /// It is not served, or not yet.
     #[error(transparent)]
@@ -163,6 +153,7 @@ impl Lifecycle {
         if tx.user_counts().await?.users > 0 {
             return Err(PeopleError::Installed { id: id.clone() });
         }
+        // Its first user: no limit on users can stand in the way, one on keys neither.
         let user = UserId::generate(&self.clock, &self.entropy);
         let (email, password) = (admin.email.as_deref(), admin.password_hash.as_deref());
         tx.install_user(&user, &admin.name, Role::Admin, email, password, now)

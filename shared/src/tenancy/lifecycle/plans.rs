@@ -1,6 +1,6 @@
 //! Plans, and what is in force for a tenant.
 
-use super::{Lifecycle, LifecycleError};
+use super::{Lifecycle, LifecycleError, NewTenant};
 use crate::{
     control::{
         audit::Actor,
@@ -85,6 +85,17 @@ impl Lifecycle {
     /// # Errors
     /// When there is no such tenant, or the database is away.
     pub async fn explain(&self, id: &TenantId) -> Result<Vec<Effective>, LifecycleError> {
+        let (row, plan) = self.row_and_plan(id).await?;
+        Ok(self.layers(&row, plan.as_ref().map(|plan| &plan.limits)).explain())
+    }
+
+    /// The limits in force for a tenant, as the control database has them now.
+    pub(super) async fn in_force(&self, id: &TenantId) -> Result<Limits, LifecycleError> {
+        let (row, plan) = self.row_and_plan(id).await?;
+        Ok(self.layers(&row, plan.as_ref().map(|plan| &plan.limits)).resolve())
+    }
+
+    async fn row_and_plan(&self, id: &TenantId) -> Result<(TenantRow, Option<Plan>), LifecycleError> {
         let Some(row) = tenants::get(&self.control, id).await? else {
             return Err(Refused::Missing { id: id.clone() }.into());
         };
@@ -92,7 +103,20 @@ impl Lifecycle {
             Some(plan) => plans::get(&self.control, plan).await?,
             None => None,
         };
-        Ok(self.layers(&row, plan.as_ref().map(|plan| &plan.limits)).explain())
+        Ok((row, plan))
+    }
+
+    /// What a tenant that is yet to be made will be allowed.
+    pub(super) fn allowed_to(&self, new: &NewTenant, plan: Option<&LimitOverrides>) -> Limits {
+        let (defaults, enforced) = self.resolver.installation();
+        let layers = Layers {
+            enforced,
+            tenant: &new.limits,
+            plan,
+            on_trial: on_trial(new.trial_until, &new.limits, self.clock.now()),
+            defaults,
+        };
+        layers.resolve()
     }
 
     fn layers<'a>(&'a self, row: &'a TenantRow, plan: Option<&'a LimitOverrides>) -> Layers<'a> {

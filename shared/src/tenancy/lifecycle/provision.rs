@@ -19,7 +19,8 @@ use crate::{
     ids::{JobId, KeyId, ProcessId, TenantId, TraceId, UserId},
     jobs::ProvisionTenant,
     tenancy::{
-        Isolation, KeyText, LimitOverrides, ServerName, TablePrefix, TenantState, db::TenantTx, migrate, normal_host,
+        Isolation, KeyText, LimitOverrides, Place, ServerName, TablePrefix, TenantState, db::TenantTx, migrate,
+        normal_host,
     },
     units::Millis,
 };
@@ -204,6 +205,11 @@ impl Lifecycle {
         new: NewTenant,
         actor: &Actor,
     ) -> Result<Planned, ProvisionError> {
+        let plan = new.plan.as_ref().and_then(|plan| placement.plan_limits(plan));
+        let allowed = self.allowed_to(&new, plan).hosts;
+        if allowed > 0 && i64::try_from(new.hosts.len()).unwrap_or(i64::MAX) > allowed {
+            return Err(Refused::TooManyHosts { id: new.id, allowed }.into());
+        }
         let place = self.place(placement, &new)?;
         let trace = TraceId::generate(&self.clock, &self.entropy);
         let payload = ProvisionTenant {
@@ -336,8 +342,11 @@ impl Lifecycle {
         if !self.make_tables(&row, wanted).await? {
             changes::step(&self.control, id, "tables").await?;
             let mut tx = self.control.begin_write().await?;
-            put_into_service(&mut tx, &row, wanted, self.clock.now()).await?;
+            let served = put_into_service(&mut tx, &row, wanted, self.clock.now()).await?;
             tx.commit().bounded("activate a tenant").await?;
+            if !served {
+                self.drop_if_undone(&row).await?;
+            }
         }
         self.resolver.refresh(id).await?;
         Ok(())
@@ -345,24 +354,34 @@ impl Lifecycle {
 
     /// Tables, administrator and key in one transaction; where that is the control database's too, also the service.
     /// Returns whether it was put into service.
-    async fn make_tables(&self, row: &TenantRow, wanted: &ProvisionTenant) -> Result<bool, DbError> {
+    async fn make_tables(&self, row: &TenantRow, wanted: &ProvisionTenant) -> Result<bool, LifecycleError> {
         let now = self.clock.now();
-        let shared_with_control = row.place.server.is_main() && row.place.isolation == Isolation::Prefix;
+        let shared_with_control = shared_with_control(&row.place);
         let tx = self.databases.begin(&row.place).await?;
         let mut tx = TenantTx::within(tx, row.place.clone());
-        if migrate::make_tables(&mut tx, &row.id, true, now).await?
-            && let Some(admin) = &wanted.admin
-        {
+        let made = migrate::make_tables(&mut tx, &row.id, now).await?;
+        if made && let Some(admin) = &wanted.admin {
             tx.add_first_admin(admin, now).await?;
         }
-        if shared_with_control {
-            put_into_service(&mut tx.tx, row, wanted, now).await?;
+        if shared_with_control && !put_into_service(&mut tx.tx, row, wanted, now).await? && made {
+            // Nobody had made its tables, and it does not come any more: it was undone. Dropped, the transaction makes none.
+            return Err(Refused::Missing { id: row.id.clone() }.into());
         }
         match tx.commit().await {
             // Two attempts at once: the other's commit was first, and its tables are as good.
             Err(error) if error.fault() == Fault::Conflict => Ok(false),
-            other => other.map(|()| shared_with_control),
+            other => Ok(other.map(|()| shared_with_control)?),
         }
+    }
+
+    /// Its tables are made and it was not put into service: by another attempt, or it was undone meanwhile and they go.
+    async fn drop_if_undone(&self, row: &TenantRow) -> Result<(), LifecycleError> {
+        let now = tenants::get(&self.control, &row.id).await?;
+        if now.is_some_and(|now| now.place == row.place && now.state != TenantState::Deleting) {
+            return Ok(());
+        }
+        migrate::drop_place(&self.databases, &row.place).await?;
+        Err(Refused::Missing { id: row.id.clone() }.into())
     }
 
     /// Takes back what there is of a tenant that was accepted and never served. Called twice it changes nothing.
@@ -379,16 +398,28 @@ impl Lifecycle {
         let Some(row) = tenants::get(&self.control, id).await? else {
             return Ok(());
         };
-        if row.state != TenantState::Provisioning {
-            return Ok(());
+        match row.state {
+            // From here on no attempt that is still at work puts it into service.
+            TenantState::Provisioning => {
+                if !changes::begin_undo(&self.control, id, cause, self.clock.now()).await? {
+                    return Ok(());
+                }
+            }
+            // A call before this one got as far as that; a removal does the same.
+            TenantState::Deleting => {}
+            TenantState::Active | TenantState::Suspended | TenantState::Leaving => return Ok(()),
         }
         let hosts = tenants::hosts(&self.control, id).await?;
         migrate::drop_place(&self.databases, &row.place).await?;
         let detail = serde_json::json!({ "cause": cause, "step": row.step });
         let entry = self.entry(actor, "tenant.undo", Some(id)).with(detail);
         let mut tx = self.control.begin_write().await?;
-        batches::row_failed(&mut tx, id, cause).await?;
         changes::forget(&mut tx, id, job, &entry).await?;
+        if !shared_with_control(&row.place) {
+            // What such an attempt makes after the drop goes as soon as it can be over.
+            let drop_after = self.clock.now().after(self.settings.linger);
+            changes::retire(&mut tx, id, &row.place, drop_after).await?;
+        }
         tx.commit().bounded("undo a tenant").await?;
         let lost: Vec<String> = hosts.into_iter().map(|host| host.name).collect();
         self.resolver.refresh_without(id, &lost).await?;
@@ -396,21 +427,28 @@ impl Lifecycle {
     }
 }
 
+/// Whether one transaction of the control database makes the tables too.
+fn shared_with_control(place: &Place) -> bool {
+    place.server.is_main() && place.isolation == Isolation::Prefix
+}
+
+/// Returns whether this call did.
 async fn put_into_service(
     connection: &mut sqlx::AnyConnection,
     row: &TenantRow,
     wanted: &ProvisionTenant,
     now: Millis,
-) -> Result<(), DbError> {
+) -> Result<bool, DbError> {
     let state = if wanted.enabled {
         TenantState::Active
     } else {
         TenantState::Suspended
     };
-    if changes::activate(connection, &row.id, state, now).await? {
+    let served = changes::activate(connection, &row.id, state, now).await?;
+    if served {
         batches::row_done(connection, &row.id).await?;
     }
-    Ok(())
+    Ok(served)
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! Moving a tenant to another server or mode while its uploads wait and its pictures are served.
 //!
 //! The old place is closed for writers in its own database, which waits for those that write; rows are copied, both sides
-//! are compared, and one transaction in the control database switches. What is killed before the switch begins anew;
-//! what is given up before it leaves the tenant where it was, open again. The old place is dropped later, when no
-//! process can believe in it any more. A place is never used twice, so nothing that comes late can harm.
+//! are compared, and one transaction in the control database switches. What is killed before the switch begins anew, in a
+//! new place; what is given up before it leaves the tenant where it was, open again. The old place is dropped later, when
+//! no process can believe in it any more, and so is what an attempt has left behind. A place is never used twice, so
+//! nothing that comes late can harm.
 
 use super::{Lifecycle, LifecycleError};
 use crate::{
@@ -16,9 +17,15 @@ use crate::{
     db::DbError,
     ids::{JobId, TenantId, TraceId},
     jobs::MoveTenant,
-    tenancy::{Isolation, Place, ServerName, TENANT_SCHEMA_VERSION, TenantState, copy, db::TenantTx, migrate, schemas},
+    tenancy::{
+        Isolation, Place, ServerName, TENANT_SCHEMA_VERSION, TablePrefix, TenantState, copy, db::TenantTx, migrate,
+        schemas,
+    },
 };
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
+
+/// No attempt is at work for longer: what it has made and not switched to may be dropped.
+const ATTEMPT: Duration = Duration::from_secs(2 * 3_600);
 
 /// Why a move is not at its end.
 #[derive(Debug, thiserror::Error)]
@@ -110,11 +117,11 @@ impl Lifecycle {
         Ok(job.id)
     }
 
-    /// Moves a tenant as `job` says. Called again after a crash at any line it ends in the same state as one call.
-    /// `each` hears of every batch of rows.
+    /// Moves a tenant as `job` says, to `to`'s server and mode. Called again after a crash at any line it ends in the same
+    /// state as one call. `each` hears of every batch of rows.
     ///
     /// # Errors
-    /// When a database is away, or the two sides differ.
+    /// When a database is away, its tables are of a newer release, or the two sides differ.
     pub async fn relocate(
         &self,
         id: &TenantId,
@@ -126,87 +133,148 @@ impl Lifecycle {
         let Some(row) = tenants::get(&self.control, id).await? else {
             return Err(LifecycleError::from(Refused::Missing { id: id.clone() }).into());
         };
-        if row.place == *to {
-            return self.open(id, to).await;
-        }
         if row.moving.as_ref() != Some(job) || row.state == TenantState::Deleting {
-            let refused = Refused::NotNow {
-                id: id.clone(),
-                state: row.state,
-            };
-            return Err(LifecycleError::from(refused).into());
+            return self.moved(id, to).await;
         }
-        let now = self.clock.now();
+        // An attempt that is given up may still be at work: it fills another place, and can harm nobody's.
+        let to = Place {
+            prefix: TablePrefix::generate(&self.clock, &self.entropy),
+            ..to.clone()
+        };
         // Every process is told that writes wait; one that does not hear it is stopped by the closed row.
         self.resolver.refresh(id).await?;
-        migrate::migrate_tenant(&self.databases, from, now).await?;
-        self.set_writable(from, false).await?;
-        // Whatever an attempt before this one has left.
-        migrate::drop_place(&self.databases, to).await?;
-        self.databases.create(to).await?;
-        migrate::prepare(&self.databases, to, &self.prepared).await?;
-        let mut tx = TenantTx::within(self.databases.begin(to).await?, to.clone());
-        migrate::make_tables(&mut tx, id, false, now).await?;
-        tx.commit().await?;
-        let count = |rows: u64| {
-            self.copied.fetch_add(rows, Ordering::Relaxed);
-            each(rows);
-        };
-        copy::copy(&self.databases, from, to, count).await?;
-        copy::compare(&self.databases, from, to).await?;
+        self.close(id, job, from).await?;
+        changes::begin_place(&self.control, id, &to, self.clock.now().after(ATTEMPT)).await?;
+        if let Err(error) = self.fill(id, from, &to, each).await {
+            self.abandon(&to).await;
+            return Err(error);
+        }
         let entry = self.entry(&Actor::job(job), "tenant.moved", Some(id));
         let entry = entry.with(serde_json::json!({ "from": from.to_string(), "to": to.to_string() }));
         let switch = Switch {
             tenant: id,
             job,
             from,
-            to,
+            to: &to,
             schema_version: TENANT_SCHEMA_VERSION,
             linger: self.settings.linger,
         };
-        if !changes::switch(&self.control, &switch, &entry, self.clock.now()).await? {
-            let refused = Refused::NotNow {
-                id: id.clone(),
-                state: row.state,
-            };
-            return Err(LifecycleError::from(refused).into());
-        }
-        self.open(id, to).await
+        changes::switch(&self.control, &switch, &entry, self.clock.now()).await?;
+        self.moved(id, &to).await
     }
 
-    /// Opens the new place for writers and tells every process.
-    async fn open(&self, id: &TenantId, to: &Place) -> Result<(), MoveError> {
-        self.set_writable(to, true).await?;
-        self.resolver.refresh(id).await?;
+    /// Whether the tenant is where it shall be; tells every process so.
+    async fn moved(&self, id: &TenantId, to: &Place) -> Result<(), MoveError> {
+        let refused = match tenants::get(&self.control, id).await? {
+            None => Refused::Missing { id: id.clone() },
+            Some(row) if (&row.place.server, row.place.isolation) == (&to.server, to.isolation) => {
+                self.resolver.refresh(id).await?;
+                return Ok(());
+            }
+            Some(row) => Refused::NotNow {
+                id: id.clone(),
+                state: row.state,
+            },
+        };
+        Err(LifecycleError::from(refused).into())
+    }
+
+    /// Closes the place that is left, at this release's version, and waits for those that write.
+    async fn close(&self, id: &TenantId, job: &JobId, from: &Place) -> Result<(), MoveError> {
+        const WHAT: &str = "close a tenant's tables";
+        let version = migrate::migrate_tenant(&self.databases, from, self.clock.now()).await?;
+        if version > TENANT_SCHEMA_VERSION {
+            // What a newer release has added would not be copied.
+            return Err(DbError::NewerSchema {
+                has: version,
+                known: TENANT_SCHEMA_VERSION,
+            }
+            .into());
+        }
+        let mut tx = self.databases.begin(from).await?;
+        if !schemas::close(&mut tx, &from.prefix, job, self.clock.now()).await? {
+            return Err(DbError::Gone { during: WHAT }.into());
+        }
+        tx.commit(WHAT).await?;
+        // The move may have been given up while this attempt stood still, and its place opened before it was closed here.
+        let row = tenants::get(&self.control, id).await?;
+        if row.is_some_and(|row| row.moving.as_ref() != Some(job) && row.place == *from) {
+            self.open(job, from).await?;
+        }
         Ok(())
     }
 
-    async fn set_writable(&self, place: &Place, writable: bool) -> Result<(), DbError> {
+    /// Opens what this job has closed.
+    async fn open(&self, job: &JobId, place: &Place) -> Result<(), DbError> {
         let mut tx = self.databases.begin(place).await?;
-        if !schemas::set_writable(&mut tx, &place.prefix, writable, self.clock.now()).await? {
-            return Err(DbError::Gone {
-                during: "open or close a tenant's tables",
-            });
+        schemas::open(&mut tx, &place.prefix, job, self.clock.now()).await?;
+        tx.commit("open a tenant's tables").await
+    }
+
+    /// Makes a new place and fills it with what the old one holds, checked. Writers may come to it at once: nobody knows
+    /// of it before the switch.
+    async fn fill(
+        &self,
+        id: &TenantId,
+        from: &Place,
+        to: &Place,
+        each: impl Fn(u64) + Send + Sync,
+    ) -> Result<(), MoveError> {
+        self.databases.create(to).await?;
+        migrate::prepare(&self.databases, to, &self.prepared).await?;
+        let mut tx = TenantTx::within(self.databases.begin(to).await?, to.clone());
+        migrate::make_tables(&mut tx, id, self.clock.now()).await?;
+        tx.commit().await?;
+        let count = |rows: u64| {
+            self.copied.fetch_add(rows, Ordering::Relaxed);
+            each(rows);
+        };
+        copy::copy(&self.databases, from, to, count).await?;
+        copy::compare(&self.databases, from, to).await
+    }
+
+    /// Drops what a failed attempt has made, if that is possible now.
+    async fn abandon(&self, to: &Place) {
+        let dropped = async {
+            migrate::drop_place(&self.databases, to).await?;
+            changes::forget_retired(&self.control, to).await
+        };
+        if let Err(error) = dropped.await {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                place = %to,
+                "what a move had begun is dropped later"
+            );
         }
-        tx.commit("open or close a tenant's tables").await
     }
 
     /// Gives a move up: the tenant stays where it was. Called twice, or after the switch, it changes nothing.
     ///
     /// # Errors
     /// When a database is away.
-    pub async fn stay(&self, id: &TenantId, job: &JobId, from: &Place, to: &Place) -> Result<(), MoveError> {
-        let Some(row) = tenants::get(&self.control, id).await? else {
-            return Ok(());
-        };
-        if row.moving.as_ref() != Some(job) {
-            return Ok(());
-        }
-        self.set_writable(from, true).await?;
+    pub async fn stay(&self, id: &TenantId, job: &JobId, from: &Place) -> Result<(), MoveError> {
         let entry = self.entry(&Actor::job(job), "tenant.stayed", Some(id));
         let entry = entry.with(serde_json::json!({ "at": from.to_string() }));
-        changes::end_move(&self.control, id, job, to, &entry, self.clock.now()).await?;
+        // First the word that it is over, which no switch comes after, then the place.
+        changes::end_move(&self.control, id, job, &entry, self.clock.now()).await?;
+        let row = tenants::get(&self.control, id).await?;
+        if row.is_some_and(|row| row.place == *from) {
+            self.open(job, from).await?;
+        }
         self.resolver.refresh(id).await?;
         Ok(())
+    }
+
+    /// Gives up a move whose job is gone or given up. Returns whether there was one.
+    ///
+    /// # Errors
+    /// When a database is away.
+    pub async fn give_up_move(&self, id: &TenantId) -> Result<bool, MoveError> {
+        let row = tenants::get(&self.control, id).await?;
+        let Some((job, place)) = row.and_then(|row| row.moving.map(|job| (job, row.place))) else {
+            return Ok(false);
+        };
+        self.stay(id, &job, &place).await?;
+        Ok(true)
     }
 }
