@@ -103,7 +103,7 @@ pub(crate) struct Migrate {
 
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub(crate) enum Secrets {
-    /// Print a new master key as MEDIAMILL_MASTER_KEYS takes it
+    /// Print a new master key as `MEDIAMILL_MASTER_KEYS` takes it
     Generate,
     /// Whether every key that secrets are sealed under is here and the right one; exit code 1 when not
     Check,

@@ -103,7 +103,9 @@ async fn dispatch(command: Command, config: Config, json: bool) -> anyhow::Resul
         Command::Plans(args) => operator::with(config, async |services| plans::run(services, args, json).await).await,
         Command::Keys(args) => operator::with(config, async |services| keys::run(services, args, json).await).await,
         Command::Jobs(args) => operator::with(config, async |services| jobs::run(services, args, json).await).await,
-        Command::Dead(args) => operator::with(config, async |services| dead::run(services, args, json).await).await,
+        Command::Dead(args) => {
+            operator::with(config, async |services| Box::pin(dead::run(services, args, json)).await).await
+        }
         // A check that refused to run because of what it is there to find would tell less.
         Command::Secrets(Secrets::Check) => {
             operator::without_schema(config, async |services| {

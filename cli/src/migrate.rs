@@ -50,17 +50,16 @@ pub(crate) async fn run(services: &Services, wanted: &Wanted, json: bool) -> any
         });
     }
     let servers = prepare_servers(services, json).await;
-    let migrated = match &wanted.tenant {
-        Some(id) => one(services, id).await?,
-        None => {
-            let behind = tenants::count_behind(&services.control, TENANT_SCHEMA_VERSION).await?;
-            let bar = ProgressBar::new(u64::try_from(behind).unwrap_or(0)).with_style(ProgressStyle::with_template(
-                "{bar:40} {pos}/{len} tenants migrated, {per_sec}, {eta} left",
-            )?);
-            let migrated = all(services, wanted.at_a_time, || bar.inc(1)).await;
-            bar.finish_and_clear();
-            migrated?
-        }
+    let migrated = if let Some(id) = &wanted.tenant {
+        one(services, id).await?
+    } else {
+        let behind = tenants::count_behind(&services.control, TENANT_SCHEMA_VERSION).await?;
+        let bar = ProgressBar::new(u64::try_from(behind).unwrap_or(0)).with_style(ProgressStyle::with_template(
+            "{bar:40} {pos}/{len} tenants migrated, {per_sec}, {eta} left",
+        )?);
+        let migrated = all(services, wanted.at_a_time, || bar.inc(1)).await;
+        bar.finish_and_clear();
+        migrated?
     };
     let well = servers && migrated.failed.is_empty();
     say(missing, &migrated, json)?;

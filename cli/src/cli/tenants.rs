@@ -44,7 +44,7 @@ pub(crate) enum Tenants {
     Leave {
         /// The tenant
         id: TenantId,
-        /// That time, such as 30d [default: the configuration's tenant_grace]
+        /// That time, such as 30d [default: the configuration's `tenant_grace`]
         #[arg(long, value_name = "TIME", value_parser = duration)]
         grace: Option<Duration>,
     },
@@ -261,7 +261,7 @@ pub(crate) struct Delete {
     /// Do not ask
     #[arg(long, conflicts_with = "as_option")]
     pub(crate) yes: bool,
-    /// Purge it now instead of letting it leave; without it the configuration's tenant_grace passes first
+    /// Purge it now instead of letting it leave; without it the configuration's `tenant_grace` passes first
     #[arg(long, visible_alias = "drop_tables", conflicts_with = "tenant")]
     pub(crate) drop_tables: bool,
 }

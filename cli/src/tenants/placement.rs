@@ -11,7 +11,7 @@ use mediamill_shared::{
     services::Services,
 };
 use serde_json::json;
-use std::{collections::BTreeMap, pin::pin, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 /// A move that takes longer goes on in a worker.
 const MOVED: Duration = Duration::from_secs(24 * 3_600);
@@ -55,7 +55,7 @@ async fn run(services: &Services, job: &JobId) -> anyhow::Result<()> {
     let style = ProgressStyle::with_template("{spinner} {pos} rows copied, {elapsed}")?;
     let bar = ProgressBar::no_length().with_style(style);
     let before = services.lifecycle.copied();
-    let mut running = pin!(mediamill_workers::run_now(services, job, MOVED));
+    let mut running = Box::pin(mediamill_workers::run_now(services, job, MOVED));
     let ended = loop {
         tokio::select! {
             ended = &mut running => break ended,

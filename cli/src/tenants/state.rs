@@ -88,7 +88,7 @@ async fn delete(services: &Services, id: &TenantId) -> anyhow::Result<()> {
         Some(job) => job,
         None => services.lifecycle.purge_again(id).await?,
     };
-    let row = mediamill_workers::run_now(services, &job, REMOVED).await?;
+    let row = Box::pin(mediamill_workers::run_now(services, &job, REMOVED)).await?;
     if row.state != JobState::Done {
         bail!("tenant {id} is not removed: {}", row.cause.unwrap_or_default());
     }
