@@ -6,7 +6,7 @@ use crate::{
 };
 use axum::{
     extract::FromRequestParts,
-    http::{header, request::Parts},
+    http::{Version, header, request::Parts},
 };
 use mediamill_shared::tenancy::{Tenant, TenantDb, normal_host};
 
@@ -29,12 +29,12 @@ fn host(parts: &Parts) -> Result<String, Problem> {
         (None, None) => None,
     };
     match (header, parts.uri.authority()) {
-        (None, None) => Err(bad("the request has no Host")),
         (Some(header), Some(authority)) if normal_host(header) != normal_host(authority.as_str()) => {
             Err(bad("the request's Host is not the host of its URI"))
         }
         (Some(host), _) => Ok(host.to_owned()),
-        (None, Some(authority)) => Ok(authority.as_str().to_owned()),
+        (None, Some(authority)) if parts.version >= Version::HTTP_2 => Ok(authority.as_str().to_owned()),
+        (None, Some(_) | None) => Err(bad("the request has no Host")),
     }
 }
 

@@ -9,6 +9,8 @@
 mod distributed;
 mod house;
 mod http;
+mod isolation;
 mod operator;
 mod program;
 mod quickstart;
+mod secrets;
