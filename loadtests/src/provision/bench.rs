@@ -8,18 +8,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use mediamill_shared::{
     clock::{Clock, Entropy, Stopwatch},
     config::Config,
-    control::{
-        audit::{Actor, Entry},
-        changes::{self, Planned},
-        jobs::{self, NewJob},
-        tenants,
-    },
+    control::{audit::Actor, jobs, tenants},
     db::Engine,
-    ids::{JobId, TenantId, TraceId},
-    jobs::{Job, JobState, Pool, ProvisionTenant},
+    jobs::{JobState, Pool},
     services::Services,
     shutdown::Shutdown,
-    tenancy::{NewAdmin, NewTenant, Place, ServerName, TablePrefix, TenantState},
+    tenancy::{NewAdmin, NewTenant, TablePrefix, TenantState},
     testing::bare::{Bare, TenantSize},
 };
 use mediamill_workers::Settings;
@@ -331,46 +325,22 @@ async fn file_bytes(url: &Url) -> anyhow::Result<i64> {
 
 /// Rows and jobs in one transaction, then the jobs' messages.
 async fn accept(services: &Services, rows: usize, mode: Mode) -> anyhow::Result<()> {
-    let (clock, entropy, actor) = (&services.clock, &services.entropy, Actor::cli());
-    let mut planned = Vec::with_capacity(rows);
+    let mut new = Vec::with_capacity(rows);
     for _ in 0..rows {
-        let prefix = TablePrefix::generate(clock, entropy);
-        let id: TenantId = prefix.as_str().parse()?;
+        let id = TablePrefix::generate(&services.clock, &services.entropy);
         let admin = NewAdmin {
             name: "admin".to_owned(),
             email: None,
             password_hash: None,
         };
         let (admin, _key) = services.lifecycle.first_admin(admin, true);
-        let mut new = NewTenant::plain(id.clone(), &format!("{id}.example"));
-        new.admin = Some(admin.clone());
-        let payload = ProvisionTenant {
-            admin: Some(admin),
-            enabled: true,
-        };
-        let trace = TraceId::generate(clock, entropy);
-        let mut job = NewJob::of(JobId::generate(clock, entropy), &payload, trace)?;
-        job.tenant = Some(id.clone());
-        job.subject = Some(format!("tenant:{id}"));
-        planned.push(Planned {
-            serial: prefix.as_str().to_owned(),
-            entry: Entry::new(clock, entropy, &actor, "tenant.create", Some(&id)),
-            new,
-            place: Place {
-                server: ServerName::main(),
-                isolation: mode.isolation(),
-                prefix,
-            },
-            job,
-        });
+        let mut tenant = NewTenant::plain(id.as_str().parse()?, &format!("{id}.example"));
+        tenant.admin = Some(admin);
+        tenant.isolation = Some(mode.isolation());
+        new.push(tenant);
     }
-    let now = clock.now();
-    let answers = changes::accept(&services.control, &planned, now, services.queue.rows_are_messages()).await?;
-    for answer in answers {
+    for answer in services.lifecycle.accept_many(new, &Actor::cli()).await? {
         answer?;
-    }
-    for one in &planned {
-        services.outbox.offer(ProvisionTenant::POOL, one.job.envelope(now));
     }
     Ok(())
 }

@@ -16,14 +16,19 @@ mod contract;
 pub use batch::Batcher;
 pub(crate) use fault::{Bounded, During};
 pub use fault::{DbError, Fault, OpenError};
-pub(crate) use sql::{Sql, padded, sql};
+pub(crate) use sql::{Sql, halving, padded, sql};
 
-use sqlx::{Any, AnyConnection, AnyPool, Executor, Row, Transaction, any::AnyPoolOptions, pool::PoolConnection};
+use sqlx::{
+    Any, AnyConnection, AnyPool, Connection, Executor, Row, Transaction, any::AnyPoolOptions, pool::PoolConnection,
+};
 use std::{sync::Once, time::Duration};
 use url::Url;
 
 /// Longest wait for a connection.
 const ACQUIRE: Duration = Duration::from_secs(5);
+
+/// A connection that was used within this is taken for alive.
+const LIVELY: Duration = Duration::from_secs(1);
 
 /// Which engine is behind a [`Db`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +118,16 @@ impl Db {
             "postgres" | "postgresql" => {
                 let pool = options
                     .max_connections(connections.max(1))
+                    // A connection that just answered is taken for alive: asking each time would double every short query.
+                    .test_before_acquire(false)
+                    .before_acquire(|connection, meta| {
+                        Box::pin(async move {
+                            if meta.idle_for > LIVELY {
+                                connection.ping().await?;
+                            }
+                            Ok(true)
+                        })
+                    })
                     .connect_lazy(url.as_str())
                     .map_err(|error| refuse(error.to_string()))?;
                 Ok(Self {

@@ -105,6 +105,7 @@ async fn accepted(services: &Services, id: &str, isolation: Isolation, server: &
     let wanted = ProvisionTenant {
         admin: Some(admin),
         enabled: true,
+        at: None,
     };
     (id, wanted)
 }
