@@ -2,7 +2,7 @@
 
 use super::{Args, EngineArg, Mode, ROUNDS, Step};
 use crate::installation::Back;
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use futures_util::future::try_join_all;
 use indicatif::{ProgressBar, ProgressStyle};
 use mediamill_shared::{
@@ -74,6 +74,8 @@ impl Bench {
             }
         };
         pairs.push(("tenant_isolation", mode.isolation().as_str().to_owned()));
+        // As many connections as the bare loop has.
+        pairs.push(("database_connections", args.workers.to_string()));
         let config = Config::from_pairs(pairs)?;
         let url = config.database_url.clone();
         let shutdown = Shutdown::new();
@@ -81,8 +83,9 @@ impl Bench {
         services.control.migrate_control().await?;
         let mut settings = Settings::from_config(&services.config).only(&[Pool::Provision]);
         for pool in &mut settings.pools {
-            pool.slots = args.workers;
-            pool.prefetch = u16::try_from(args.workers.saturating_mul(2)).unwrap_or(u16::MAX);
+            // While one tenant's job is claimed or settled, another's tables are made on its connection.
+            pool.slots = args.workers.saturating_mul(2);
+            pool.prefetch = u16::try_from(pool.slots.saturating_mul(2)).unwrap_or(u16::MAX);
         }
         shutdown.spawn(mediamill_workers::run(services.clone(), settings));
         let bar = ProgressBar::no_length().with_style(ProgressStyle::with_template(
@@ -245,6 +248,12 @@ impl Bench {
         }
         self.until_served().await?;
         let time = watch.elapsed();
+        let counts = jobs::counts(&self.services.control).await?;
+        let bad = |state: JobState| matches!(state, JobState::Dead | JobState::Failed);
+        ensure!(
+            !counts.iter().any(|count| bad(count.state)),
+            "tenants could not be made"
+        );
         self.counted(count);
         Ok(time)
     }
@@ -272,11 +281,6 @@ impl Bench {
             }
             ensure!(watch.elapsed() < Duration::from_secs(600), "tenants are still not made");
             services.clock.sleep(LOOK).await;
-        }
-        let counts = jobs::counts(&services.control).await?;
-        let bad = |state: JobState| matches!(state, JobState::Dead | JobState::Failed);
-        if counts.iter().any(|count| bad(count.state)) {
-            bail!("tenants could not be made");
         }
         Ok(())
     }

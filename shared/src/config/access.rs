@@ -3,6 +3,7 @@
 use crate::secrets::SecretText;
 use ipnet::IpNet;
 use std::net::IpAddr;
+use subtle::ConstantTimeEq;
 
 /// Secrets that open the same thing, the first the present one.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +25,16 @@ impl SecretList {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether `text` is one of them. Takes the same time for every wrong text of one length.
+    #[must_use]
+    pub fn has(&self, text: &str) -> bool {
+        let mut found = subtle::Choice::from(0);
+        for secret in &self.0 {
+            found |= secret.reveal().as_bytes().ct_eq(text.as_bytes());
+        }
+        found.into()
     }
 
     #[cfg(test)]
@@ -153,5 +164,15 @@ mod tests {
         assert!(!format!("{list:?}").contains("abcdef"));
         assert!(SecretList::read("short").is_err());
         assert!(SecretList::read("none").unwrap().is_empty());
+    }
+
+    #[test]
+    fn either_live_secret_is_known_and_nothing_else() {
+        let list = SecretList::of(&["0123456789abcdef", "fedcba9876543210"]);
+        assert!(list.has("0123456789abcdef") && list.has("fedcba9876543210"));
+        for wrong in ["", "0123456789abcde", "0123456789abcdef0", "0123456789abcdeg"] {
+            assert!(!list.has(wrong), "{wrong}");
+        }
+        assert!(!SecretList::default().has(""));
     }
 }

@@ -1,6 +1,7 @@
 //! What changes tenants: each a transaction with its line in the audit log, after which the tenant has a new version.
 
 use super::{
+    accept::{Accepted, Idempotency, remember},
     audit::{self, Entry},
     batches,
     jobs::{self, NewJob},
@@ -150,6 +151,31 @@ pub async fn accept(
     let answers = accept_in(&mut tx, planned, now, published).await?;
     tx.commit().bounded("accept tenants").await?;
     Ok(answers)
+}
+
+/// Accepts one tenant unless `owner` asked for it before by the same idempotency key. What is refused is not remembered.
+///
+/// # Errors
+/// When the database is away: it is not accepted then, or it is unknown; a repetition finds it if it was.
+pub(crate) async fn accept_once(
+    db: &Db,
+    planned: &Planned,
+    owner: &str,
+    once: &Idempotency,
+    now: Millis,
+    published: bool,
+) -> Result<Result<Accepted, Refused>, DbError> {
+    let mut tx = db.begin_write().await?;
+    if let Some(before) = remember(&mut tx, owner, once, now).await? {
+        return Ok(Ok(before));
+    }
+    for answer in accept_in(&mut tx, std::slice::from_ref(planned), now, published).await? {
+        if let Err(refused) = answer {
+            return Ok(Err(refused));
+        }
+    }
+    tx.commit().bounded("accept a tenant").await?;
+    Ok(Ok(Accepted::New))
 }
 
 pub(crate) async fn accept_in(

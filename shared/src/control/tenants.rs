@@ -9,7 +9,7 @@ use crate::{
     units::Millis,
 };
 use sqlx::{AnyConnection, Row, any::AnyRow};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 sql! {
     /// One row for each of the tenant's hosts: everything that a context is made of, in one look.
@@ -22,6 +22,9 @@ sql! {
     GET = "SELECT t.id, t.serial, t.state, t.server, t.isolation, t.table_prefix, t.schema_version, t.moving, t.step, t.plan, t.limits, \
         t.env, t.trial_until, t.purge_at, t.last_job_at, t.version, t.created_at, t.updated_at, h.host FROM tenants t \
         LEFT JOIN tenant_hosts h ON h.tenant = t.id AND h.main = 1 WHERE t.id = $1";
+    WITH_HOST = "SELECT t.id, t.serial, t.state, t.server, t.isolation, t.table_prefix, t.schema_version, t.moving, t.step, t.plan, t.limits, \
+        t.env, t.trial_until, t.purge_at, t.last_job_at, t.version, t.created_at, t.updated_at, h.host FROM tenant_hosts o \
+        JOIN tenants t ON t.id = o.tenant LEFT JOIN tenant_hosts h ON h.tenant = t.id AND h.main = 1 WHERE o.host = $1";
     /// One row for each host of each of these.
     MANY (1) = "SELECT t.id, t.serial, t.state, t.server, t.isolation, t.table_prefix, t.schema_version, t.moving, t.step, t.plan, t.limits, \
         t.env, t.trial_until, t.purge_at, t.last_job_at, t.version, t.created_at, t.updated_at, h.host, h.main FROM tenants t \
@@ -39,6 +42,7 @@ sql! {
         WHERE t.serial > $1 AND (t.state = $2 OR $2 IS NULL) AND (t.plan = $3 OR $3 IS NULL) AND (t.server = $4 OR $4 IS NULL) \
         ORDER BY t.serial LIMIT $5";
     HOSTS = "SELECT host, main FROM tenant_hosts WHERE tenant = $1 ORDER BY main DESC, host";
+    HOSTS_OF (1) = "SELECT tenant, host, main FROM tenant_hosts WHERE tenant IN (VALUES {rows}) ORDER BY main DESC, host";
     STANDING = "SELECT t.state, t.version, COALESCE(p.version, 0) FROM tenants t LEFT JOIN plans p ON p.id = t.plan WHERE t.id = $1";
     CHANGED = "SELECT id, version, updated_at FROM tenants WHERE updated_at >= $1 AND (updated_at > $1 OR id > $2) ORDER BY updated_at, id LIMIT $3";
     BEHIND = "SELECT serial, id, server, isolation, table_prefix FROM tenants WHERE schema_version < $1 AND serial > $2 \
@@ -248,6 +252,20 @@ pub(crate) async fn get_in(connection: &mut AnyConnection, id: &TenantId) -> Res
     row.as_ref().map(read).transpose()
 }
 
+/// The tenant that has this very host, wildcard or not.
+///
+/// # Errors
+/// When the database is away.
+pub async fn with_host(db: &Db, host: &str) -> Result<Option<TenantRow>, DbError> {
+    let row = WITH_HOST
+        .query()
+        .bind(host.to_owned())
+        .fetch_optional(db.read())
+        .bounded("read a host's tenant")
+        .await?;
+    row.as_ref().map(read).transpose()
+}
+
 /// Tenants after `after` (a serial), in order of creation, at most `limit`.
 ///
 /// # Errors
@@ -347,6 +365,28 @@ pub async fn moveless(db: &Db, after: Option<&TenantId>, limit: i64) -> Result<V
 /// When the database is away.
 pub async fn hosts(db: &Db, id: &TenantId) -> Result<Vec<Host>, DbError> {
     hosts_in(&mut *db.read().acquire().bounded("list hosts").await?, id).await
+}
+
+/// Hosts of several tenants, each one's main host first.
+///
+/// # Errors
+/// When the database is away.
+pub async fn hosts_of(db: &Db, ids: &[TenantId]) -> Result<HashMap<TenantId, Vec<Host>>, DbError> {
+    const WHAT: &str = "list hosts of tenants";
+    let mut hosts: HashMap<TenantId, Vec<Host>> = HashMap::with_capacity(ids.len());
+    let Some(last) = ids.last() else { return Ok(hosts) };
+    let size = crate::db::padded(ids.len());
+    let mut query = HOSTS_OF.rows(1, size, 1);
+    for place in 0..size {
+        query = query.bind(ids.get(place).unwrap_or(last).as_str().to_owned());
+    }
+    for row in query.fetch_all(db.read()).bounded(WHAT).await? {
+        hosts.entry(text(&row, 0)?).or_default().push(Host {
+            name: row.try_get(1).during(WHAT)?,
+            main: row.try_get::<i64, _>(2).during(WHAT)? == 1,
+        });
+    }
+    Ok(hosts)
 }
 
 pub(crate) async fn hosts_in(connection: &mut AnyConnection, id: &TenantId) -> Result<Vec<Host>, DbError> {

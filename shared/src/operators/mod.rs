@@ -7,4 +7,4 @@ mod key;
 mod signature;
 
 pub use key::{OperatorKeyText, OperatorKeyTextError, Scope, Scopes, ScopesError};
-pub use signature::{Signed, hex_hmac};
+pub use signature::{BodyMac, Signed, hex_hmac};

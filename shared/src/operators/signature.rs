@@ -49,7 +49,40 @@ fn any(secrets: &SecretList, message: &[u8], signature: &str) -> bool {
     found.into()
 }
 
+/// Signatures over a body that arrives in pieces, one under each live secret.
+pub struct BodyMac(Vec<hmac::Context>);
+
+impl BodyMac {
+    /// Takes the next piece.
+    pub fn update(&mut self, piece: &[u8]) {
+        for context in &mut self.0 {
+            context.update(piece);
+        }
+    }
+
+    /// Whether `signature` is one over all pieces.
+    #[must_use]
+    pub fn fits(self, signature: &str) -> bool {
+        let Ok(given) = hex::decode(signature) else {
+            return false;
+        };
+        let mut found = subtle::Choice::from(0);
+        for context in self.0 {
+            found |= context.sign().as_ref().ct_eq(&given);
+        }
+        found.into()
+    }
+}
+
 impl SecretList {
+    /// Begins to sign a body that arrives in pieces.
+    #[must_use]
+    pub fn body_mac(&self) -> BodyMac {
+        let key = |secret: &SecretText| hmac::Key::new(hmac::HMAC_SHA256, secret.reveal().as_bytes());
+        let contexts = self.all().iter().map(|secret| hmac::Context::with_key(&key(secret)));
+        BodyMac(contexts.collect())
+    }
+
     /// Whether `signature` is one over `body` by any of these.
     #[must_use]
     pub fn signed_body(&self, body: &[u8], signature: &str) -> bool {
@@ -108,6 +141,20 @@ mod tests {
         assert!(secrets.signed_body(b"{\"id\":\"t1\"}", &signature));
         assert!(!secrets.signed_body(b"{\"id\":\"t2\"}", &signature));
         assert!(!secrets.signed_body(b"", "nonsense") && !SecretList::default().signed_body(b"", ""));
+    }
+
+    #[test]
+    fn a_body_in_pieces_is_signed_as_the_whole() {
+        let secrets = SecretList::of(&["0123456789abcdef", "fedcba9876543210"]);
+        for secret in secrets.all() {
+            let signature = hex_hmac(secret, b"one two");
+            let mut mac = secrets.body_mac();
+            mac.update(b"one ");
+            mac.update(b"two");
+            assert!(mac.fits(&signature));
+            assert!(!secrets.body_mac().fits(&signature));
+        }
+        assert!(!SecretList::default().body_mac().fits(""));
     }
 
     #[test]

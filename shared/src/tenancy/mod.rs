@@ -11,6 +11,8 @@ mod contract;
 mod copy;
 mod databases;
 mod db;
+#[cfg(test)]
+mod hostile;
 mod keys;
 mod lifecycle;
 mod limits;
@@ -28,9 +30,9 @@ pub use databases::{Server, TenantDatabases};
 pub use db::{TenantDb, TenantTx};
 pub use keys::{ApiKey, KeyText, KeyTextError};
 pub use lifecycle::{
-    BatchError, Batches, CreateError, Feeding, FirstAdmin, FirstKey, FirstKeys, Lifecycle, LifecycleError,
-    LifecycleParts, LifecycleSettings, MoveError, NewAdmin, NewTenant, Over, PeopleError, Placement, ProvisionError,
-    Received, Receiving, RemoveError, RowResult, Stats, WINDOW, normal_hosts,
+    AcceptedOnce, BatchError, Batches, CreateError, Feeding, FirstAdmin, FirstKey, FirstKeys, Lifecycle,
+    LifecycleError, LifecycleParts, LifecycleSettings, MadeBefore, MoveError, NewAdmin, NewTenant, Over, PeopleError,
+    Placement, ProvisionError, Received, Receiving, RemoveError, RowResult, Stats, WINDOW, normal_hosts,
 };
 pub use limits::{
     Effective, Enforcement, FormatSet, ImageFormat, Layers, Limit, LimitOverrides, Limits, LimitsError, Origin, Unit,

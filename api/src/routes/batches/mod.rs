@@ -12,7 +12,7 @@ pub(crate) use result::{__path_result, result};
 use self::views::{BatchPage, BatchView, RowPage, RowView};
 use super::views::id;
 use crate::{
-    extract::Operator,
+    extract::Signed,
     problem::{Cause, Problem},
     state::State,
 };
@@ -28,6 +28,7 @@ use futures_util::stream;
 use mediamill_shared::{
     control::batches::{self, BatchState, RowState, Step},
     ids::BatchId,
+    operators::Scope,
     tenancy::BatchError,
 };
 use serde::Deserialize;
@@ -87,12 +88,13 @@ pub(crate) struct ListQuery {
 
 /// Lists batches, the newest first.
 #[utoipa::path(get, path = "/v1/tenants/batches", tag = "tenants", params(ListQuery), responses((status = 200, body = BatchPage)),
-    security(("operator" = [])))]
+    security(("operator" = [], "signature" = [])))]
 pub(crate) async fn list(
     Shared(state): Shared<State>,
-    _: Operator,
     query: Result<Query<ListQuery>, QueryRejection>,
+    Signed { operator, .. }: Signed,
 ) -> Result<Json<BatchPage>, Problem> {
+    operator.may(Scope::Read)?;
     let query = understood(query)?;
     let limit = limit(query.limit)?;
     let cursor: Option<BatchId> = query
@@ -118,12 +120,13 @@ pub(crate) async fn list(
 
 /// Shows a batch: where it stands, and how many of its rows are where.
 #[utoipa::path(get, path = "/v1/tenants/batches/{id}", tag = "tenants", params(("id" = String, Path)),
-    responses((status = 200, body = BatchView), (status = 404, description = "not-found")), security(("operator" = [])))]
+    responses((status = 200, body = BatchView), (status = 404, description = "not-found")), security(("operator" = [], "signature" = [])))]
 pub(crate) async fn show(
     Shared(state): Shared<State>,
-    _: Operator,
     Path(text): Path<String>,
+    Signed { operator, .. }: Signed,
 ) -> Result<Json<BatchView>, Problem> {
+    operator.may(Scope::Read)?;
     Ok(Json(view(&state, &id(&text)?).await?))
 }
 
@@ -133,12 +136,13 @@ pub(crate) async fn show(
 /// cancelled and none of its tenants is being made any more.
 #[utoipa::path(get, path = "/v1/tenants/batches/{id}/events", tag = "tenants", params(("id" = String, Path)),
     responses((status = 200, description = "Server-sent events.", content_type = "text/event-stream"), (status = 404, description = "not-found")),
-    security(("operator" = [])))]
+    security(("operator" = [], "signature" = [])))]
 pub(crate) async fn events(
     Shared(state): Shared<State>,
-    _: Operator,
     Path(text): Path<String>,
+    Signed { operator, .. }: Signed,
 ) -> Result<Response, Problem> {
+    operator.may(Scope::Read)?;
     let batch: BatchId = id(&text)?;
     state.services.batches.standing(&batch).await?;
     let first = (state, batch, None, false);
@@ -185,13 +189,14 @@ pub(crate) struct RowsQuery {
 
 /// Lists a batch's rows in the order of their lines.
 #[utoipa::path(get, path = "/v1/tenants/batches/{id}/rows", tag = "tenants", params(("id" = String, Path), RowsQuery),
-    responses((status = 200, body = RowPage), (status = 404, description = "not-found")), security(("operator" = [])))]
+    responses((status = 200, body = RowPage), (status = 404, description = "not-found")), security(("operator" = [], "signature" = [])))]
 pub(crate) async fn rows(
     Shared(state): Shared<State>,
-    _: Operator,
     Path(text): Path<String>,
     query: Result<Query<RowsQuery>, QueryRejection>,
+    Signed { operator, .. }: Signed,
 ) -> Result<Json<RowPage>, Problem> {
+    operator.may(Scope::Read)?;
     let query = understood(query)?;
     let limit = limit(query.limit)?;
     let wanted: Option<RowState> = query
@@ -232,48 +237,52 @@ async fn go(state: &State, text: &str, step: Step) -> Result<Json<BatchView>, Pr
 /// Pauses a running batch: no more rows are fed, what is queued is made.
 #[utoipa::path(post, path = "/v1/tenants/batches/{id}/pause", tag = "tenants", params(("id" = String, Path)),
     responses((status = 200, body = BatchView), (status = 404, description = "not-found"), (status = 409, description = "batch-state")),
-    security(("operator" = [])))]
+    security(("operator" = [], "signature" = [])))]
 pub(crate) async fn pause(
     Shared(state): Shared<State>,
-    _: Operator,
     Path(text): Path<String>,
+    Signed { operator, .. }: Signed,
 ) -> Result<Json<BatchView>, Problem> {
+    operator.may(Scope::Tenants)?;
     go(&state, &text, Step::Pause).await
 }
 
 /// Lets a paused batch run again.
 #[utoipa::path(post, path = "/v1/tenants/batches/{id}/resume", tag = "tenants", params(("id" = String, Path)),
     responses((status = 200, body = BatchView), (status = 404, description = "not-found"), (status = 409, description = "batch-state")),
-    security(("operator" = [])))]
+    security(("operator" = [], "signature" = [])))]
 pub(crate) async fn resume(
     Shared(state): Shared<State>,
-    _: Operator,
     Path(text): Path<String>,
+    Signed { operator, .. }: Signed,
 ) -> Result<Json<BatchView>, Problem> {
+    operator.may(Scope::Tenants)?;
     go(&state, &text, Step::Resume).await
 }
 
 /// Cancels a batch: what was not fed will not be, what is queued is made.
 #[utoipa::path(post, path = "/v1/tenants/batches/{id}/cancel", tag = "tenants", params(("id" = String, Path)),
     responses((status = 200, body = BatchView), (status = 404, description = "not-found"), (status = 409, description = "batch-state")),
-    security(("operator" = [])))]
+    security(("operator" = [], "signature" = [])))]
 pub(crate) async fn cancel(
     Shared(state): Shared<State>,
-    _: Operator,
     Path(text): Path<String>,
+    Signed { operator, .. }: Signed,
 ) -> Result<Json<BatchView>, Problem> {
+    operator.may(Scope::Tenants)?;
     go(&state, &text, Step::Cancel).await
 }
 
 /// Feeds a batch's failed and cancelled rows again.
 #[utoipa::path(post, path = "/v1/tenants/batches/{id}/retry", tag = "tenants", params(("id" = String, Path)),
     responses((status = 200, body = BatchView), (status = 404, description = "not-found"), (status = 409, description = "batch-state")),
-    security(("operator" = [])))]
+    security(("operator" = [], "signature" = [])))]
 pub(crate) async fn retry(
     Shared(state): Shared<State>,
-    _: Operator,
     Path(text): Path<String>,
+    Signed { operator, .. }: Signed,
 ) -> Result<Json<BatchView>, Problem> {
+    operator.may(Scope::Tenants)?;
     let batch: BatchId = id(&text)?;
     let retried = state.services.batches.retry(&batch).await?;
     let view = view(&state, &batch).await?;

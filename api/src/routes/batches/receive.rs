@@ -2,12 +2,13 @@
 
 use super::{BatchView, understood, view};
 use crate::{
-    extract::{IdempotencyKey, Operator, StreamedSignature},
+    extract::{IdempotencyKey, Operator, Signature},
     problem::{Cause, Problem},
     routes::upload::in_time,
     state::State,
 };
 use axum::{
+    body::Body,
     extract::{Query, Request, State as Shared, rejection::QueryRejection},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -16,6 +17,7 @@ use futures_util::StreamExt;
 use mediamill_shared::{
     control::batches::{BatchState, Step},
     ids::BatchId,
+    operators::Scope,
     rows::Format,
     secrets::Recipient,
     tenancy::Received,
@@ -54,7 +56,7 @@ pub(crate) struct Rows(String);
         (status = 409, description = "batch-state: it was cancelled while it arrived"),
         (status = 415, description = "unsupported-media-type"),
         (status = 422, description = "idempotency-key-reused")),
-    security(("operator" = [])))]
+    security(("operator" = [], "signature" = [])))]
 pub(crate) async fn receive(
     Shared(state): Shared<State>,
     operator: Operator,
@@ -62,13 +64,16 @@ pub(crate) async fn receive(
     query: Result<Query<ReceiveQuery>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
+    operator.may(Scope::Tenants)?;
     let query = understood(query)?;
     let recipient: Option<Recipient> = query
         .recipient
         .map(|text| text.parse())
         .transpose()
         .map_err(|error| Problem::new(Cause::BadRequest, format!("{error}")))?;
-    let format = format(request.headers())?;
+    let (parts, body) = request.into_parts();
+    let signature = Signature::of(&state, &operator, &parts)?;
+    let format = format(&parts.headers)?;
     let batches = &state.services.batches;
     let actor = operator.actor();
     let opened = batches.open(format, recipient.as_ref(), &actor, once.as_deref());
@@ -79,7 +84,7 @@ pub(crate) async fn receive(
             return taken(&state, &batch, true).await;
         }
     }
-    match rows(&state, &batch, format, request).await {
+    match rows(&state, &batch, format, signature, body).await {
         Ok(()) => taken(&state, &batch, !new).await,
         Err(Stopped { problem, for_good }) => {
             // What broke off under a name of the sender's can be gone on with; otherwise nobody will.
@@ -116,22 +121,27 @@ impl<E: Into<Problem>> From<E> for Stopped {
 }
 
 /// Puts the body's rows on record, and lets the batch run when the request is signed as it must be.
-async fn rows(state: &State, batch: &BatchId, format: Format, request: Request) -> Result<(), Stopped> {
+async fn rows(
+    state: &State,
+    batch: &BatchId,
+    format: Format,
+    mut signature: Signature,
+    body: Body,
+) -> Result<(), Stopped> {
     let batches = &state.services.batches;
-    let mut signature = StreamedSignature::of(request.headers());
+    let for_good = |problem| Stopped {
+        problem,
+        for_good: true,
+    };
     let mut receiving = batches.receive(batch, format);
-    let mut pieces = in_time(state, request.into_body().into_data_stream());
+    let mut pieces = in_time(state, body.into_data_stream());
     while let Some(piece) = pieces.next().await {
         let piece = piece?;
         signature.update(&piece);
         receiving.push(&piece).await?;
     }
     let received = receiving.finish().await?;
-    let for_good = |problem| Stopped {
-        problem,
-        for_good: true,
-    };
-    signature.fits().map_err(for_good)?;
+    signature.fits().await.map_err(for_good)?;
     if received == Received::default() {
         return Err(for_good(Problem::new(Cause::BadRequest, "the body has no rows")));
     }

@@ -1,7 +1,7 @@
 //! `GET /v1/tenants/batches/{id}/result`: what became of every row, and the keys, streamed.
 
 use super::super::views::id;
-use crate::{extract::Operator, problem::Problem, state::State};
+use crate::{extract::Signed, problem::Problem, state::State};
 use axum::{
     body::Body,
     extract::{Path, State as Shared},
@@ -13,6 +13,7 @@ use futures_util::stream;
 use mediamill_shared::{
     control::batches::Batch,
     ids::BatchId,
+    operators::Scope,
     services::Services,
     tenancy::{BatchError, RowResult},
 };
@@ -46,12 +47,13 @@ struct Told<'a> {
 /// administrator `key`, which is forgotten once it was sent, or `sealed_key`, which can be fetched again.
 #[utoipa::path(get, path = "/v1/tenants/batches/{id}/result", tag = "tenants", params(("id" = String, Path)),
     responses((status = 200, description = "The rows.", content_type = "application/x-ndjson"), (status = 404, description = "not-found")),
-    security(("operator" = [])))]
+    security(("operator" = [], "signature" = [])))]
 pub(crate) async fn result(
     Shared(state): Shared<State>,
-    _: Operator,
     Path(text): Path<String>,
+    Signed { operator, .. }: Signed,
 ) -> Result<Response, Problem> {
+    operator.may(Scope::Tenants)?;
     let batch: BatchId = id(&text)?;
     let (batch, _) = state.services.batches.standing(&batch).await?;
     let first = (state.services.clone(), batch, Vec::new());

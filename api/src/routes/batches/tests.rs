@@ -1,7 +1,11 @@
 //! The routes over real connections, on the embedded side; both sides of what is beneath them are tested in `workers`.
 
 use mediamill_shared::{
-    control::{jobs, tenants},
+    control::{
+        audit::{Actor, Entry},
+        jobs, operator_keys, tenants,
+    },
+    operators::{Scopes, hex_hmac},
     tenancy::TenantState,
     testing::World,
 };
@@ -14,19 +18,28 @@ struct Site {
     world: World,
     address: SocketAddr,
     http: Client,
+    key: String,
 }
 
 impl Site {
     async fn open() -> Self {
-        let world = World::embedded().await;
+        Self::over(World::embedded().await).await
+    }
+
+    async fn over(world: World) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let services = world.services.clone();
-        let router = crate::router(&services, None);
+        let (own, router) = (services.clone(), crate::router(&services, None));
         world.services.shutdown.spawn(async move {
-            crate::serve(&services, "api", listener, router).await.unwrap();
+            crate::serve(&own, "api", listener, router).await.unwrap();
         });
+        let (config, clock, entropy) = (&services.config, &services.clock, &services.entropy);
+        let entry = Entry::new(clock, entropy, &Actor::cli(), "key.create", None);
+        let (secrets, scopes) = (&config.tenants_api_key_secret, Scopes::all());
+        let key = operator_keys::create(&services.control, "test", &scopes, None, secrets, entropy, &entry);
         Self {
+            key: key.await.unwrap().reveal(),
             world,
             address,
             http: Client::new(),
@@ -35,7 +48,7 @@ impl Site {
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let url = format!("http://{}/v1/tenants/batches{path}", self.address);
-        self.http.request(method, url).header("x-api-key", "chv_1_test")
+        self.http.request(method, url).header("x-api-key", &self.key)
     }
 
     async fn get(&self, path: &str) -> Value {
@@ -205,10 +218,21 @@ async fn what_is_sent_again_under_its_key_is_taken_once() {
 
 #[tokio::test]
 async fn a_wrong_signature_lets_nothing_of_the_body_happen() {
-    let site = Site::open().await;
-    let answer = site.csv(ROWS).header("x-signature", "wrong").send().await.unwrap();
+    let secret = [("tenants_api_request_secret", "0123456789abcdef".to_owned())];
+    let site = Site::over(World::embedded_with(&secret).await).await;
+    let answer = site.csv(ROWS).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "without one");
+    let answer = site.csv(ROWS).header("x-signature", "00ff").send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
-    let batches = site.get("").await;
+    let secrets = &site.world.services.config.tenants_api_request_secret;
+    let signature = hex_hmac(&secrets.all()[0], b"");
+    let batches = site.request(Method::GET, "").header("x-signature", signature);
+    let batches: Value = batches.send().await.unwrap().json().await.unwrap();
+    assert_eq!(
+        batches["batches"].as_array().unwrap().len(),
+        1,
+        "the one whose body was read"
+    );
     assert_eq!(
         (
             &batches["batches"][0]["state"],

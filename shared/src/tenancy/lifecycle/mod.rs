@@ -19,7 +19,9 @@ pub use feed::{Feeding, WINDOW};
 pub use people::PeopleError;
 pub use placement::Placement;
 pub use plans::Over;
-pub use provision::{CreateError, FirstAdmin, FirstKey, NewAdmin, NewTenant, ProvisionError, normal_hosts};
+pub use provision::{
+    AcceptedOnce, CreateError, FirstAdmin, FirstKey, MadeBefore, NewAdmin, NewTenant, ProvisionError, normal_hosts,
+};
 pub use relocate::MoveError;
 pub use remove::RemoveError;
 pub use stats::Stats;

@@ -6,7 +6,7 @@ use crate::{
     db::{Bounded, DbError},
     ids::{TenantId, UserId},
     secrets::SecretText,
-    tenancy::{KeyText, NewAdmin, NotServed, store::users::Role},
+    tenancy::{KeyText, NewAdmin, NotServed, Tenant, TenantDb, TenantState, store::users::Role},
 };
 use argon2::{
     Argon2, PasswordHasher, PasswordVerifier,
@@ -42,7 +42,7 @@ pub enum PeopleError {
         /// Why.
         problem: &'static str,
     },
-    /// It is not served, or not yet.
+    /// It comes or goes, or its tables are of a newer release.
     #[error(transparent)]
     NotServed(#[from] NotServed),
     /// A database or a cache.
@@ -88,6 +88,14 @@ fn fit(name: &str, email: Option<&str>, password: Option<&SecretText>) -> Result
         return unfit("a password has 6 to 1,024 bytes");
     }
     Ok(())
+}
+
+/// A tenant's tables for its provider: a site is set up before it is served, and mended while it is not.
+fn ours(tenant: &Tenant) -> Result<TenantDb, NotServed> {
+    match tenant.context().state {
+        TenantState::Active | TenantState::Suspended | TenantState::Leaving => tenant.tables(),
+        TenantState::Provisioning | TenantState::Deleting => tenant.db(),
+    }
 }
 
 impl Lifecycle {
@@ -137,7 +145,7 @@ impl Lifecycle {
     /// Gives a tenant that has nobody yet its first administrator, with a key where it shall have one.
     ///
     /// # Errors
-    /// When there is no such tenant, it is not served, it has somebody, or a database is away.
+    /// When there is no such tenant, it comes or goes, it has somebody, or a database is away.
     pub async fn install(
         &self,
         id: &TenantId,
@@ -147,7 +155,7 @@ impl Lifecycle {
     ) -> Result<Option<KeyText>, PeopleError> {
         let tenant = self.resolver.refresh(id).await?;
         let tenant = tenant.ok_or_else(|| PeopleError::NoTenant { id: id.clone() })?;
-        let db = tenant.db()?;
+        let db = ours(&tenant)?;
         let now = self.clock.now();
         let mut tx = db.begin().await?;
         if tx.user_counts().await?.users > 0 {
@@ -182,7 +190,7 @@ impl Lifecycle {
         let tenant = self.resolver.refresh(id).await?;
         let tenant = tenant.ok_or_else(|| PeopleError::NoTenant { id: id.clone() })?;
         let hash = self.hashed(password).await?;
-        let mut tx = tenant.db()?.begin().await?;
+        let mut tx = ours(&tenant)?.begin().await?;
         if !tx.set_password(name, &hash).await? {
             return Err(PeopleError::NoUser {
                 id: id.clone(),

@@ -141,23 +141,46 @@ impl Lifecycle {
         limits: &LimitOverrides,
         mut each: impl FnMut(&TenantId, Vec<Over>) -> bool,
     ) -> Result<(), DbError> {
-        let filter = Filter {
-            plan: Some(id.to_owned()),
-            ..Filter::default()
-        };
         let mut after = None::<String>;
         loop {
-            let page = tenants::page(&self.control, &filter, after.as_deref(), PAGE).await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            after = Some(last.serial.clone());
-            for row in &page {
-                let allowed = self.layers(row, Some(limits)).resolve();
-                let over = self.over(row, &allowed).await?;
-                if !each(&row.id, over) {
+            let (page, last) = self.preview_page(id, limits, after.as_deref(), PAGE).await?;
+            if last.is_none() {
+                return Ok(());
+            }
+            after = last;
+            for (tenant, over) in page {
+                if !each(&tenant, over) {
                     return Ok(());
                 }
             }
         }
+    }
+
+    /// One page of [`Self::preview_plan`]: at most `limit` tenants after `after` (a serial), and the last one's serial;
+    /// `None` when there is none left.
+    ///
+    /// # Errors
+    /// When a database is away.
+    pub async fn preview_page(
+        &self,
+        id: &str,
+        limits: &LimitOverrides,
+        after: Option<&str>,
+        limit: i64,
+    ) -> Result<(Vec<(TenantId, Vec<Over>)>, Option<String>), DbError> {
+        let filter = Filter {
+            plan: Some(id.to_owned()),
+            ..Filter::default()
+        };
+        let page = tenants::page(&self.control, &filter, after, limit).await?;
+        let last = page.last().map(|row| row.serial.clone());
+        let mut looked_at = Vec::with_capacity(page.len());
+        for row in page {
+            let allowed = self.layers(&row, Some(limits)).resolve();
+            let over = self.over(&row, &allowed).await?;
+            looked_at.push((row.id, over));
+        }
+        Ok((looked_at, last))
     }
 
     /// What a tenant uses more of than `allowed`.

@@ -13,6 +13,7 @@ use crate::{
     units::Millis,
 };
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 
 /// The figures of a tenant, named as Chevereto's Tenants API names them. What this pipeline has no notion of stays 0.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,5 +122,21 @@ impl Lifecycle {
         let figures =
             serde_json::from_str(&text).map_err(|error| DbError::unreadable("read a tenant's figures", error))?;
         Ok(Some((figures, at)))
+    }
+
+    /// The figures of several tenants as they were counted last, of those that were.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn stats_of(&self, ids: &[TenantId]) -> Result<HashMap<TenantId, Stats>, DbError> {
+        let texts = stats::of(&self.control, ids).await?;
+        let read = |(id, text): (TenantId, String)| {
+            let figures = serde_json::from_str(&text);
+            Ok((
+                id,
+                figures.map_err(|error| DbError::unreadable("read tenants' figures", error))?,
+            ))
+        };
+        texts.into_iter().map(read).collect()
     }
 }
