@@ -87,7 +87,7 @@ async fn dispatch(command: Command, config: Config, json: bool) -> anyhow::Resul
                 operator::with(config, async |services| serve::timer(services, &name, json).await).await
             }
         },
-        Command::Quickstart(args) => quickstart::run(args, config).await,
+        Command::Quickstart(args) => Box::pin(quickstart::run(args, config)).await,
         Command::Migrate(args) => {
             let wanted = migrate::Wanted {
                 at_a_time: usize::from(args.jobs),
@@ -99,7 +99,7 @@ async fn dispatch(command: Command, config: Config, json: bool) -> anyhow::Resul
             operator::without_schema(config, async |services| Box::pin(doctor::run(services, json)).await).await
         }
         Command::Config(_) => settings::effective(&config, json),
-        Command::Tenants(args) => tenants::dispatch(*args, config, json).await,
+        Command::Tenants(args) => Box::pin(tenants::dispatch(*args, config, json)).await,
         Command::Plans(args) => operator::with(config, async |services| plans::run(services, args, json).await).await,
         Command::Keys(args) => operator::with(config, async |services| keys::run(services, args, json).await).await,
         Command::Jobs(args) => operator::with(config, async |services| jobs::run(services, args, json).await).await,

@@ -5,7 +5,7 @@ use super::{
     compat::KeyOf,
     values::{EnvText, Until, duration, env_text, isolation, switch, until},
 };
-use clap::{Args, Subcommand};
+use clap::{ArgAction, Args, Subcommand};
 use mediamill_shared::{
     ids::TenantId,
     operators::Scopes,
@@ -193,7 +193,7 @@ pub(crate) struct Create {
     #[arg(long, value_name = "JSON", value_parser = env_text)]
     pub(crate) env: Option<EnvText>,
     /// Whether it is served: 1 or 0
-    #[arg(long, visible_alias = "is_enabled", value_name = "0|1", value_parser = switch, default_value = "1", hide_possible_values = true)]
+    #[arg(long, visible_alias = "is_enabled", value_name = "0|1", value_parser = switch, action = ArgAction::Set, default_value = "1")]
     pub(crate) is_enabled: bool,
     /// How its tables are kept apart: prefix or database [default: its plan's, else the configuration's]
     #[arg(long, value_name = "MODE", value_parser = isolation)]

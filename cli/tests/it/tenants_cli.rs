@@ -254,7 +254,8 @@ fn limits_are_shown_with_where_they_come_from() {
         "plans create small --set media=5 --set trial.users=1 --set upload_bytes=20M",
     );
     tenants(&program, "create t --host t.example --plan small");
-    tenants(&program, "limits t --set api_keys=2 --set tags=4 --unset tags");
+    tenants(&program, "limits t --set api_keys=2 --set tags=4");
+    tenants(&program, "limits t --unset CHEVERETO_MAX_TAGS");
     let origin = |name: &str| {
         let all = lines(&tenants(&program, "limits t --json"));
         let found = all.iter().find(|line| line["limit"] == name).unwrap().clone();
