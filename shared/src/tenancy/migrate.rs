@@ -64,7 +64,7 @@ pub(super) async fn make_tables(tx: &mut TenantTx, tenant: &TenantId, now: Milli
 }
 
 /// Makes them of an older version, for tests of what brings them here.
-#[cfg(any(test, feature = "testing"))]
+#[cfg(test)]
 pub(super) async fn make_tables_of(
     tx: &mut TenantTx,
     tenant: &TenantId,
