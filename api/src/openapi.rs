@@ -18,7 +18,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 #[openapi(
     info(title = "mediamill", description = "Uploads in, cleaned pictures out. The tenant is decided by `Host`."),
     modifiers(&Keys),
-    tags((name = "media"), (name = "jobs"), (name = "usage"), (name = "files"))
+    tags((name = "media"), (name = "jobs"), (name = "usage"), (name = "files"), (name = "tenants"),
+        (name = "tenants-api", description = "For providers, compatible with Chevereto's Tenants API: see docs/tenants-api.md."))
 )]
 struct Description;
 
@@ -30,9 +31,19 @@ impl Modify for Keys {
             "X-API-Key",
             "Or the same key as `Authorization: Bearer`.",
         )));
-        api.components
-            .get_or_insert_default()
-            .add_security_scheme("key", header);
+        let operator = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(
+            "X-API-Key",
+            "An operator's key, `chv_<number>_<secret>`.",
+        )));
+        let signature = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(
+            "X-Signature",
+            "HMAC-SHA256 of the body in hexadecimal, where `tenants_api_request_secret` is set; or `X-Signature-Full` with \
+             `X-Signature-Time` and `X-Signature-Nonce`, which covers method, path and query too and is taken once.",
+        )));
+        let components = api.components.get_or_insert_default();
+        components.add_security_scheme("key", header);
+        components.add_security_scheme("operator", operator);
+        components.add_security_scheme("signature", signature);
     }
 }
 
@@ -44,8 +55,46 @@ pub(crate) fn described() -> (axum::Router<State>, utoipa::openapi::OpenApi) {
         .routes(routes!(routes::jobs::show))
         .routes(routes!(routes::jobs::events))
         .routes(routes!(routes::usage::show))
+        .routes(routes!(routes::limits::show))
         .routes(routes!(routes::files::serve))
+        .routes(routes!(routes::batches::receive, routes::batches::list))
+        .routes(routes!(routes::batches::show))
+        .routes(routes!(routes::batches::events))
+        .routes(routes!(routes::batches::rows))
+        .routes(routes!(routes::batches::result))
+        .routes(routes!(routes::batches::pause))
+        .routes(routes!(routes::batches::resume))
+        .routes(routes!(routes::batches::cancel))
+        .routes(routes!(routes::batches::retry))
+        .merge(operators())
         .split_for_parts()
+}
+
+/// The Tenants API.
+fn operators() -> OpenApiRouter<State> {
+    use routes::operator::{auth, install, limits, plans, states, tenants, traefik};
+    OpenApiRouter::new()
+        .routes(routes!(auth::verify))
+        .routes(routes!(traefik::config))
+        .routes(routes!(tenants::list, tenants::create))
+        .routes(routes!(tenants::show, tenants::edit, tenants::delete))
+        .routes(routes!(install::install))
+        .routes(routes!(install::reset_password))
+        .routes(routes!(limits::effective))
+        .routes(routes!(limits::history))
+        .routes(routes!(states::suspend))
+        .routes(routes!(states::resume))
+        .routes(routes!(states::restore))
+        .routes(routes!(states::purge_now))
+        .routes(routes!(states::move_there))
+        .routes(routes!(states::add_host))
+        .routes(routes!(states::remove_host))
+        .routes(routes!(states::trial))
+        .routes(routes!(states::refresh_stats))
+        .routes(routes!(states::job))
+        .routes(routes!(plans::list, plans::create))
+        .routes(routes!(plans::show, plans::edit, plans::delete))
+        .routes(routes!(plans::preview))
 }
 
 /// The description.

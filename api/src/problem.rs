@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use mediamill_shared::{db::DbError, objects::ObjectError, quota::ReserveError, tenancy::ResolveError};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 macro_rules! causes {
     ($($(#[doc = $doc:literal])+ $variant:ident = $code:literal, $status:ident;)+) => {
@@ -48,6 +48,18 @@ causes! {
     MissingKey = "missing-key", UNAUTHORIZED;
     /// The API key opens nothing here.
     WrongKey = "wrong-key", UNAUTHORIZED;
+    /// A request to the Tenants API must be signed, and this one is not.
+    MissingSignature = "missing-signature", UNAUTHORIZED;
+    /// The signature is not one over this request, or its time is too far from ours.
+    WrongSignature = "wrong-signature", UNAUTHORIZED;
+    /// This very request was sent before: every one needs a nonce of its own.
+    RequestReplayed = "request-replayed", UNAUTHORIZED;
+    /// The Tenants API is not for this address.
+    AddressNotAllowed = "address-not-allowed", FORBIDDEN;
+    /// The key is right, but does not allow this.
+    MissingScope = "missing-scope", FORBIDDEN;
+    /// The provider has switched this off for the tenant.
+    SwitchedOff = "switched-off", FORBIDDEN;
     /// The tenant is not served at the moment.
     TenantSuspended = "tenant-suspended", FORBIDDEN;
     /// A limit of the tenant is used up.
@@ -58,8 +70,16 @@ causes! {
     NotFound = "not-found", NOT_FOUND;
     /// The thing is there, but not by this method.
     MethodNotAllowed = "method-not-allowed", METHOD_NOT_ALLOWED;
+    /// The batch is in a state that does not allow this.
+    BatchState = "batch-state", CONFLICT;
     /// The body did not arrive in time.
     BodyTimeout = "body-timeout", REQUEST_TIMEOUT;
+    /// Something that is there already, or its state, does not allow this.
+    Conflict = "conflict", CONFLICT;
+    /// It has changed since the version that the request names.
+    VersionChanged = "version-changed", PRECONDITION_FAILED;
+    /// The body is longer than this route takes.
+    BodyTooLong = "body-too-long", PAYLOAD_TOO_LARGE;
     /// The upload is larger than the tenant may send.
     TooLarge = "too-large", PAYLOAD_TOO_LARGE;
     /// The upload is no picture of a format that is taken.
@@ -70,6 +90,8 @@ causes! {
     IdempotencyKeyReused = "idempotency-key-reused", UNPROCESSABLE_ENTITY;
     /// The upload was accepted, but no picture could be made of it.
     MediaFailed = "media-failed", UNPROCESSABLE_ENTITY;
+    /// Too many wrong keys came from this address: wait.
+    TooManyWrongKeys = "too-many-wrong-keys", TOO_MANY_REQUESTS;
     /// Something went wrong here; the trace id finds it in the logs.
     Internal = "internal", INTERNAL_SERVER_ERROR;
     /// A part that is needed does not answer: try again.
@@ -93,6 +115,11 @@ impl Problem {
             detail: detail.into(),
             more: Map::new(),
         }
+    }
+
+    /// What is answered where there is nothing.
+    pub(crate) fn no_route() -> Self {
+        Self::new(Cause::NotFound, "there is no such route; /docs shows what there is")
     }
 
     /// The same with a member of its own.
@@ -168,6 +195,27 @@ impl From<ReserveError> for Problem {
     }
 }
 
+/// A problem's members, beside its answer.
+#[derive(Clone)]
+struct Document(Map<String, Value>);
+
+/// The same answer; where it is a problem, with what clients of Chevereto's API v1 look for in an error.
+pub(crate) fn enveloped(mut response: Response) -> Response {
+    let Some(Document(mut body)) = response.extensions_mut().remove() else {
+        return response;
+    };
+    let status = response.status();
+    let message = body.get("detail").cloned().unwrap_or_default();
+    body.insert("status_code".into(), status.as_u16().into());
+    body.insert("error".into(), json!({ "message": message, "code": status.as_u16() }));
+    body.insert(
+        "status_txt".into(),
+        status.canonical_reason().unwrap_or_default().into(),
+    );
+    *response.body_mut() = Value::Object(body).to_string().into();
+    response
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.cause.status();
@@ -177,7 +225,8 @@ impl IntoResponse for Problem {
         body.insert("status".into(), status.as_u16().into());
         body.insert("detail".into(), self.detail.into());
         body.extend(self.more);
-        let mut response = (status, Json(Value::Object(body))).into_response();
+        let mut response = (status, Json(Value::Object(body.clone()))).into_response();
+        response.extensions_mut().insert(Document(body));
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,
@@ -190,6 +239,10 @@ impl IntoResponse for Problem {
             }
             Cause::Unavailable => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+            }
+            // As long as they are counted.
+            Cause::TooManyWrongKeys => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
             }
             _ => {}
         }

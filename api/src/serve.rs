@@ -21,13 +21,18 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use mediamill_shared::{clock::Stopwatch, ids::TraceId, services::Services, telemetry::names};
-use std::{any::Any, time::Duration};
+use std::{any::Any, net::SocketAddr, time::Duration};
 use tokio::net::TcpListener;
+use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 
 /// A request's head arrives within this, or its connection ends.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Who is at the other end of a request's connection. Requests that came over none have none.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
 
 /// All routes.
 pub fn router(services: &Services, metrics: Option<MetricsPage>) -> Router {
@@ -40,13 +45,14 @@ pub fn router(services: &Services, metrics: Option<MetricsPage>) -> Router {
         .route("/openapi.json", get(openapi::document))
         .route("/docs", get(openapi::page))
         .route("/problems/{code}", get(problem_page))
-        .fallback(|| async { Problem::new(Cause::NotFound, "there is no such route; /docs shows what there is") })
+        .fallback(|| async { Problem::no_route() })
         .method_not_allowed_fallback(|| async {
             Problem::new(Cause::MethodNotAllowed, "this route takes other methods")
         })
         // Limits are the tenant's, and hold while the body streams.
         .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(routes::operator::envelope))
         .layer(middleware::from_fn_with_state(state.clone(), observe))
         .with_state(state)
 }
@@ -111,13 +117,44 @@ async fn observe(Shared(state): Shared<State>, mut request: Request<Body>, next:
 
 /// Routes as labels: a closed set, whatever is asked for.
 fn known_route(path: &str) -> &'static str {
-    const ROUTES: [&str; 11] = [
+    const ROUTES: &[&str] = &[
         "/v1/media",
         "/v1/media/{id}",
         "/v1/jobs/{id}",
         "/v1/jobs/{id}/events",
         "/v1/usage",
+        "/v1/limits",
+        "/_/api/4/auth/verify",
+        "/_/api/4/config/traefik",
+        "/_/api/4/jobs/{id}",
+        "/_/api/4/tenants",
+        "/_/api/4/tenants/{id}",
+        "/_/api/4/tenants/{id}/audit",
+        "/_/api/4/tenants/{id}/hosts",
+        "/_/api/4/tenants/{id}/hosts/{host}",
+        "/_/api/4/tenants/{id}/install",
+        "/_/api/4/tenants/{id}/limits",
+        "/_/api/4/tenants/{id}/move",
+        "/_/api/4/tenants/{id}/purge",
+        "/_/api/4/tenants/{id}/restore",
+        "/_/api/4/tenants/{id}/resume",
+        "/_/api/4/tenants/{id}/stats",
+        "/_/api/4/tenants/{id}/suspend",
+        "/_/api/4/tenants/{id}/trial",
+        "/_/api/4/tenants/{id}/user-password-reset",
+        "/_/api/4/tenants-plans",
+        "/_/api/4/tenants-plans/{id}",
+        "/_/api/4/tenants-plans/{id}/preview",
         "/m/{id}/{variant}",
+        "/v1/tenants/batches",
+        "/v1/tenants/batches/{id}",
+        "/v1/tenants/batches/{id}/events",
+        "/v1/tenants/batches/{id}/rows",
+        "/v1/tenants/batches/{id}/result",
+        "/v1/tenants/batches/{id}/pause",
+        "/v1/tenants/batches/{id}/resume",
+        "/v1/tenants/batches/{id}/cancel",
+        "/v1/tenants/batches/{id}/retry",
         "/livez",
         "/readyz",
         "/metrics",
@@ -128,7 +165,7 @@ fn known_route(path: &str) -> &'static str {
 }
 
 fn known_method(method: &str) -> &'static str {
-    ["GET", "HEAD", "POST", "DELETE"]
+    ["GET", "HEAD", "POST", "PATCH", "DELETE"]
         .iter()
         .find(|known| **known == method)
         .copied()
@@ -151,12 +188,11 @@ pub async fn serve(services: &Services, name: &str, listener: TcpListener, route
         .timer(TokioTimer::new())
         .keep_alive_interval(HEAD_TIMEOUT);
     tracing::info!(address = %listener.local_addr()?, "{name} listens");
-    let service = TowerToHyperService::new(router);
     loop {
-        let stream = tokio::select! {
+        let (stream, peer) = tokio::select! {
             () = services.shutdown.soft() => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of file descriptors, or a client that was gone at once: others may come.
                     tracing::warn!(error = &error as &dyn std::error::Error, "a connection could not be accepted");
@@ -167,8 +203,12 @@ pub async fn serve(services: &Services, name: &str, listener: TcpListener, route
         };
         // An error says that the socket is closing.
         let _ = stream.set_nodelay(true);
+        let service = router.clone().map_request(move |mut request: Request<_>| {
+            request.extensions_mut().insert(Peer(peer));
+            request
+        });
         let connection = builder
-            .serve_connection_with_upgrades(TokioIo::new(stream), service.clone())
+            .serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service))
             .into_owned();
         let connection = graceful.watch(connection);
         services.shutdown.spawn(async move {

@@ -1,14 +1,18 @@
 //! What every handler has.
 
-use crate::follow::Followers;
+use crate::{extract::WrongKeys, follow::Followers};
 use axum::extract::FromRef;
 use mediamill_shared::{
+    control::operator_keys::OperatorKey,
     ids::{KeyId, TenantId},
     services::Services,
     tenancy::ApiKey,
 };
 use moka::future::Cache;
 use std::sync::Arc;
+
+/// Operators' keys that a process remembers; there are few, and numbers that are none are remembered too.
+const OPERATORS: u64 = 1_000;
 
 /// Renders the metrics page.
 pub type MetricsPage = Arc<dyn Fn() -> String + Send + Sync>;
@@ -37,6 +41,9 @@ pub struct State {
     pub(crate) followers: Followers,
     /// Keys as they are stored, believed as long as a tenant's context.
     pub(crate) keys: Cache<(TenantId, KeyId), Option<ApiKey>>,
+    /// Keys of the Tenants API, likewise.
+    pub(crate) operators: Cache<i64, Option<OperatorKey>>,
+    pub(crate) wrong_keys: WrongKeys,
     pub(crate) metrics: Option<MetricsPage>,
 }
 
@@ -48,11 +55,18 @@ impl State {
             .max_capacity(services.config.tenant_cache_entries.max(1))
             .time_to_live(services.config.tenant_cache_ttl)
             .build();
+        let operators = Cache::builder()
+            .max_capacity(OPERATORS)
+            .time_to_live(services.config.tenant_cache_ttl)
+            .build();
+        let wrong_keys = WrongKeys::new(services.cache.clone());
         let followers = Followers::start(&services);
         Self {
             services,
             followers,
             keys,
+            operators,
+            wrong_keys,
             metrics,
         }
     }

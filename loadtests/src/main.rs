@@ -2,12 +2,15 @@
 //!
 //! Everything talks to loopback, is bounded in count and time, and stops by itself.
 
+mod chart;
 mod client;
 mod faults;
 mod installation;
 mod noop;
 mod pictures;
 mod processes;
+mod provision;
+mod resolve;
 mod servers;
 mod upload;
 
@@ -33,6 +36,10 @@ enum Driver {
     Faults(faults::Args),
     /// Measures what a job costs that does nothing, on both sides, beside the bare broker
     Noop(noop::Args),
+    /// Measures how many tenants are made a second, by how many there are, beside the same tables made bare
+    Provision(provision::Args),
+    /// Measures how fast hosts are resolved from each layer, by how many there are, beside a bare `GET` of Redis
+    Resolve(resolve::Args),
 }
 
 #[tokio::main]
@@ -41,8 +48,10 @@ async fn main() -> anyhow::Result<()> {
     let run = async {
         match driver {
             Driver::Upload(args) => upload::run(args).await,
-            Driver::Faults(args) => faults::run(args).await,
+            Driver::Faults(args) => Box::pin(faults::run(args)).await,
             Driver::Noop(args) => noop::run(args).await,
+            Driver::Resolve(args) => Box::pin(resolve::run(args)).await,
+            Driver::Provision(args) => Box::pin(provision::run(args)).await,
         }
     };
     let mut terminate = signal(SignalKind::terminate())?;

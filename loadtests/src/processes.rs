@@ -47,8 +47,17 @@ pub(crate) fn used(pids: &[u32], before: &BTreeMap<u32, f64>) -> Used {
     sum
 }
 
+/// Bytes that this process has in memory now.
+pub(crate) fn resident() -> Option<u64> {
+    memory("self", "VmRSS:")
+}
+
 fn peak(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    memory(&pid.to_string(), "VmHWM:")
+}
+
+fn memory(process: &str, field: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with(field))?;
     Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
 }

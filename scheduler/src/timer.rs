@@ -3,7 +3,11 @@
 use crate::timers;
 use futures_util::future::BoxFuture;
 use mediamill_shared::{
-    db::DbError, objects::ObjectError, queue::QueueError, services::Services, tenancy::ResolveError,
+    db::DbError,
+    objects::ObjectError,
+    queue::QueueError,
+    services::Services,
+    tenancy::{BatchError, LifecycleError, MoveError, ResolveError},
 };
 use std::{future::Future, time::Duration};
 
@@ -31,6 +35,15 @@ pub enum TimerError {
     /// The resolver.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
+    /// A tenant's coming or going.
+    #[error(transparent)]
+    Lifecycle(#[from] LifecycleError),
+    /// A tenant's move.
+    #[error(transparent)]
+    Move(#[from] MoveError),
+    /// A batch of tenants.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
     /// There is no such timer.
     #[error("there is no timer {name:?}; known: {known}")]
     Unknown {
@@ -81,6 +94,12 @@ impl Timers {
             .with::<timers::sweep::SweepStaged>()
             .with::<timers::prune::Prune>()
             .with::<timers::observe::ObserveQueues>()
+            .with::<timers::observe_tenants::ObserveTenants>()
+            .with::<timers::refresh_stats::RefreshStats>()
+            .with::<timers::feed::FeedBatches>()
+            .with::<timers::purge::PurgeTenants>()
+            .with::<timers::retired::DropRetired>()
+            .with::<timers::undo::RecoverTenants>()
     }
 
     /// These and `T`.

@@ -4,17 +4,21 @@
 
 use mediamill_scheduler::{run, run_once};
 use mediamill_shared::{
-    clock::{Entropy, Stopwatch},
+    clock::{Clock, Entropy, Stopwatch},
     control::{
+        audit::Actor,
+        batches::{BatchState, Step},
         jobs::{self, Claim, NewJob, Outcome, Settlement},
-        timers,
+        tenants, timers,
     },
-    ids::{JobId, TraceId},
+    ids::{JobId, TenantId, TraceId},
     jobs::{Job, JobState, Noop},
     objects::{ObjectKey, Store},
     queue::{Broker, Consume},
+    rows::Format,
     services::Services,
     shutdown::Shutdown,
+    tenancy::{Isolation, NewTenant, TenantState},
     testing::{PATIENCE, World},
     units::Millis,
 };
@@ -28,6 +32,12 @@ mediamill_shared::on_both_sides!(
     one_process_leads_and_another_takes_over,
     every_timer_runs_on_its_own_and_an_unknown_one_is_refused,
     what_was_claimed_is_not_published_again,
+    rows_of_a_running_batch_are_fed,
+    a_batch_whose_sender_broke_off_is_cancelled,
+    a_tenant_that_left_is_removed_when_its_time_is_over,
+    a_removal_that_lost_its_job_gets_another,
+    an_accepted_tenant_that_nobody_makes_is_undone,
+    a_move_that_nobody_goes_on_with_is_given_up,
 );
 
 /// A no-op's row, as accepted `ago`; its message is nowhere.
@@ -237,4 +247,133 @@ async fn staged_bytes_that_nobody_wants_are_swept_from_a_directory() {
 #[ignore = "needs servers: run ./test.sh"]
 async fn staged_bytes_that_nobody_wants_are_swept_from_a_bucket() {
     swept(World::distributed_with(&impatient()).await).await;
+}
+
+async fn rows_of_a_running_batch_are_fed(world: World) {
+    let services = &world.services;
+    let opened = services.batches.open(Format::Csv, None, &Actor::cli(), None).await;
+    let (id, _) = opened.unwrap();
+    let mut receiving = services.batches.receive(&id, Format::Csv);
+    receiving.push(b"id,host\na,a.example\nb,b.example\n").await.unwrap();
+    receiving.finish().await.unwrap();
+    assert_eq!(
+        run_once(services, "feed-batches").await.unwrap().changed,
+        0,
+        "it arrives still"
+    );
+    services.batches.step(&id, Step::Close).await.unwrap();
+    assert_eq!(run_once(services, "feed-batches").await.unwrap().changed, 2);
+    assert_eq!(run_once(services, "feed-batches").await.unwrap().changed, 0);
+}
+
+async fn state(services: &Services, id: &TenantId) -> Option<TenantState> {
+    tenants::get(&services.control, id).await.unwrap().map(|row| row.state)
+}
+
+async fn a_tenant_that_left_is_removed_when_its_time_is_over(world: World) {
+    let services = &world.services;
+    let (soon, _) = world.another_tenant("soon").await;
+    let (later, _) = world.another_tenant("later").await;
+    services
+        .lifecycle
+        .leave(&soon, Duration::ZERO, &Actor::cli())
+        .await
+        .unwrap();
+    services
+        .lifecycle
+        .leave(&later, Duration::from_secs(60), &Actor::cli())
+        .await
+        .unwrap();
+    assert_eq!(run_once(services, "purge-tenants").await.unwrap().changed, 1);
+    assert_eq!(state(services, &soon).await, Some(TenantState::Deleting));
+    assert_eq!(state(services, &later).await, Some(TenantState::Leaving));
+    assert_eq!(run_once(services, "purge-tenants").await.unwrap().changed, 0);
+}
+
+/// The same installation, a quarter of an hour from now.
+async fn later(world: &World) -> Services {
+    let services = &world.services;
+    let then = services.clock.now().after(Duration::from_secs(900));
+    let config = (*services.config).clone();
+    let opened = Services::open(
+        config,
+        Clock::manual(then),
+        Entropy::system(),
+        services.shutdown.clone(),
+    );
+    opened.await.unwrap()
+}
+
+async fn a_removal_that_lost_its_job_gets_another(world: World) {
+    let services = &world.services;
+    let (id, _) = world.another_tenant("gone").await;
+    let job = services
+        .lifecycle
+        .begin_purge(&id, &Actor::cli())
+        .await
+        .unwrap()
+        .unwrap();
+    ended(services, &job, services.clock.now(), Outcome::Done).await;
+    // Whoever has just begun it is not overtaken.
+    assert_eq!(run_once(services, "purge-tenants").await.unwrap().changed, 0);
+    let later = later(&world).await;
+    assert_eq!(run_once(&later, "purge-tenants").await.unwrap().changed, 1);
+    assert_eq!(run_once(&later, "purge-tenants").await.unwrap().changed, 0);
+}
+
+async fn an_accepted_tenant_that_nobody_makes_is_undone(world: World) {
+    let services = &world.services;
+    let accepted = async |id: &str| {
+        let new = NewTenant::plain(id.parse().unwrap(), &format!("{id}.example"));
+        (
+            new.id.clone(),
+            services.lifecycle.accept(new, &Actor::cli()).await.unwrap(),
+        )
+    };
+    let (lost, job) = accepted("lost").await;
+    let (kept, _) = accepted("kept").await;
+    ended(services, &job, services.clock.now(), Outcome::Done).await;
+    assert_eq!(
+        run_once(services, "recover-tenants").await.unwrap().changed,
+        0,
+        "it is young"
+    );
+    let later = later(&world).await;
+    assert_eq!(run_once(&later, "recover-tenants").await.unwrap().changed, 1);
+    assert_eq!(state(services, &lost).await, None);
+    assert_eq!(state(services, &kept).await, Some(TenantState::Provisioning));
+    assert_eq!(run_once(&later, "recover-tenants").await.unwrap().changed, 0);
+}
+
+async fn a_batch_whose_sender_broke_off_is_cancelled(world: World) {
+    let services = &world.services;
+    let opened = services.batches.open(Format::Csv, None, &Actor::cli(), None).await;
+    let (id, _) = opened.unwrap();
+    assert_eq!(run_once(services, "feed-batches").await.unwrap().changed, 0);
+    assert_eq!(run_once(&later(&world).await, "feed-batches").await.unwrap().changed, 1);
+    let (batch, _) = services.batches.standing(&id).await.unwrap();
+    assert_eq!(batch.state, BatchState::Cancelled);
+}
+
+async fn a_move_that_nobody_goes_on_with_is_given_up(world: World) {
+    let services = &world.services;
+    let (id, _) = world.another_tenant("mover").await;
+    let row = tenants::get(&services.control, &id).await.unwrap().unwrap();
+    let other = match row.place.isolation {
+        Isolation::Prefix => Isolation::Database,
+        Isolation::Database => Isolation::Prefix,
+    };
+    let job = services
+        .lifecycle
+        .begin_move(&id, other, None, &Actor::cli())
+        .await
+        .unwrap();
+    assert_eq!(run_once(services, "recover-tenants").await.unwrap().changed, 0);
+    ended(services, &job, services.clock.now(), Outcome::Done).await;
+    assert_eq!(run_once(services, "recover-tenants").await.unwrap().changed, 1);
+    let row = tenants::get(&services.control, &id).await.unwrap().unwrap();
+    assert_eq!((row.moving, row.state), (None, TenantState::Active));
+    // What it had begun to make is dropped.
+    assert_eq!(run_once(services, "drop-retired").await.unwrap().changed, 1);
+    assert_eq!(run_once(services, "drop-retired").await.unwrap().changed, 0);
 }

@@ -7,7 +7,9 @@
 //! - [`db`]: the one name for a database, SQLite or PostgreSQL.
 //! - [`control`]: SQL of the control database (plans, tenants, jobs, idempotency keys).
 //! - [`tenancy`]: contexts, the resolver, and the only way to a tenant's tables.
+//! - [`operators`]: who may use the Tenants API.
 //! - [`queue`], [`cache`], [`objects`]: ports with two adapters each and one contract suite each.
+//! - [`rows`]: tenants as they are sent in bulk.
 //! - [`jobs`]: what a job is, its envelope, the outbox.
 //! - [`quota`]: reserve, settle, release.
 //! - [`config`], [`telemetry`]: how a process is set up and watched.
@@ -24,9 +26,11 @@ pub mod db;
 pub mod ids;
 pub mod jobs;
 pub mod objects;
+pub mod operators;
 pub mod queue;
 pub mod quota;
 pub mod retry;
+pub mod rows;
 pub mod secrets;
 pub mod services;
 pub mod shutdown;

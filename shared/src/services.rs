@@ -11,7 +11,9 @@ use crate::{
     quota::Quota,
     secrets::{KeyFileError, Keyring, Secrets},
     shutdown::Shutdown,
-    tenancy::{Lifecycle, LifecycleParts, LifecycleSettings, Limits, Resolver, ResolverSettings, TenantDatabases},
+    tenancy::{
+        Batches, Lifecycle, LifecycleParts, LifecycleSettings, Limits, Resolver, ResolverSettings, TenantDatabases,
+    },
 };
 use std::{sync::Arc, time::Duration};
 
@@ -47,6 +49,8 @@ pub struct Services {
     pub databases: TenantDatabases,
     /// How tenants come, change, move and go.
     pub lifecycle: Lifecycle,
+    /// Tenants in bulk.
+    pub batches: Batches,
     /// What is sealed at rest.
     pub secrets: Secrets,
 }
@@ -156,6 +160,7 @@ impl Services {
                 linger: LINGER,
             },
         );
+        let batches = Batches::new(lifecycle.clone(), secrets.clone());
         let config = Arc::new(config);
         Ok(Self {
             config,
@@ -171,6 +176,7 @@ impl Services {
             outbox,
             databases,
             lifecycle,
+            batches,
             secrets,
         })
     }

@@ -12,19 +12,22 @@ use mediamill_shared::{
     chain,
     clock::Stopwatch,
     config::Config,
-    control::jobs::{self, Claim, Claimed, JobRow, Outcome, SILENCE, Settlement},
+    control::{
+        jobs::{self, Claim, Claimed, JobRow, Outcome, SILENCE, Settlement},
+        tenants,
+    },
     db::{Batcher, DbError},
-    ids::{JobId, ProcessId},
-    jobs::{DELIVERY_LIMIT, JobError, JobState, Pool, Reason},
+    ids::{JobId, ProcessId, TenantId},
+    jobs::{DELIVERY_LIMIT, JobError, JobKind, JobState, Pool, Reason},
     queue::{Broker, Consume, Delivery},
     retry::RetryPolicy,
     services::Services,
     telemetry::names,
     tenancy::Tenant,
-    units::ByteCount,
+    units::{ByteCount, Millis},
 };
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -34,6 +37,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How often a worker says that its jobs are alive: well within [`SILENCE`].
 const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How exactly a tenant's last job is known.
+const NOTED: Duration = Duration::from_secs(60);
+/// Tenants that are remembered before those of the last minute alone are.
+const MOST_NOTED: usize = 10_000;
 /// Between two looks at a job that is not due, or that a worker has.
 const LOOK: Duration = Duration::from_millis(100);
 /// Claims and settlements that share a transaction at most.
@@ -116,6 +123,8 @@ struct Worker {
     claims: Batcher<JobId, Claim>,
     settlements: Batcher<Settlement, bool>,
     running: Mutex<BTreeSet<JobId>>,
+    /// Tenants whose last job was noted, and when.
+    noted: Mutex<HashMap<TenantId, Millis>>,
 }
 
 /// Works until the shutdown's soft token, then finishes what is in hand. What the hard token cuts off goes back to the
@@ -291,6 +300,14 @@ impl Drop for Running<'_> {
     }
 }
 
+/// Whether a job works within a tenant. The others make, move and remove tenants, and look for themselves.
+const fn works_for_tenant(kind: JobKind) -> bool {
+    match kind {
+        JobKind::Noop | JobKind::MediaProcess | JobKind::MediaDelete => true,
+        JobKind::TenantProvision | JobKind::TenantMigrate | JobKind::TenantDeprovision => false,
+    }
+}
+
 /// What to do with the message when the row is settled.
 enum Ack {
     Done,
@@ -308,6 +325,7 @@ impl Worker {
             admission: Admission::new(settings.memory),
             processors: Arc::new(Semaphore::new(settings.processors.max(1))),
             running: Mutex::default(),
+            noted: Mutex::default(),
             name,
             services,
         }
@@ -407,10 +425,39 @@ impl Worker {
             outcome,
         };
         let ours = self.insist(|| self.settlements.call(settlement.clone())).await?;
-        if !ours {
+        if ours {
+            self.note(&claimed).await;
+        } else {
             tracing::info!(job.id = %claimed.id, attempt = claimed.attempt, "another worker has claimed this job since: its settlement counts");
         }
         Some(ack)
+    }
+
+    /// Notes when a tenant's pictures were last worked on, to the minute: a figure for its provider.
+    async fn note(&self, claimed: &Claimed) {
+        let Some(tenant) = &claimed.tenant else { return };
+        match claimed.kind {
+            JobKind::MediaProcess | JobKind::MediaDelete => {}
+            JobKind::Noop | JobKind::TenantProvision | JobKind::TenantMigrate | JobKind::TenantDeprovision => return,
+        }
+        let now = self.services.clock.now();
+        let since = now.before(NOTED);
+        {
+            let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+            if noted.get(tenant).is_some_and(|at| *at > since) {
+                return;
+            }
+            if noted.len() >= MOST_NOTED {
+                noted.retain(|_, at| *at > since);
+            }
+            noted.insert(tenant.clone(), now);
+        }
+        if let Err(error) = tenants::worked(&self.services.control, tenant, now, since).await {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "a tenant's last job is noted by its next one"
+            );
+        }
     }
 
     async fn judge(&self, claimed: &Claimed) -> (Outcome, Ack) {
@@ -435,7 +482,7 @@ impl Worker {
                 Ack::Bury,
             );
         }
-        let tenant = match &claimed.tenant {
+        let tenant = match claimed.tenant.as_ref().filter(|_| works_for_tenant(claimed.kind)) {
             None => None,
             Some(id) => match services.resolver.by_id(id).await {
                 Ok(tenant) => tenant,

@@ -9,7 +9,10 @@ use axum::{
     extract::FromRequestParts,
     http::{HeaderMap, header, request::Parts},
 };
-use mediamill_shared::{ids::KeyId, tenancy::KeyText};
+use mediamill_shared::{
+    ids::KeyId,
+    tenancy::{KeyText, Limit},
+};
 
 /// A request with a key of the tenant at its host.
 pub(crate) struct Caller {
@@ -46,8 +49,21 @@ impl FromRequestParts<State> for Caller {
             stored
         };
         match stored {
-            Some(key) if key.opens(&text, state.services.clock.now()) => Ok(Self { site, key: key.id }),
+            Some(key) if key.opens(&text, state.services.clock.now()) => {
+                keys_are_taken(&site)?;
+                Ok(Self { site, key: key.id })
+            }
             Some(_) | None => Err(wrong()),
         }
     }
+}
+
+/// Goes on unless the tenant's keys are switched off. Asked after the key was right: whoever has none learns nothing.
+fn keys_are_taken(site: &Site) -> Result<(), Problem> {
+    if site.tenant.context().limits.allows(Limit::ApiUser) {
+        return Ok(());
+    }
+    let name = Limit::ApiUser.as_str();
+    let detail = format!("the provider has switched keys off for this tenant ({name})");
+    Err(Problem::new(Cause::SwitchedOff, detail).with("limit_name", name))
 }

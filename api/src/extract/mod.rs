@@ -1,9 +1,18 @@
-//! What handlers ask of a request: its tenant, its key, its idempotency key.
+//! What handlers ask of a request: its tenant, its key, its operator, its conditions.
 
 mod caller;
+mod host;
 mod idempotency;
+mod if_match;
+mod operator;
+mod signed;
 mod tenant;
+mod wrong_keys;
 
 pub(crate) use caller::Caller;
 pub(crate) use idempotency::IdempotencyKey;
+pub(crate) use if_match::{IfMatch, etag};
+pub(crate) use operator::Operator;
+pub(crate) use signed::{Signature, Signed, SignedJson};
 pub(crate) use tenant::Site;
+pub(crate) use wrong_keys::WrongKeys;

@@ -66,6 +66,11 @@ pub(crate) async fn list(
     if !(1..=LARGEST_PAGE).contains(&limit) {
         return Err(Problem::new(Cause::BadRequest, format!("limit is 1 to {LARGEST_PAGE}")));
     }
+    // The provider's bound makes pages shorter; it refuses nothing.
+    let limit = match caller.site.tenant.context().limits.listing_page {
+        0 => limit,
+        most => limit.min(most),
+    };
     let cursor: Option<MediaId> = match query.cursor {
         Some(text) => Some(
             text.parse()

@@ -1,9 +1,12 @@
 //! One file for each family of routes.
 
+pub(crate) mod batches;
 pub(crate) mod files;
 pub(crate) mod health;
 pub(crate) mod jobs;
+pub(crate) mod limits;
 pub(crate) mod media;
+pub(crate) mod operator;
 pub(crate) mod upload;
 pub(crate) mod usage;
 pub(crate) mod views;

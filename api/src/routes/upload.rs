@@ -140,7 +140,7 @@ fn is_multipart(headers: &HeaderMap) -> bool {
 }
 
 /// `chunks`, each of which must come within the configured pause.
-fn in_time<'a, S, E>(state: &'a State, chunks: S) -> Incoming<'a>
+pub(super) fn in_time<'a, S, E>(state: &'a State, chunks: S) -> Incoming<'a>
 where
     S: Stream<Item = Result<Bytes, E>> + Send + Unpin + 'a,
     E: std::fmt::Display + Send,

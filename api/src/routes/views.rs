@@ -81,9 +81,9 @@ pub(crate) struct MediaView {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct CauseView {
     /// Stable, for programs.
-    code: String,
+    pub(crate) code: String,
     /// For people.
-    text: String,
+    pub(crate) text: String,
 }
 
 /// A job.

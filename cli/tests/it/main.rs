@@ -6,6 +6,7 @@
     reason = "a test ends where what it needs is missing"
 )]
 
+mod batches;
 mod distributed;
 mod house;
 mod http;
@@ -14,3 +15,4 @@ mod operator;
 mod program;
 mod quickstart;
 mod secrets;
+mod tenants_cli;

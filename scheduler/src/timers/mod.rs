@@ -1,9 +1,15 @@
 //! One file for each timer.
 
 pub(crate) mod dispatch;
+pub(crate) mod feed;
 pub(crate) mod observe;
+pub(crate) mod observe_tenants;
 pub(crate) mod prune;
+pub(crate) mod purge;
 pub(crate) mod reconcile;
 pub(crate) mod recover;
 pub(crate) mod refresh;
+pub(crate) mod refresh_stats;
+pub(crate) mod retired;
 pub(crate) mod sweep;
+pub(crate) mod undo;

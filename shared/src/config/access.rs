@@ -3,6 +3,7 @@
 use crate::secrets::SecretText;
 use ipnet::IpNet;
 use std::net::IpAddr;
+use subtle::ConstantTimeEq;
 
 /// Secrets that open the same thing, the first the present one.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +25,26 @@ impl SecretList {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether `text` is one of them. Takes the same time for every wrong text of one length.
+    #[must_use]
+    pub fn has(&self, text: &str) -> bool {
+        let mut found = subtle::Choice::from(0);
+        for secret in &self.0 {
+            found |= secret.reveal().as_bytes().ct_eq(text.as_bytes());
+        }
+        found.into()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(secrets: &[&str]) -> Self {
+        Self(
+            secrets
+                .iter()
+                .map(|secret| SecretText::new((*secret).to_owned()))
+                .collect(),
+        )
     }
 
     pub(super) fn read(text: &str) -> Result<Self, String> {
@@ -107,7 +128,11 @@ impl SignatureMode {
         }
     }
 
-    pub(super) fn show(self: &Self) -> String {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "the signature that every value's reader has"
+    )]
+    pub(super) fn show(&self) -> String {
         match self {
             Self::Body => "body".to_owned(),
             Self::Full => "full".to_owned(),
@@ -139,5 +164,15 @@ mod tests {
         assert!(!format!("{list:?}").contains("abcdef"));
         assert!(SecretList::read("short").is_err());
         assert!(SecretList::read("none").unwrap().is_empty());
+    }
+
+    #[test]
+    fn either_live_secret_is_known_and_nothing_else() {
+        let list = SecretList::of(&["0123456789abcdef", "fedcba9876543210"]);
+        assert!(list.has("0123456789abcdef") && list.has("fedcba9876543210"));
+        for wrong in ["", "0123456789abcde", "0123456789abcdef0", "0123456789abcdeg"] {
+            assert!(!list.has(wrong), "{wrong}");
+        }
+        assert!(!SecretList::default().has(""));
     }
 }

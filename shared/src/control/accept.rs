@@ -10,7 +10,7 @@ use crate::{
     tenancy::{Stamp, TenantState},
     units::Millis,
 };
-use sqlx::Row;
+use sqlx::{AnyConnection, Row};
 
 sql! {
     REMEMBER = "INSERT INTO idempotency_keys (tenant, name, request_hash, answer, created_at) VALUES ($1, $2, $3, $4, $5) \
@@ -64,36 +64,54 @@ pub async fn accept(
         Some((TenantState::Active, ..)) => return Ok(Accepted::Outdated),
         other => return Ok(Accepted::NotActive(other.map(|(state, ..)| state))),
     }
-    if let Some(once) = once {
-        let query = REMEMBER
-            .query()
-            .bind(tenant.as_str().to_owned())
-            .bind(once.name.clone())
-            .bind(once.request_hash.clone())
-            .bind(once.answer.clone())
-            .bind(now.get());
-        if query
-            .fetch_optional(&mut *tx)
-            .bounded("remember a request")
-            .await?
-            .is_none()
-        {
-            let query = RECALL.query().bind(tenant.as_str().to_owned()).bind(once.name.clone());
-            let row = query.fetch_one(&mut *tx).bounded("recall a request").await?;
-            let hash: String = row.try_get(0).during("recall a request")?;
-            let answer: String = row.try_get(1).during("recall a request")?;
-            return Ok(if hash == once.request_hash {
-                Accepted::Replayed(answer)
-            } else {
-                Accepted::KeyReused
-            });
-        }
+    if let Some(once) = once
+        && let Some(before) = remember(&mut tx, tenant.as_str(), once, now).await?
+    {
+        return Ok(before);
     }
     for job in jobs {
         jobs::insert(&mut tx, job, now, published).await?;
     }
     tx.commit().bounded("accept jobs").await?;
     Ok(Accepted::New)
+}
+
+/// Whose idempotency keys an operator's are: no tenant's id begins so.
+#[must_use]
+pub fn operators_keys(number: i64) -> String {
+    format!("!key:{number}")
+}
+
+/// Remembers a request of `owner` within a transaction. `None`: for the first time; else what became of the first.
+pub(crate) async fn remember(
+    connection: &mut AnyConnection,
+    owner: &str,
+    once: &Idempotency,
+    now: Millis,
+) -> Result<Option<Accepted>, DbError> {
+    let query = REMEMBER
+        .query()
+        .bind(owner.to_owned())
+        .bind(once.name.clone())
+        .bind(once.request_hash.clone())
+        .bind(once.answer.clone())
+        .bind(now.get());
+    let first = query
+        .fetch_optional(&mut *connection)
+        .bounded("remember a request")
+        .await?;
+    if first.is_some() {
+        return Ok(None);
+    }
+    let query = RECALL.query().bind(owner.to_owned()).bind(once.name.clone());
+    let row = query.fetch_one(connection).bounded("recall a request").await?;
+    let hash: String = row.try_get(0).during("recall a request")?;
+    let answer: String = row.try_get(1).during("recall a request")?;
+    Ok(Some(if hash == once.request_hash {
+        Accepted::Replayed(answer)
+    } else {
+        Accepted::KeyReused
+    }))
 }
 
 /// What an idempotency key was used for before: the request's hash and its answer.

@@ -9,7 +9,7 @@ use super::{
     jobs::{optional, text},
 };
 use crate::{
-    db::{Bounded, Db, DbError, During, sql},
+    db::{Bounded, Db, DbError, During, padded, sql},
     ids::{BatchId, TenantId},
     units::Millis,
 };
@@ -53,22 +53,37 @@ crate::jobs::names!(
 
 sql! {
     OPEN = "INSERT INTO batches (id, state, recipient, actor, created_at, updated_at) VALUES ($1, 'receiving', $2, $3, $4, $4)";
+    REMEMBER = "INSERT INTO idempotency_keys (tenant, name, request_hash, answer, created_at) VALUES ($1, $2, $3, $4, $5) \
+        ON CONFLICT (tenant, name) DO NOTHING RETURNING name";
+    RECALL = "SELECT request_hash, answer FROM idempotency_keys WHERE tenant = $1 AND name = $2";
     ADD (6) = "INSERT INTO batch_rows (batch, line, tenant, state, request, cause) VALUES {rows} ON CONFLICT (batch, line) DO NOTHING";
-    SET_STATE = "UPDATE batches SET state = $1, updated_at = $2 WHERE id = $3 AND state IN ('receiving', 'running', 'paused') RETURNING id";
+    STEP = "UPDATE batches SET state = $1, updated_at = $2 WHERE id = $3 AND state IN ($4, $5, $6) RETURNING id";
+    /// The row is locked by it: one feeder at a time, and no change of the state beneath it.
+    HOLD = "UPDATE batches SET updated_at = $1 WHERE id = $2 AND state = $3 RETURNING id";
+    END = "UPDATE batches SET state = 'done', updated_at = $1 WHERE id = $2 AND state = 'running' \
+        AND NOT EXISTS (SELECT 1 FROM batch_rows r WHERE r.batch = $2 AND r.state IN ('waiting', 'queued')) RETURNING id";
     GET = "SELECT id, state, recipient, actor, created_at, updated_at FROM batches WHERE id = $1";
     PAGE = "SELECT id, state, recipient, actor, created_at, updated_at FROM batches WHERE id < $1 ORDER BY id DESC LIMIT $2";
     RUNNING = "SELECT id, state, recipient, actor, created_at, updated_at FROM batches WHERE state = 'running' ORDER BY id LIMIT $1";
     ABANDONED = "SELECT id, state, recipient, actor, created_at, updated_at FROM batches WHERE state = 'receiving' AND updated_at < $1 ORDER BY id LIMIT $2";
     COUNTS = "SELECT state, CAST(COUNT(*) AS BIGINT) FROM batch_rows WHERE batch = $1 GROUP BY state";
     WAITING = "SELECT line, tenant, state, request, cause, secret FROM batch_rows WHERE batch = $1 AND state = 'waiting' ORDER BY line LIMIT $2";
-    ROWS = "SELECT line, tenant, state, request, cause, secret FROM batch_rows WHERE batch = $1 AND line > $2 ORDER BY line LIMIT $3";
-    FED = "UPDATE batch_rows SET state = $1, cause = $2, secret = $3, tenant = $4 WHERE batch = $5 AND line = $6 AND state = 'waiting'";
+    QUEUED = "SELECT CAST(COUNT(*) AS BIGINT) FROM batch_rows WHERE batch = $1 AND state = 'queued'";
+    ROWS = "SELECT line, tenant, state, request, cause, secret FROM batch_rows WHERE batch = $1 AND line > $2 AND (state = $3 OR $3 IS NULL) \
+        ORDER BY line LIMIT $4";
+    FED (4) = "UPDATE batch_rows SET state = f.column2, cause = f.column3, secret = f.column4 FROM (VALUES {rows}) AS f \
+        WHERE batch_rows.batch = $1 AND batch_rows.line = CAST(f.column1 AS BIGINT) AND batch_rows.state = 'waiting'";
     DONE = "UPDATE batch_rows SET state = 'done' WHERE tenant = $1 AND state = 'queued'";
     FAILED = "UPDATE batch_rows SET state = 'failed', cause = $1, secret = NULL WHERE tenant = $2 AND state = 'queued'";
     CANCEL_ROWS = "UPDATE batch_rows SET state = 'cancelled' WHERE batch = $1 AND state = 'waiting'";
     RETRY_ROWS = "UPDATE batch_rows SET state = 'waiting', cause = NULL WHERE batch = $1 AND state IN ('failed', 'cancelled')";
     REOPEN = "UPDATE batches SET state = 'running', updated_at = $1 WHERE id = $2 AND state IN ('done', 'cancelled', 'paused', 'running') RETURNING id";
-    SHOWN = "UPDATE batch_rows SET secret = NULL WHERE batch = $1 AND line > $2 AND line <= $3 AND secret IS NOT NULL";
+    SHOWN (1) = "UPDATE batch_rows SET secret = NULL WHERE batch = $1 AND state = 'done' \
+        AND line IN (SELECT CAST(column1 AS BIGINT) FROM (VALUES {rows}) AS shown)";
+    /// What ended without its row: rows are ended in the transaction that ends their tenants, but a removal knows none.
+    STRAYS_DONE = "UPDATE batch_rows SET state = 'done' WHERE state = 'queued' AND tenant IN (SELECT id FROM tenants WHERE state IN ('active', 'suspended', 'leaving'))";
+    STRAYS_GONE = "UPDATE batch_rows SET state = 'failed', cause = 'the tenant was removed before it was made', secret = NULL \
+        WHERE state = 'queued' AND NOT EXISTS (SELECT 1 FROM tenants t WHERE t.id = batch_rows.tenant)";
 }
 
 /// Rows of one statement: six columns each, within both engines' limit of parameters.
@@ -110,17 +125,41 @@ pub struct BatchRow {
 
 /// What is recorded of a row that was fed.
 #[derive(Debug, Clone)]
-pub struct Fed {
+pub(crate) struct Fed {
     /// Its line.
-    pub line: i64,
+    pub(crate) line: i64,
     /// Where it stands now.
-    pub state: RowState,
-    /// The tenant that it asks for.
-    pub tenant: Option<TenantId>,
+    pub(crate) state: RowState,
     /// Why it failed.
-    pub cause: Option<String>,
+    pub(crate) cause: Option<String>,
     /// The first key, sealed.
-    pub secret: Option<String>,
+    pub(crate) secret: Option<String>,
+}
+
+/// How a batch goes on by its owner's word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// All its rows have arrived: it runs.
+    Close,
+    /// No more rows are fed; what is queued is made.
+    Pause,
+    /// Rows are fed again.
+    Resume,
+    /// What was not fed will not be.
+    Cancel,
+}
+
+impl Step {
+    /// Where it leads, and from where.
+    const fn ends(self) -> (BatchState, [BatchState; 3]) {
+        use BatchState::{Cancelled, Paused, Receiving, Running};
+        match self {
+            Self::Close => (Running, [Receiving; 3]),
+            Self::Pause => (Paused, [Running; 3]),
+            Self::Resume => (Running, [Paused; 3]),
+            Self::Cancel => (Cancelled, [Receiving, Running, Paused]),
+        }
+    }
 }
 
 /// How many rows of a batch are in each state.
@@ -148,27 +187,82 @@ impl Counts {
     }
 }
 
+/// A sender's own name for a batch: the same name again is the same batch.
+#[derive(Debug)]
+pub(crate) struct Once<'a> {
+    pub(crate) name: &'a str,
+    /// What else was asked for: the same name with another is refused.
+    pub(crate) request: String,
+}
+
+/// What became of a batch that was to begin.
+#[derive(Debug)]
+pub(crate) enum Opened {
+    /// It has begun.
+    New,
+    /// It had begun before, as this one.
+    Before(BatchId),
+    /// The name was used for something else.
+    KeyReused,
+}
+
 /// Begins a batch.
-///
-/// # Errors
-/// When the database is away.
-pub async fn open(db: &Db, id: &BatchId, recipient: Option<&str>, actor: &Actor, now: Millis) -> Result<(), DbError> {
+pub(crate) async fn open(
+    db: &Db,
+    id: &BatchId,
+    recipient: Option<&str>,
+    actor: &Actor,
+    once: Option<&Once<'_>>,
+    now: Millis,
+) -> Result<Opened, DbError> {
+    const WHAT: &str = "begin a batch";
+    let mut tx = db.begin_write().await?;
+    if let Some(once) = once {
+        // A tenant's id has no colon: its names are apart.
+        let of = format!("by:{}", actor.as_str());
+        let query = REMEMBER
+            .query()
+            .bind(of.clone())
+            .bind(once.name.to_owned())
+            .bind(once.request.clone())
+            .bind(id.as_str().to_owned())
+            .bind(now.get());
+        if query.fetch_optional(&mut *tx).bounded(WHAT).await?.is_none() {
+            let query = RECALL.query().bind(of).bind(once.name.to_owned());
+            let row = query.fetch_one(&mut *tx).bounded(WHAT).await?;
+            let request: String = row.try_get(0).during(WHAT)?;
+            return Ok(if request == once.request {
+                Opened::Before(text(&row, 1)?)
+            } else {
+                Opened::KeyReused
+            });
+        }
+    }
     let query = OPEN
         .query()
         .bind(id.as_str().to_owned())
         .bind(recipient.map(str::to_owned))
         .bind(actor.as_str().to_owned())
         .bind(now.get());
-    query.execute(db.write()).bounded("begin a batch").await.map(|_| ())
+    query.execute(&mut *tx).bounded(WHAT).await?;
+    tx.commit().bounded(WHAT).await?;
+    Ok(Opened::New)
 }
 
-/// Adds rows as they arrived; a line that is there already stays. The batch counts as alive from now on.
+/// Adds rows as they arrived; a line that is there already stays. Returns whether the batch still takes rows: `false`
+/// adds none.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn add(db: &Db, id: &BatchId, rows: &[BatchRow], now: Millis) -> Result<(), DbError> {
-    const WHAT: &str = "add rows to a batch";
-    let mut tx = db.begin_write().await?;
+pub(crate) async fn add(
+    connection: &mut AnyConnection,
+    id: &BatchId,
+    rows: &[BatchRow],
+    now: Millis,
+) -> Result<bool, DbError> {
+    if !hold(connection, id, BatchState::Receiving, now).await? {
+        return Ok(false);
+    }
     for chunk in rows.chunks(ADD_ROWS) {
         let mut query = ADD.rows(1, chunk.len(), 6);
         for row in chunk {
@@ -180,38 +274,59 @@ pub async fn add(db: &Db, id: &BatchId, rows: &[BatchRow], now: Millis) -> Resul
                 .bind(row.request.clone())
                 .bind(row.cause.clone());
         }
-        query.execute(&mut *tx).bounded(WHAT).await?;
+        query.execute(&mut *connection).bounded("add rows to a batch").await?;
     }
-    let query = SET_STATE
-        .query()
-        .bind(BatchState::Receiving.as_str())
-        .bind(now.get())
-        .bind(id.as_str().to_owned());
-    query.fetch_optional(&mut *tx).bounded(WHAT).await?;
-    tx.commit().bounded(WHAT).await
+    Ok(true)
 }
 
-/// Lets an open batch run, pause, end or be cancelled. Returns whether it was open.
+/// Whether the batch is in `state`, which it stays in until this transaction's end.
+pub(crate) async fn hold(
+    connection: &mut AnyConnection,
+    id: &BatchId,
+    state: BatchState,
+    now: Millis,
+) -> Result<bool, DbError> {
+    let query = HOLD
+        .query()
+        .bind(now.get())
+        .bind(id.as_str().to_owned())
+        .bind(state.as_str());
+    let row = query.fetch_optional(connection).bounded("hold a batch").await?;
+    Ok(row.is_some())
+}
+
+/// Lets a batch go on. Returns whether it was where that begins.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn set_state(db: &Db, id: &BatchId, state: BatchState, now: Millis) -> Result<bool, DbError> {
+pub async fn step(db: &Db, id: &BatchId, step: Step, now: Millis) -> Result<bool, DbError> {
     const WHAT: &str = "change a batch";
+    let (to, [first, second, third]) = step.ends();
     let mut tx = db.begin_write().await?;
-    let query = SET_STATE
+    let query = STEP
         .query()
-        .bind(state.as_str())
+        .bind(to.as_str())
         .bind(now.get())
-        .bind(id.as_str().to_owned());
+        .bind(id.as_str().to_owned())
+        .bind(first.as_str())
+        .bind(second.as_str())
+        .bind(third.as_str());
     if query.fetch_optional(&mut *tx).bounded(WHAT).await?.is_none() {
         return Ok(false);
     }
-    if state == BatchState::Cancelled {
+    if step == Step::Cancel {
         let query = CANCEL_ROWS.query().bind(id.as_str().to_owned());
         query.execute(&mut *tx).bounded(WHAT).await?;
     }
     tx.commit().bounded(WHAT).await?;
     Ok(true)
+}
+
+/// Ends a running batch whose rows have all come to their ends. Returns whether this call did.
+pub(crate) async fn end(db: &Db, id: &BatchId, now: Millis) -> Result<bool, DbError> {
+    let query = END.query().bind(now.get()).bind(id.as_str().to_owned());
+    let row = query.fetch_optional(db.write()).bounded("end a batch").await?;
+    Ok(row.is_some())
 }
 
 /// Lets failed and cancelled rows be fed again. Returns how many; `None` when there is no such batch or it is still arriving.
@@ -302,22 +417,46 @@ pub(crate) async fn waiting(db: &Db, id: &BatchId, limit: i64) -> Result<Vec<Bat
     rows.iter().map(read_row).collect()
 }
 
-/// Rows after line `after`, in order, at most `limit`.
+/// How many rows are being made.
+pub(crate) async fn queued(db: &Db, id: &BatchId) -> Result<i64, DbError> {
+    const WHAT: &str = "count queued rows";
+    let query = QUEUED.query().bind(id.as_str().to_owned());
+    let row = query.fetch_one(db.read()).bounded(WHAT).await?;
+    row.try_get(0).during(WHAT)
+}
+
+/// Rows after line `after`, all or those in `state`, in order, at most `limit`.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn rows(db: &Db, id: &BatchId, after: i64, limit: i64) -> Result<Vec<BatchRow>, DbError> {
-    let query = ROWS.query().bind(id.as_str().to_owned()).bind(after).bind(limit);
+pub async fn rows(
+    db: &Db,
+    id: &BatchId,
+    state: Option<RowState>,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<BatchRow>, DbError> {
+    let query = ROWS
+        .query()
+        .bind(id.as_str().to_owned())
+        .bind(after)
+        .bind(state.map(RowState::as_str))
+        .bind(limit);
     let rows = query.fetch_all(db.read()).bounded("read a batch's rows").await?;
     rows.iter().map(read_row).collect()
 }
 
-/// Forgets the first keys of lines after `after` to `last`: they have been shown.
+/// Forgets the first keys of served tenants in these lines: they have been shown.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn shown(db: &Db, id: &BatchId, after: i64, last: i64) -> Result<(), DbError> {
-    let query = SHOWN.query().bind(id.as_str().to_owned()).bind(after).bind(last);
+pub async fn shown(db: &Db, id: &BatchId, lines: &[i64]) -> Result<(), DbError> {
+    let Some(last) = lines.last() else { return Ok(()) };
+    let size = padded(lines.len());
+    let mut query = SHOWN.rows(2, size, 1).bind(id.as_str().to_owned());
+    for place in 0..size {
+        query = query.bind(*lines.get(place).unwrap_or(last));
+    }
     query
         .execute(db.write())
         .bounded("forget keys that were shown")
@@ -327,20 +466,33 @@ pub async fn shown(db: &Db, id: &BatchId, after: i64, last: i64) -> Result<(), D
 
 /// Records what became of rows that waited, within the transaction that fed them. Returns whether all of them still waited.
 pub(crate) async fn fed(connection: &mut AnyConnection, id: &BatchId, rows: &[Fed]) -> Result<bool, DbError> {
-    let mut all = true;
-    for row in rows {
-        let query = FED
-            .query()
+    let Some(last) = rows.last() else { return Ok(true) };
+    let size = padded(rows.len());
+    let mut query = FED.rows(2, size, 4).bind(id.as_str().to_owned());
+    for place in 0..size {
+        let row = rows.get(place).unwrap_or(last);
+        query = query
+            .bind(row.line)
             .bind(row.state.as_str())
             .bind(row.cause.clone())
-            .bind(row.secret.clone())
-            .bind(row.tenant.as_ref().map(|tenant| tenant.as_str().to_owned()))
-            .bind(id.as_str().to_owned())
-            .bind(row.line);
-        let done = query.execute(&mut *connection).bounded("record a fed row").await?;
-        all &= done.rows_affected() == 1;
+            .bind(row.secret.clone());
     }
-    Ok(all)
+    let done = query.execute(connection).bounded("record fed rows").await?;
+    Ok(usize::try_from(done.rows_affected()) == Ok(rows.len()))
+}
+
+/// Ends queued rows whose tenants came to their ends without them. Returns how many there were.
+///
+/// # Errors
+/// When the database is away.
+pub async fn end_strays(db: &Db) -> Result<u64, DbError> {
+    const WHAT: &str = "end stray rows of batches";
+    let mut ended = 0_u64;
+    for sql in [STRAYS_DONE, STRAYS_GONE] {
+        let done = sql.query().execute(db.write()).bounded(WHAT).await?;
+        ended = ended.saturating_add(done.rows_affected());
+    }
+    Ok(ended)
 }
 
 /// The tenant is served: so is the row that asked for it.

@@ -1,6 +1,7 @@
 //! What changes tenants: each a transaction with its line in the audit log, after which the tenant has a new version.
 
 use super::{
+    accept::{Accepted, Idempotency, remember},
     audit::{self, Entry},
     batches,
     jobs::{self, NewJob},
@@ -42,6 +43,7 @@ sql! {
     RETIRE = "INSERT INTO retired_places (table_prefix, tenant, server, isolation, drop_after) VALUES ($1, $2, $3, $4, $5) \
         ON CONFLICT (table_prefix) DO NOTHING";
     RETIRED = "SELECT server, isolation, table_prefix, tenant FROM retired_places WHERE drop_after <= $1 AND table_prefix > $2 ORDER BY table_prefix LIMIT $3";
+    COUNT_RETIRED = "SELECT CAST(COUNT(*) AS BIGINT), CAST(COALESCE(SUM(CASE WHEN drop_after <= $1 THEN 1 ELSE 0 END), 0) AS BIGINT) FROM retired_places";
     FORGET_RETIRED = "DELETE FROM retired_places WHERE table_prefix = $1";
     BEGIN_UNDO = "UPDATE tenants SET state = 'deleting', step = 'undo', version = CASE WHEN version >= $1 THEN version + 1 ELSE $1 END, updated_at = $1 \
         WHERE id = $2 AND state = 'provisioning' RETURNING id";
@@ -111,6 +113,14 @@ pub enum Refused {
         /// Its present version.
         version: i64,
     },
+    /// It would have more hosts than it may.
+    #[error("tenant {id} may have {allowed} hosts")]
+    TooManyHosts {
+        /// The tenant.
+        id: TenantId,
+        /// How many.
+        allowed: i64,
+    },
     /// It would be served nowhere.
     #[error("tenant {id} would have no host left")]
     LastHost {
@@ -141,6 +151,31 @@ pub async fn accept(
     let answers = accept_in(&mut tx, planned, now, published).await?;
     tx.commit().bounded("accept tenants").await?;
     Ok(answers)
+}
+
+/// Accepts one tenant unless `owner` asked for it before by the same idempotency key. What is refused is not remembered.
+///
+/// # Errors
+/// When the database is away: it is not accepted then, or it is unknown; a repetition finds it if it was.
+pub(crate) async fn accept_once(
+    db: &Db,
+    planned: &Planned,
+    owner: &str,
+    once: &Idempotency,
+    now: Millis,
+    published: bool,
+) -> Result<Result<Accepted, Refused>, DbError> {
+    let mut tx = db.begin_write().await?;
+    if let Some(before) = remember(&mut tx, owner, once, now).await? {
+        return Ok(Ok(before));
+    }
+    for answer in accept_in(&mut tx, std::slice::from_ref(planned), now, published).await? {
+        if let Err(refused) = answer {
+            return Ok(Err(refused));
+        }
+    }
+    tx.commit().bounded("accept a tenant").await?;
+    Ok(Ok(Accepted::New))
 }
 
 pub(crate) async fn accept_in(
@@ -363,6 +398,8 @@ pub struct Change {
     pub remove_hosts: Vec<String>,
     /// The host that becomes its main one.
     pub main_host: Option<String>,
+    /// Hosts that it may have; 0 is any number.
+    pub most_hosts: i64,
     /// Only if it is at this version.
     pub if_version: Option<i64>,
 }
@@ -489,6 +526,13 @@ async fn change_hosts(
         }
     }
     let left = tenants::hosts_in(connection, &row.id).await?;
+    let many = i64::try_from(left.len()).unwrap_or(i64::MAX);
+    if !change.add_hosts.is_empty() && change.most_hosts > 0 && many > change.most_hosts {
+        return Ok(Some(Refused::TooManyHosts {
+            id: row.id.clone(),
+            allowed: change.most_hosts,
+        }));
+    }
     let wanted = change.main_host.clone();
     let present = left.iter().find(|host| host.main).map(|host| host.name.clone());
     // A tenant always has a main host, and one that is no wildcard: URLs begin with it.
@@ -700,6 +744,21 @@ pub async fn retired(db: &Db, now: Millis, after: &str, limit: i64) -> Result<Ve
             Ok((place, jobs::text(row, 3)?))
         })
         .collect()
+}
+
+/// How many places tenants have left that are still there, and how many of them were to be dropped by `due`.
+///
+/// # Errors
+/// When the database is away.
+pub async fn count_retired(db: &Db, due: Millis) -> Result<(i64, i64), DbError> {
+    const WHAT: &str = "count retired places";
+    let row = COUNT_RETIRED
+        .query()
+        .bind(due.get())
+        .fetch_one(db.read())
+        .bounded(WHAT)
+        .await?;
+    Ok((row.try_get(0).during(WHAT)?, row.try_get(1).during(WHAT)?))
 }
 
 /// Forgets a retired place: it has been dropped.

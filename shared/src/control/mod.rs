@@ -8,8 +8,10 @@ pub mod batches;
 pub mod changes;
 pub mod jobs;
 pub(crate) mod leases;
+pub mod operator_keys;
 pub mod plans;
 pub mod secrets;
+pub mod stats;
 pub mod tenants;
 pub mod timers;
 

@@ -4,10 +4,12 @@ use super::jobs::{optional, text};
 use crate::{
     db::{Bounded, Db, DbError, During, sql},
     ids::{JobId, TenantId},
+    jobs::JobKind,
     tenancy::{Host, LimitOverrides, Place, PlanPart, TenantPart, TenantState},
     units::Millis,
 };
 use sqlx::{AnyConnection, Row, any::AnyRow};
+use std::collections::{BTreeMap, HashMap};
 
 sql! {
     /// One row for each of the tenant's hosts: everything that a context is made of, in one look.
@@ -20,17 +22,35 @@ sql! {
     GET = "SELECT t.id, t.serial, t.state, t.server, t.isolation, t.table_prefix, t.schema_version, t.moving, t.step, t.plan, t.limits, \
         t.env, t.trial_until, t.purge_at, t.last_job_at, t.version, t.created_at, t.updated_at, h.host FROM tenants t \
         LEFT JOIN tenant_hosts h ON h.tenant = t.id AND h.main = 1 WHERE t.id = $1";
+    WITH_HOST = "SELECT t.id, t.serial, t.state, t.server, t.isolation, t.table_prefix, t.schema_version, t.moving, t.step, t.plan, t.limits, \
+        t.env, t.trial_until, t.purge_at, t.last_job_at, t.version, t.created_at, t.updated_at, h.host FROM tenant_hosts o \
+        JOIN tenants t ON t.id = o.tenant LEFT JOIN tenant_hosts h ON h.tenant = t.id AND h.main = 1 WHERE o.host = $1";
+    /// One row for each host of each of these.
+    MANY (1) = "SELECT t.id, t.serial, t.state, t.server, t.isolation, t.table_prefix, t.schema_version, t.moving, t.step, t.plan, t.limits, \
+        t.env, t.trial_until, t.purge_at, t.last_job_at, t.version, t.created_at, t.updated_at, h.host, h.main FROM tenants t \
+        LEFT JOIN tenant_hosts h ON h.tenant = t.id WHERE t.id IN (VALUES {rows})";
+    /// Those in a state for a while that no job will take out of it. Lists of states as the partial indexes have them.
+    LEFT = "SELECT t.id FROM tenants t WHERE t.state IN ('provisioning', 'leaving', 'deleting') AND t.state = $1 \
+        AND t.updated_at <= $2 AND t.id > $3 AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.tenant = t.id AND j.kind = $4 \
+        AND j.state IN ('queued', 'running', 'dead') AND (j.state <> 'dead' OR $5 = 1)) \
+        ORDER BY t.id LIMIT $6";
+    MOVELESS = "SELECT t.id FROM tenants t WHERE t.moving IS NOT NULL AND t.id > $1 AND NOT EXISTS \
+        (SELECT 1 FROM jobs j WHERE j.id = t.moving AND j.state IN ('queued', 'running')) ORDER BY t.id LIMIT $2";
     PAGE = "SELECT t.id, t.serial, t.state, t.server, t.isolation, t.table_prefix, t.schema_version, t.moving, t.step, t.plan, t.limits, \
         t.env, t.trial_until, t.purge_at, t.last_job_at, t.version, t.created_at, t.updated_at, h.host FROM tenants t \
         LEFT JOIN tenant_hosts h ON h.tenant = t.id AND h.main = 1 \
         WHERE t.serial > $1 AND (t.state = $2 OR $2 IS NULL) AND (t.plan = $3 OR $3 IS NULL) AND (t.server = $4 OR $4 IS NULL) \
         ORDER BY t.serial LIMIT $5";
     HOSTS = "SELECT host, main FROM tenant_hosts WHERE tenant = $1 ORDER BY main DESC, host";
+    HOSTS_OF (1) = "SELECT tenant, host, main FROM tenant_hosts WHERE tenant IN (VALUES {rows}) ORDER BY main DESC, host";
     STANDING = "SELECT t.state, t.version, COALESCE(p.version, 0) FROM tenants t LEFT JOIN plans p ON p.id = t.plan WHERE t.id = $1";
     CHANGED = "SELECT id, version, updated_at FROM tenants WHERE updated_at >= $1 AND (updated_at > $1 OR id > $2) ORDER BY updated_at, id LIMIT $3";
     BEHIND = "SELECT serial, id, server, isolation, table_prefix FROM tenants WHERE schema_version < $1 AND serial > $2 \
         AND state <> 'provisioning' ORDER BY serial LIMIT $3";
     IN_STATE = "SELECT id FROM tenants WHERE state = $1 AND id > $2 AND (purge_at IS NULL OR purge_at <= $3) ORDER BY id LIMIT $4";
+    COUNT_BEHIND = "SELECT CAST(COUNT(*) AS BIGINT) FROM tenants WHERE schema_version < $1 AND state <> 'provisioning'";
+    IN_TRANSIT = "SELECT id, state, CASE WHEN moving IS NULL THEN 0 ELSE 1 END, updated_at FROM tenants \
+        WHERE updated_at < $1 AND (state IN ('provisioning', 'deleting') OR moving IS NOT NULL) ORDER BY updated_at, id LIMIT $2";
     SET_SCHEMA = "UPDATE tenants SET schema_version = $1, version = CASE WHEN version >= $2 THEN version + 1 ELSE $2 END, updated_at = $2 WHERE id = $3 AND table_prefix = $4";
     SERVERS = "SELECT server, tenants FROM tenant_servers";
     COUNT_STATES = "SELECT state, CAST(COUNT(*) AS BIGINT) FROM tenants GROUP BY state";
@@ -107,6 +127,19 @@ pub struct Behind {
     pub id: TenantId,
     /// Where its tables are.
     pub place: Place,
+}
+
+/// A tenant on its way in, out, or to another place.
+#[derive(Debug, Clone)]
+pub struct InTransit {
+    /// The tenant.
+    pub id: TenantId,
+    /// Its state.
+    pub state: TenantState,
+    /// Whether it moves.
+    pub moving: bool,
+    /// When it changed last.
+    pub since: Millis,
 }
 
 /// What the resolver reads: the tenant's part and its plan's.
@@ -219,6 +252,20 @@ pub(crate) async fn get_in(connection: &mut AnyConnection, id: &TenantId) -> Res
     row.as_ref().map(read).transpose()
 }
 
+/// The tenant that has this very host, wildcard or not.
+///
+/// # Errors
+/// When the database is away.
+pub async fn with_host(db: &Db, host: &str) -> Result<Option<TenantRow>, DbError> {
+    let row = WITH_HOST
+        .query()
+        .bind(host.to_owned())
+        .fetch_optional(db.read())
+        .bounded("read a host's tenant")
+        .await?;
+    row.as_ref().map(read).transpose()
+}
+
 /// Tenants after `after` (a serial), in order of creation, at most `limit`.
 ///
 /// # Errors
@@ -237,12 +284,109 @@ pub async fn page(db: &Db, filter: &Filter, after: Option<&str>, limit: i64) -> 
     rows.iter().map(read).collect()
 }
 
+/// Those of `ids` that there are, each with its hosts, within a transaction.
+pub(crate) async fn many_in(
+    connection: &mut AnyConnection,
+    ids: &[TenantId],
+) -> Result<BTreeMap<TenantId, (TenantRow, Vec<Host>)>, DbError> {
+    const WHAT: &str = "read tenants";
+    let mut found: BTreeMap<TenantId, (TenantRow, Vec<Host>)> = BTreeMap::new();
+    let Some(last) = ids.last() else { return Ok(found) };
+    let size = crate::db::padded(ids.len());
+    let mut query = MANY.rows(1, size, 1);
+    for place in 0..size {
+        query = query.bind(ids.get(place).unwrap_or(last).as_str().to_owned());
+    }
+    for row in query.fetch_all(connection).bounded(WHAT).await? {
+        let tenant = read(&row)?;
+        let host = tenant.host.clone();
+        let main = row.try_get::<Option<i64>, _>(19).during(WHAT)? == Some(1);
+        let (tenant, hosts) = found.entry(tenant.id.clone()).or_insert((tenant, Vec::new()));
+        if main {
+            tenant.host.clone_from(&host);
+        }
+        hosts.extend(host.map(|name| Host { name, main }));
+    }
+    Ok(found)
+}
+
+/// Those of `ids` that there are, each with its hosts.
+///
+/// # Errors
+/// When the database is away.
+pub async fn many(db: &Db, ids: &[TenantId]) -> Result<BTreeMap<TenantId, (TenantRow, Vec<Host>)>, DbError> {
+    many_in(&mut *db.read().acquire().bounded("read tenants").await?, ids).await
+}
+
+/// Tenants after `after` that have been in `state` since `before` or longer and have no job of `kind` that could end that,
+/// at most `limit`. A dead job counts where `or_dead` says so: an operator may retry it.
+///
+/// # Errors
+/// When the database is away.
+pub async fn left_in(
+    db: &Db,
+    (state, kind, or_dead): (TenantState, JobKind, bool),
+    before: Millis,
+    after: Option<&TenantId>,
+    limit: i64,
+) -> Result<Vec<TenantId>, DbError> {
+    let rows = LEFT
+        .query()
+        .bind(state.as_str())
+        .bind(before.get())
+        .bind(after.map_or_else(String::new, |id| id.as_str().to_owned()))
+        .bind(kind.as_str())
+        .bind(i64::from(or_dead))
+        .bind(limit)
+        .fetch_all(db.read())
+        .bounded("look for tenants that were left")
+        .await?;
+    rows.iter().map(|row| text(row, 0)).collect()
+}
+
+/// Tenants after `after` whose move nobody goes on with, at most `limit`.
+///
+/// # Errors
+/// When the database is away.
+pub async fn moveless(db: &Db, after: Option<&TenantId>, limit: i64) -> Result<Vec<TenantId>, DbError> {
+    let rows = MOVELESS
+        .query()
+        .bind(after.map_or_else(String::new, |id| id.as_str().to_owned()))
+        .bind(limit)
+        .fetch_all(db.read())
+        .bounded("look for moves that were left")
+        .await?;
+    rows.iter().map(|row| text(row, 0)).collect()
+}
+
 /// A tenant's hosts, the main one first.
 ///
 /// # Errors
 /// When the database is away.
 pub async fn hosts(db: &Db, id: &TenantId) -> Result<Vec<Host>, DbError> {
     hosts_in(&mut *db.read().acquire().bounded("list hosts").await?, id).await
+}
+
+/// Hosts of several tenants, each one's main host first.
+///
+/// # Errors
+/// When the database is away.
+pub async fn hosts_of(db: &Db, ids: &[TenantId]) -> Result<HashMap<TenantId, Vec<Host>>, DbError> {
+    const WHAT: &str = "list hosts of tenants";
+    let mut hosts: HashMap<TenantId, Vec<Host>> = HashMap::with_capacity(ids.len());
+    let Some(last) = ids.last() else { return Ok(hosts) };
+    let size = crate::db::padded(ids.len());
+    let mut query = HOSTS_OF.rows(1, size, 1);
+    for place in 0..size {
+        query = query.bind(ids.get(place).unwrap_or(last).as_str().to_owned());
+    }
+    for row in query.fetch_all(db.read()).bounded(WHAT).await? {
+        hosts.entry(text(&row, 0)?).or_default().push(Host {
+            name: row.try_get(1).during(WHAT)?,
+            main: row.try_get::<i64, _>(2).during(WHAT)? == 1,
+        });
+    }
+    Ok(hosts)
 }
 
 pub(crate) async fn hosts_in(connection: &mut AnyConnection, id: &TenantId) -> Result<Vec<Host>, DbError> {
@@ -330,6 +474,41 @@ pub async fn behind(db: &Db, after: Option<&str>, version: i64, limit: i64) -> R
                 serial: row.try_get(0).during("look for old schemas")?,
                 id: text(row, 1)?,
                 place: place(row, 2)?,
+            })
+        })
+        .collect()
+}
+
+/// How many tenants' tables are below `version`.
+///
+/// # Errors
+/// When the database is away.
+pub async fn count_behind(db: &Db, version: i64) -> Result<i64, DbError> {
+    const WHAT: &str = "count old schemas";
+    let row = COUNT_BEHIND
+        .query()
+        .bind(version)
+        .fetch_one(db.read())
+        .bounded(WHAT)
+        .await?;
+    row.try_get(0).during(WHAT)
+}
+
+/// Tenants that have been coming, going or moving since before `before`, the longest first, at most `limit`.
+///
+/// # Errors
+/// When the database is away.
+pub async fn in_transit(db: &Db, before: Millis, limit: i64) -> Result<Vec<InTransit>, DbError> {
+    const WHAT: &str = "look for tenants in transit";
+    let query = IN_TRANSIT.query().bind(before.get()).bind(limit);
+    let rows = query.fetch_all(db.read()).bounded(WHAT).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(InTransit {
+                id: text(row, 0)?,
+                state: text(row, 1)?,
+                moving: row.try_get::<i64, _>(2).during(WHAT)? == 1,
+                since: Millis::new(row.try_get(3).during(WHAT)?),
             })
         })
         .collect()

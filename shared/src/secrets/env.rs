@@ -141,6 +141,23 @@ impl fmt::Debug for Env {
     }
 }
 
+impl<'de> serde::Deserialize<'de> for Env {
+    /// As [`Self::from_json`]: an object of strings. The error tells names, never a value.
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let given: BTreeMap<String, serde_json::Value> = BTreeMap::deserialize(deserializer)?;
+        let mut values = BTreeMap::new();
+        for (name, value) in given {
+            let serde_json::Value::String(text) = value else {
+                return Err(serde::de::Error::custom(format!(
+                    "the value of {name} in an env is no string"
+                )));
+            };
+            values.insert(name, SecretText::new(text));
+        }
+        Self::new(values).map_err(serde::de::Error::custom)
+    }
+}
+
 /// A value while it is read: secret from the parser on.
 struct Value(SecretText);
 
@@ -163,6 +180,14 @@ mod tests {
     fn the_upper_one_has_the_last_word() {
         let merged = env(r#"{"A": "1", "B": "2"}"#).merge(&env(r#"{"B": "3"}"#));
         assert_eq!(merged.to_json().reveal(), r#"{"A":"1","B":"3"}"#);
+    }
+
+    #[test]
+    fn within_a_body_it_reads_the_same_and_tells_as_little() {
+        let read: Env = serde_json::from_str(r#"{"A": "1"}"#).unwrap();
+        assert_eq!(read, env(r#"{"A": "1"}"#));
+        let error = serde_json::from_str::<Env>(r#"{"A": 4711}"#).unwrap_err().to_string();
+        assert!(error.contains("the value of A") && !error.contains("4711"), "{error}");
     }
 
     #[test]

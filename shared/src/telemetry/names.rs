@@ -35,6 +35,8 @@ metrics! {
     Gauge WORKER_SLOTS = "mediamill_worker_slots": "Slots of this worker, by pool and state: total, busy.";
     Gauge WORKER_MEMORY_BYTES = "mediamill_worker_memory_bytes": "Memory budget of this worker, bytes, by state: total, used.";
     Counter RESOLVER_LOOKUPS = "mediamill_resolver_lookups_total": "Tenants looked up beyond this process, by layer: cache, database.";
+    Gauge TENANTS = "mediamill_tenants": "Tenants, by state.";
+    Gauge TENANT_CONNECTIONS = "mediamill_tenant_connections": "Connections of this process to databases of one tenant each, by state: open, ceiling.";
     Counter OUTBOX_LEFT = "mediamill_outbox_left_total": "Accepted jobs left to the dispatcher because the queue did not take them.";
     Counter TIMER_RUNS = "mediamill_timer_runs_total": "Runs of timers, by timer and outcome: ok, error.";
     Gauge RESERVATION_DRIFT_BYTES = "mediamill_reservation_drift_bytes": "Bytes by which usage differs from its ledger, over all tenants.";

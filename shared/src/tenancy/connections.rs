@@ -8,6 +8,7 @@ use crate::{
     clock::Clock,
     db::{Bounded, Db, DbError, Engine},
     shutdown::Shutdown,
+    telemetry::names,
     units::Millis,
 };
 use sqlx::{AnyConnection, Connection, Executor};
@@ -141,7 +142,11 @@ impl Connections {
             loop {
                 tokio::select! { () = stop.soft() => return, () = clock.sleep(LOOK) => {} }
                 let Some(inner) = weak.upgrade() else { return };
-                Self(inner).close_idle(IDLE).await;
+                let connections = Self(inner);
+                connections.close_idle(IDLE).await;
+                let gauge = |state| metrics::gauge!(names::TENANT_CONNECTIONS, "state" => state);
+                gauge("open").set(connections.open() as f64);
+                gauge("ceiling").set(connections.0.ceiling as f64);
             }
         });
         connections
@@ -152,7 +157,6 @@ impl Connections {
     }
 
     /// Connections that are open, in use or idle.
-    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn open(&self) -> usize {
         Arc::strong_count(&self.0.opened).saturating_sub(1)
     }
@@ -178,15 +182,14 @@ impl Connections {
             }
             (None, Engine::Sqlite | Engine::Postgres) => None,
         };
-        let connection = match alive {
-            Some(connection) => connection,
-            None => {
-                self.make_room().await;
-                let counted = Arc::clone(&self.0.opened);
-                Open {
-                    connection: Db::connect_to(engine, url).await?,
-                    _counted: counted,
-                }
+        let connection = if let Some(connection) = alive {
+            connection
+        } else {
+            self.make_room().await;
+            let counted = Arc::clone(&self.0.opened);
+            Open {
+                connection: Db::connect_to(engine, url).await?,
+                _counted: counted,
             }
         };
         Ok(OwnConnection {
@@ -346,10 +349,10 @@ mod tests {
             drop(connections.acquire(Engine::Sqlite, &url).await.unwrap());
             assert_eq!(connections.open(), 1);
         }
-        clock.advance(IDLE - Duration::from_millis(1));
+        clock.advance(IDLE / 2);
         connections.close_idle(IDLE).await;
         assert_eq!(connections.open(), 1);
-        clock.advance(Duration::from_millis(1));
+        clock.advance(IDLE / 2);
         connections.close_idle(IDLE).await;
         assert_eq!(connections.open(), 0);
     }

@@ -239,21 +239,27 @@ enum Stored {
         version: i64,
     },
     #[serde(rename = "2")]
-    V2 {
-        id: TenantId,
-        state: TenantState,
-        server: String,
-        isolation: Isolation,
-        prefix: String,
-        schema: i64,
-        moving: bool,
-        plan: Option<String>,
-        limits: String,
-        trial_until: Option<Millis>,
-        hosts: Vec<Host>,
-        version: i64,
-        updated_at: Millis,
-    },
+    V2(StoredV2),
+}
+
+/// What every entry begins with that this release writes: read at once, without looking for the version first.
+const V2: &[u8] = br#"{"v":"2","#;
+
+#[derive(Serialize, Deserialize)]
+struct StoredV2 {
+    id: TenantId,
+    state: TenantState,
+    server: String,
+    isolation: Isolation,
+    prefix: String,
+    schema: i64,
+    moving: bool,
+    plan: Option<String>,
+    limits: String,
+    trial_until: Option<Millis>,
+    hosts: Vec<Host>,
+    version: i64,
+    updated_at: Millis,
 }
 
 /// A plan as it lies in the cache.
@@ -265,8 +271,8 @@ enum StoredPlan {
 }
 
 impl TenantPart {
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let stored = Stored::V2 {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let stored = Stored::V2(StoredV2 {
             id: self.id.clone(),
             state: self.state,
             server: self.place.server.as_str().to_owned(),
@@ -280,14 +286,19 @@ impl TenantPart {
             hosts: self.hosts.clone(),
             version: self.version,
             updated_at: self.updated_at,
-        };
+        });
         // Texts and numbers: serialising them has no way to fail.
         serde_json::to_vec(&stored).unwrap_or_default()
     }
 
     /// `None` when another release wrote what this one cannot read: then the database is asked.
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        match serde_json::from_slice(bytes).ok()? {
+        let stored = if bytes.starts_with(V2) {
+            Stored::V2(serde_json::from_slice(bytes).ok()?)
+        } else {
+            serde_json::from_slice(bytes).ok()?
+        };
+        match stored {
             Stored::V1 {
                 id,
                 state,
@@ -311,7 +322,7 @@ impl TenantPart {
                 version,
                 updated_at: Millis::new(0),
             }),
-            Stored::V2 {
+            Stored::V2(StoredV2 {
                 id,
                 state,
                 server,
@@ -325,7 +336,7 @@ impl TenantPart {
                 hosts,
                 version,
                 updated_at,
-            } => Some(Self {
+            }) => Some(Self {
                 id,
                 state,
                 place: Place {

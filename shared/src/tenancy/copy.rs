@@ -29,7 +29,7 @@ tenant_sql! {
         created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
     READ_VARIANTS = "SELECT media || ' ' || name, media, name, format, object_key, width, height, bytes, sha256 FROM {variants} \
         WHERE media || ' ' || name > $1 ORDER BY media || ' ' || name LIMIT $2";
-    WRITE_VARIANTS = "INSERT INTO {variants} (media, name, format, object_key, width, height, bytes, sha256) VALUES ($2, $3, $4, $5, $6, $7, $8, $9)";
+    WRITE_VARIANTS = "INSERT INTO {variants} (media, name, format, object_key, width, height, bytes, sha256) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
     READ_LEDGER = "SELECT job, media, bytes, at FROM {usage_ledger} WHERE job > $1 ORDER BY job LIMIT $2";
     WRITE_LEDGER = "INSERT INTO {usage_ledger} (job, media, bytes, at) VALUES ($1, $2, $3, $4)";
     READ_USAGE = "SELECT CAST(id AS TEXT), media, bytes FROM {usage} WHERE CAST(id AS TEXT) > $1 ORDER BY id LIMIT $2";
@@ -43,12 +43,14 @@ enum Column {
     Bytes,
 }
 
-/// How one table is read and written. The first column of what is read is the key.
+/// How one table is read and written. The first column of what is read is what pages go on from.
 struct Table {
     name: &'static str,
     read: TenantSql,
     write: TenantSql,
     columns: &'static [Column],
+    /// Columns at the beginning that are read only: a key that is made of several.
+    made: usize,
 }
 
 use Column::{Bytes, Number, Text};
@@ -59,12 +61,14 @@ const TABLES: [Table; 6] = [
         read: READ_USERS,
         write: WRITE_USERS,
         columns: &[Text, Text, Text, Text, Text, Number],
+        made: 0,
     },
     Table {
         name: "api_keys",
         read: READ_KEYS,
         write: WRITE_KEYS,
         columns: &[Text, Text, Text, Bytes, Number, Number, Number],
+        made: 0,
     },
     Table {
         name: "media",
@@ -73,32 +77,36 @@ const TABLES: [Table; 6] = [
         columns: &[
             Text, Text, Text, Text, Text, Text, Number, Number, Number, Number, Text, Text, Number,
         ],
+        made: 0,
     },
     Table {
         name: "variants",
         read: READ_VARIANTS,
         write: WRITE_VARIANTS,
         columns: &[Text, Text, Text, Text, Text, Number, Number, Number, Text],
+        made: 1,
     },
     Table {
         name: "usage_ledger",
         read: READ_LEDGER,
         write: WRITE_LEDGER,
         columns: &[Text, Number, Number, Number],
+        made: 0,
     },
     Table {
         name: "usage",
         read: READ_USAGE,
         write: WRITE_USAGE,
         columns: &[Text, Number, Number],
+        made: 0,
     },
 ];
 
 type Bound = Query<'static, Any, AnyArguments>;
 
-fn bind(mut query: Bound, row: &AnyRow, columns: &[Column]) -> Result<Bound, DbError> {
+fn bind(mut query: Bound, row: &AnyRow, table: &Table) -> Result<Bound, DbError> {
     const WHAT: &str = "copy a tenant's rows";
-    for (place, column) in columns.iter().enumerate() {
+    for (place, column) in table.columns.iter().enumerate().skip(table.made) {
         query = match column {
             Column::Text => query.bind(row.try_get::<Option<String>, _>(place).during(WHAT)?),
             Column::Number => query.bind(row.try_get::<Option<i64>, _>(place).during(WHAT)?),
@@ -137,7 +145,7 @@ pub(super) async fn copy(
             after = key(last)?;
             let mut tx = databases.begin(to).await?;
             for row in &rows {
-                let query = bind(render(to, table.write), row, table.columns)?;
+                let query = bind(render(to, table.write), row, table)?;
                 query.execute(&mut *tx).bounded("copy a tenant's rows").await?;
             }
             tx.commit("copy a tenant's rows").await?;

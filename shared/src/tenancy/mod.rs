@@ -20,6 +20,7 @@ mod migrate;
 mod place;
 mod resolver;
 pub(crate) mod schemas;
+mod spec;
 mod sql;
 pub mod store;
 
@@ -29,8 +30,9 @@ pub use databases::{Server, TenantDatabases};
 pub use db::{TenantDb, TenantTx};
 pub use keys::{ApiKey, KeyText, KeyTextError};
 pub use lifecycle::{
-    CreateError, FirstAdmin, FirstKey, Lifecycle, LifecycleError, LifecycleParts, LifecycleSettings, MoveError,
-    NewAdmin, NewTenant, Placement, ProvisionError, RemoveError, normal_hosts,
+    AcceptedOnce, BatchError, Batches, CreateError, Feeding, FirstAdmin, FirstKey, FirstKeys, Lifecycle,
+    LifecycleError, LifecycleParts, LifecycleSettings, MadeBefore, MoveError, NewAdmin, NewTenant, Over, PeopleError,
+    Placement, ProvisionError, Received, Receiving, RemoveError, RowResult, Stats, WINDOW, normal_hosts,
 };
 pub use limits::{
     Effective, Enforcement, FormatSet, ImageFormat, Layers, Limit, LimitOverrides, Limits, LimitsError, Origin, Unit,
@@ -41,6 +43,7 @@ pub use migrate::tables_text;
 pub use migrate::{TENANT_SCHEMA_VERSION, migrate_tenant};
 pub use place::{Isolation, Place, ServerName, ServerNameError};
 pub use resolver::{ResolveError, Resolver, ResolverSettings};
+pub use spec::{AdminSpec, Difference, Field, SpecError, TenantSpec};
 pub use sql::TablePrefix;
 
 #[cfg(test)]

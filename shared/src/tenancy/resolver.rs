@@ -19,6 +19,7 @@ use crate::{
     shutdown::Shutdown,
     telemetry::names,
 };
+use futures_util::future::join_all;
 use moka::future::Cache as Memory;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::broadcast::error::RecvError;
@@ -118,6 +119,11 @@ impl Resolver {
         resolver
     }
 
+    /// The installation's defaults, and what it enforces.
+    pub(super) fn installation(&self) -> (&Limits, &LimitOverrides) {
+        (&self.settings.defaults, &self.settings.enforced)
+    }
+
     /// Forgets what others say has changed.
     fn hear(&self, shutdown: &Shutdown) {
         let mut words = self.cache.listen();
@@ -160,13 +166,12 @@ impl Resolver {
     /// When neither cache nor database answer.
     pub async fn by_host(&self, host: &str) -> Result<Option<Tenant>, ResolveError> {
         let Some(host) = normal_host(host) else { return Ok(None) };
-        let known = match self.by_host.get(&host).await {
-            Some(known) => known,
-            None => self
-                .by_host
-                .try_get_with_by_ref(&host, self.look_up_host(&host))
-                .await
-                .map_err(ResolveError)?,
+        let known = if let Some(known) = self.by_host.get(&host).await {
+            known
+        } else {
+            // Boxed: what is nearly always answered by the line above shall not carry the room for this.
+            let looking = Box::pin(self.by_host.try_get_with_by_ref(&host, self.look_up_host(&host)));
+            looking.await.map_err(ResolveError)?
         };
         Ok(self.tenant(known))
     }
@@ -176,13 +181,11 @@ impl Resolver {
     /// # Errors
     /// When neither cache nor database answer.
     pub async fn by_id(&self, id: &TenantId) -> Result<Option<Tenant>, ResolveError> {
-        let known = match self.by_id.get(id).await {
-            Some(known) => known,
-            None => self
-                .by_id
-                .try_get_with_by_ref(id, self.look_up(id))
-                .await
-                .map_err(ResolveError)?,
+        let known = if let Some(known) = self.by_id.get(id).await {
+            known
+        } else {
+            let looking = Box::pin(self.by_id.try_get_with_by_ref(id, self.look_up(id)));
+            looking.await.map_err(ResolveError)?
         };
         Ok(self.tenant(known))
     }
@@ -209,10 +212,10 @@ impl Resolver {
             .await
             .map_err(|error| ResolveError(Arc::new(error)))?;
         for host in lost {
-            self.quietly(self.cache.remove(&host_key(host)).await);
+            quietly(self.cache.remove(&host_key(host)).await);
         }
         let Some((part, plan)) = parts else {
-            self.quietly(self.cache.remove(&tenant_key(id)).await);
+            quietly(self.cache.remove(&tenant_key(id)).await);
             self.announce(id, lost).await;
             self.by_id.insert(id.clone(), None).await;
             return Ok(None);
@@ -242,18 +245,13 @@ impl Resolver {
         let plan = plans::part(&self.db, id)
             .await
             .map_err(|error| ResolveError(Arc::new(error)))?;
-        match plan {
-            Some(plan) => self.share_plan(&plan).await,
-            // Its tenants inherit nothing from now on, also those whose own entry still names it.
-            None => {
-                let gone = PlanPart {
-                    id: id.to_owned(),
-                    limits: LimitOverrides::default(),
-                    version: self.clock.now().get(),
-                };
-                self.share_plan(&gone).await;
-            }
-        }
+        // Of a plan that is gone nothing is inherited from now on, also not by those whose own entry still names it.
+        let part = plan.unwrap_or_else(|| PlanPart {
+            id: id.to_owned(),
+            limits: LimitOverrides::default(),
+            version: self.clock.now().get(),
+        });
+        self.share_plan(&part).await;
         self.plans.invalidate(id).await;
         self.tell(&[Word::Plan(id).write()]).await;
         Ok(())
@@ -307,16 +305,7 @@ impl Resolver {
     }
 
     async fn tell(&self, words: &[String]) {
-        self.quietly(self.cache.signal(TENANT_CHANNEL, words).await);
-    }
-
-    fn quietly<T>(&self, result: Result<T, crate::cache::CacheError>) {
-        if let Err(error) = result {
-            tracing::debug!(
-                error = &error as &dyn std::error::Error,
-                "the cache was not told of a tenant: it believes what it knows until its time is up"
-            );
-        }
+        quietly(self.cache.signal(TENANT_CHANNEL, words).await);
     }
 
     fn context(&self, part: TenantPart, plan: Option<&PlanPart>) -> Arc<TenantContext> {
@@ -340,7 +329,10 @@ impl Resolver {
     }
 
     async fn plan(&self, id: &str) -> Result<Option<Arc<PlanPart>>, DbError> {
-        let found = self.plans.try_get_with_by_ref(id, async {
+        if let Some(known) = self.plans.get(id).await {
+            return Ok(known);
+        }
+        let looking = Box::pin(self.plans.try_get_with_by_ref(id, async {
             if let Ok(Some(found)) = self.cache.get(&plan_key(id)).await
                 && let Some(plan) = PlanPart::from_bytes(&found.value)
             {
@@ -351,15 +343,15 @@ impl Resolver {
                 self.share_plan(plan).await;
             }
             Ok(plan.map(Arc::new))
-        });
-        found.await.map_err(DbError::Batch)
+        }));
+        looking.await.map_err(DbError::Batch)
     }
 
     async fn look_up_host(&self, host: &str) -> Result<Known, DbError> {
         match self.cache.get(&host_key(host)).await {
             Ok(Some(found)) => {
                 if let Some(id) = pointer(&found.value) {
-                    let known = self.by_id.try_get_with_by_ref(&id, self.look_up(&id));
+                    let known = Box::pin(self.by_id.try_get_with_by_ref(&id, self.look_up(&id)));
                     let known = known.await.map_err(DbError::Batch)?;
                     // A wildcard that was taken away since leaves its hosts' entries behind.
                     if known.as_ref().is_some_and(|context| serves(context, host)) {
@@ -375,6 +367,11 @@ impl Resolver {
                 tracing::debug!(host, error = %error, "asking the database for a host: the cache did not answer");
             }
         }
+        // Boxed: a hit in the cache should not carry around what a look into the database needs.
+        Box::pin(self.host_from_database(host)).await
+    }
+
+    async fn host_from_database(&self, host: &str) -> Result<Known, DbError> {
         metrics::counter!(names::RESOLVER_LOOKUPS, "layer" => "database").increment(1);
         let Some((part, plan)) = tenants::by_host(&self.db, &candidates(host)).await? else {
             return Ok(None);
@@ -387,8 +384,8 @@ impl Resolver {
             let mut value = vec![POINTER];
             value.extend_from_slice(part.id.as_str().as_bytes());
             // A nearer wildcard of another tenant cannot list the hosts that it takes over: the bound alone ends this.
-            self.put_for(&host_key(host), part.version, value, self.settings.ttl / 2)
-                .await;
+            let bound = self.settings.ttl / 2;
+            self.put_for(host_key(host), part.version, value, bound).await;
         }
         Ok(Some(self.context(part, plan.as_ref())))
     }
@@ -406,6 +403,10 @@ impl Resolver {
                 tracing::debug!(tenant.id = %id, error = %error, "asking the database for a tenant: the cache did not answer");
             }
         }
+        Box::pin(self.tenant_from_database(id)).await
+    }
+
+    async fn tenant_from_database(&self, id: &TenantId) -> Result<Known, DbError> {
         metrics::counter!(names::RESOLVER_LOOKUPS, "layer" => "database").increment(1);
         let Some((part, plan)) = tenants::by_id(&self.db, id).await? else {
             return Ok(None);
@@ -425,26 +426,37 @@ impl Resolver {
         }
     }
 
-    async fn put(&self, key: &str, version: i64, value: Vec<u8>) {
+    async fn put(&self, key: String, version: i64, value: Vec<u8>) {
         self.put_for(key, version, value, self.shared_ttl()).await;
     }
 
-    async fn put_for(&self, key: &str, version: i64, value: Vec<u8>, ttl: Duration) {
+    async fn put_for(&self, key: String, version: i64, value: Vec<u8>, ttl: Duration) {
         let value = Versioned { version, value };
-        self.quietly(self.cache.put(key, &value, ttl).await);
+        quietly(self.cache.put(&key, &value, ttl).await);
     }
 
     /// Under its id and its hosts. Versions are moments that only grow, so they tell the later owner of a host too.
     async fn share(&self, part: &TenantPart) {
         let bytes = part.to_bytes();
-        for host in part.hosts.iter().filter(|host| !host.name.starts_with("*.")) {
-            self.put(&host_key(&host.name), part.version, bytes.clone()).await;
-        }
-        self.put(&tenant_key(&part.id), part.version, bytes).await;
+        let names = part.hosts.iter().filter(|host| !host.name.starts_with("*."));
+        let keys = names
+            .map(|host| host_key(&host.name))
+            .chain(std::iter::once(tenant_key(&part.id)));
+        // All at once: on one connection they share its round trip.
+        join_all(keys.map(|key| self.put(key, part.version, bytes.clone()))).await;
     }
 
     async fn share_plan(&self, plan: &PlanPart) {
-        self.put(&plan_key(&plan.id), plan.version, plan.to_bytes()).await;
+        self.put(plan_key(&plan.id), plan.version, plan.to_bytes()).await;
+    }
+}
+
+fn quietly<T>(result: Result<T, crate::cache::CacheError>) {
+    if let Err(error) = result {
+        tracing::debug!(
+            error = &error as &dyn std::error::Error,
+            "the cache was not told of a tenant: it believes what it knows until its time is up"
+        );
     }
 }
 

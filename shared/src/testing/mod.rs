@@ -1,10 +1,12 @@
 //! What tests and drivers need: server URLs, fixtures, a breakable proxy, an S3 server in the process.
 
+pub mod bare;
 pub mod database;
 mod disk;
 pub mod faults;
 mod generated;
 pub mod s3;
+pub mod seed;
 pub mod servers;
 mod world;
 

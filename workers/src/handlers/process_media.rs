@@ -14,6 +14,7 @@ use mediamill_shared::{
     objects::{ObjectError, ObjectKey, Store, Stored},
     quota::Claim,
     telemetry::names,
+    tenancy::Limit,
     tenancy::store::{
         media::{Media, ORIGINAL, Variant},
         usage::Usage,
@@ -225,7 +226,11 @@ async fn place(job: &ProcessMedia, cx: &JobContext, processed: Processed) -> Res
         uploaded_bytes: job.bytes,
         stored_bytes: ByteCount::ZERO,
         removed: serde_json::Value::from(removed).to_string(),
-        facts: facts_json(&facts),
+        facts: if cx.tenant()?.context().limits.allows(Limit::ExifFacts) {
+            facts_json(&facts)
+        } else {
+            "{}".to_owned()
+        },
         created_at: cx.created_at,
     };
     let first = File {

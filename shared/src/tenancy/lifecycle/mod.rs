@@ -4,17 +4,29 @@
 //! and a line in the audit log; the job's steps are idempotent and recorded, and a worker that finds one half done ends
 //! it or undoes it. Nothing here knows who asks: the Tenants API, the command line and batches all come through here.
 
+mod batch;
+mod feed;
+mod people;
 mod placement;
+mod plans;
 mod provision;
 mod relocate;
 mod remove;
+mod stats;
 
+pub use batch::{BatchError, Batches, FirstKeys, Received, Receiving, RowResult};
+pub use feed::{Feeding, WINDOW};
+pub use people::PeopleError;
 pub use placement::Placement;
-pub use provision::{CreateError, FirstAdmin, FirstKey, NewAdmin, NewTenant, ProvisionError, normal_hosts};
+pub use plans::Over;
+pub use provision::{
+    AcceptedOnce, CreateError, FirstAdmin, FirstKey, MadeBefore, NewAdmin, NewTenant, ProvisionError, normal_hosts,
+};
 pub use relocate::MoveError;
 pub use remove::RemoveError;
+pub use stats::Stats;
 
-use super::{Isolation, Resolver, TenantDatabases, schemas::Prepared};
+use super::{Isolation, Place, Resolver, ServerName, TablePrefix, TenantDatabases, schemas::Prepared};
 use crate::{
     clock::{Clock, Entropy},
     config::PlacementPolicy,
@@ -31,7 +43,13 @@ use crate::{
     quota::Quota,
     tenancy::TenantState,
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 /// What the installation decides where nobody else does.
 #[derive(Debug, Clone)]
@@ -60,6 +78,7 @@ pub struct Lifecycle {
     entropy: Entropy,
     settings: Arc<LifecycleSettings>,
     prepared: Arc<Prepared>,
+    copied: Arc<AtomicU64>,
 }
 
 /// What a [`Lifecycle`] is made of.
@@ -129,6 +148,7 @@ impl Lifecycle {
             entropy,
             settings: Arc::new(settings),
             prepared: Arc::default(),
+            copied: Arc::default(),
         }
     }
 
@@ -136,6 +156,12 @@ impl Lifecycle {
     #[must_use]
     pub fn grace(&self) -> Duration {
         self.settings.grace
+    }
+
+    /// Rows that moves have copied in this process so far: what somebody who waits for one is shown.
+    #[must_use]
+    pub fn copied(&self) -> u64 {
+        self.copied.load(Ordering::Relaxed)
     }
 
     /// A line for the audit log.
@@ -154,8 +180,11 @@ impl Lifecycle {
             "trial_until": change.trial_until, "purge_at": change.purge_at,
         });
         let entry = self.entry(actor, "tenant.change", Some(id)).with(detail);
-        let now = self.clock.now();
-        let version = changes::change(&self.control, id, change, &entry, now).await??;
+        let mut change = change.clone();
+        if !change.add_hosts.is_empty() {
+            change.most_hosts = self.in_force(id).await?.hosts;
+        }
+        let version = changes::change(&self.control, id, &change, &entry, self.clock.now()).await??;
         self.resolver.refresh_without(id, &change.remove_hosts).await?;
         Ok(version)
     }
@@ -184,6 +213,19 @@ impl Lifecycle {
             ..Change::default()
         };
         self.change(id, &change, actor).await
+    }
+
+    /// Makes sure that a server's shared database can take tenants. Called twice it changes nothing.
+    ///
+    /// # Errors
+    /// When the server is away, or not configured here.
+    pub async fn prepare_server(&self, name: &ServerName) -> Result<(), DbError> {
+        let place = Place {
+            server: name.clone(),
+            isolation: Isolation::Prefix,
+            prefix: TablePrefix::generate(&self.clock, &self.entropy),
+        };
+        super::migrate::prepare(&self.databases, &place, &self.prepared).await
     }
 
     /// Brings one tenant's tables to this release's version and records it. Called twice it changes nothing.

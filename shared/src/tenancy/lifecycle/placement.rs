@@ -3,9 +3,12 @@
 use super::{Lifecycle, NewTenant};
 use crate::{
     config::PlacementPolicy,
-    control::{plans, tenants},
+    control::{
+        plans::{self, Plan},
+        tenants,
+    },
     db::{DbError, Engine},
-    tenancy::{Isolation, Place, ServerName, TablePrefix},
+    tenancy::{Isolation, LimitOverrides, Place, ServerName, TablePrefix},
 };
 use std::collections::BTreeMap;
 
@@ -13,7 +16,7 @@ use std::collections::BTreeMap;
 #[derive(Debug)]
 pub struct Placement {
     servers: Vec<Counted>,
-    plans: BTreeMap<String, (Option<Isolation>, Option<ServerName>)>,
+    plans: BTreeMap<String, Plan>,
 }
 
 #[derive(Debug)]
@@ -32,6 +35,11 @@ impl Placement {
             PlacementPolicy::Weight => i128::from(server.tenants) * 1_000_000 / i128::from(server.weight.max(1)),
         };
         taking.min_by_key(load).map(|server| server.name.clone())
+    }
+
+    /// What a plan sets, if it was there when this began.
+    pub(super) fn plan_limits(&self, id: &str) -> Option<&LimitOverrides> {
+        self.plans.get(id).map(|plan| &plan.limits)
     }
 
     fn count(&mut self, name: &ServerName) {
@@ -59,7 +67,7 @@ impl Lifecycle {
             if !known.contains_key(plan)
                 && let Some(found) = plans::get(&self.control, plan).await?
             {
-                known.insert(plan.clone(), (found.isolation, found.server));
+                known.insert(plan.clone(), found);
             }
         }
         Ok(Placement { servers, plans: known })
@@ -70,10 +78,10 @@ impl Lifecycle {
     /// # Errors
     /// When it names a server that is not configured here.
     pub(super) fn place(&self, placement: &mut Placement, new: &NewTenant) -> Result<Place, DbError> {
-        let inherited = new.plan.as_ref().and_then(|plan| placement.plans.get(plan)).cloned();
-        let (plan_isolation, plan_server) = inherited.unwrap_or_default();
-        let named = new.server.clone().or(plan_server);
-        self.place_at(placement, named, new.isolation.or(plan_isolation))
+        let plan = new.plan.as_ref().and_then(|plan| placement.plans.get(plan));
+        let named = new.server.clone().or_else(|| plan?.server.clone());
+        let isolation = new.isolation.or_else(|| plan?.isolation);
+        self.place_at(placement, named, isolation)
     }
 
     /// A place that nobody ever had, on the named server or by policy.

@@ -9,6 +9,7 @@ use super::{Lifecycle, LifecycleError, Placement};
 use crate::{
     clock::Stopwatch,
     control::{
+        accept::{Accepted, Idempotency},
         audit::Actor,
         batches,
         changes::{self, Planned, Refused},
@@ -113,6 +114,26 @@ pub struct FirstKey {
     pub sha256: String,
 }
 
+/// A tenant that was asked for before, and the job that made it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MadeBefore {
+    /// The tenant.
+    pub id: TenantId,
+    /// Its job.
+    pub job: JobId,
+}
+
+/// What became of a tenant that was asked for by an idempotency key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AcceptedOnce {
+    /// It is accepted, with this job.
+    New(JobId),
+    /// It was accepted before.
+    Replayed(MadeBefore),
+    /// The key was used for another request.
+    KeyReused,
+}
+
 /// Why a tenant was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum ProvisionError {
@@ -205,6 +226,11 @@ impl Lifecycle {
         new: NewTenant,
         actor: &Actor,
     ) -> Result<Planned, ProvisionError> {
+        let plan = new.plan.as_ref().and_then(|plan| placement.plan_limits(plan));
+        let allowed = self.allowed_to(&new, plan).hosts;
+        if allowed > 0 && i64::try_from(new.hosts.len()).unwrap_or(i64::MAX) > allowed {
+            return Err(Refused::TooManyHosts { id: new.id, allowed }.into());
+        }
         let place = self.place(placement, &new)?;
         let trace = TraceId::generate(&self.clock, &self.entropy);
         let payload = ProvisionTenant {
@@ -232,6 +258,40 @@ impl Lifecycle {
         let job = self.accept_row(new, actor, self.queue.rows_are_messages()).await?;
         self.outbox.offer(job.pool, job.envelope(self.clock.now()));
         Ok(job.id)
+    }
+
+    /// Accepts a tenant unless `owner` asked for it before by the same idempotency key. Its job makes it.
+    ///
+    /// # Errors
+    /// When id or host are taken, the plan is unknown, or the database is away.
+    pub async fn accept_once(
+        &self,
+        new: NewTenant,
+        actor: &Actor,
+        owner: &str,
+        name: &str,
+        request_hash: String,
+    ) -> Result<AcceptedOnce, ProvisionError> {
+        let mut placement = self.placement(std::slice::from_ref(&new)).await?;
+        let planned = self.planned(&mut placement, new, actor)?;
+        let once = Idempotency {
+            name: name.to_owned(),
+            request_hash,
+            answer: serde_json::to_string(&MadeBefore {
+                id: planned.new.id.clone(),
+                job: planned.job.id.clone(),
+            })?,
+        };
+        let (now, published) = (self.clock.now(), self.queue.rows_are_messages());
+        match changes::accept_once(&self.control, &planned, owner, &once, now, published).await?? {
+            Accepted::Replayed(answer) => Ok(AcceptedOnce::Replayed(serde_json::from_str(&answer)?)),
+            Accepted::KeyReused => Ok(AcceptedOnce::KeyReused),
+            Accepted::New | Accepted::Outdated | Accepted::NotActive(_) => {
+                let job = planned.job;
+                self.outbox.offer(job.pool, job.envelope(now));
+                Ok(AcceptedOnce::New(job.id))
+            }
+        }
     }
 
     async fn accept_row(&self, new: NewTenant, actor: &Actor, published: bool) -> Result<NewJob, ProvisionError> {

@@ -22,7 +22,7 @@ use crate::{
         schemas,
     },
 };
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 /// No attempt is at work for longer: what it has made and not switched to may be dropped.
 const ATTEMPT: Duration = Duration::from_secs(2 * 3_600);
@@ -225,7 +225,11 @@ impl Lifecycle {
         let mut tx = TenantTx::within(self.databases.begin(to).await?, to.clone());
         migrate::make_tables(&mut tx, id, self.clock.now()).await?;
         tx.commit().await?;
-        copy::copy(&self.databases, from, to, each).await?;
+        let count = |rows: u64| {
+            self.copied.fetch_add(rows, Ordering::Relaxed);
+            each(rows);
+        };
+        copy::copy(&self.databases, from, to, count).await?;
         copy::compare(&self.databases, from, to).await
     }
 
@@ -259,5 +263,18 @@ impl Lifecycle {
         }
         self.resolver.refresh(id).await?;
         Ok(())
+    }
+
+    /// Gives up a move whose job is gone or given up. Returns whether there was one.
+    ///
+    /// # Errors
+    /// When a database is away.
+    pub async fn give_up_move(&self, id: &TenantId) -> Result<bool, MoveError> {
+        let row = tenants::get(&self.control, id).await?;
+        let Some((job, place)) = row.and_then(|row| row.moving.map(|job| (job, row.place))) else {
+            return Ok(false);
+        };
+        self.stay(id, &job, &place).await?;
+        Ok(true)
     }
 }

@@ -77,8 +77,17 @@ impl Layers<'_> {
     #[must_use]
     pub fn resolve(&self) -> Limits {
         let mut limits = *self.defaults;
-        for effective in Limit::ALL.iter().map(|limit| self.effective(*limit)) {
-            limits.set(effective.limit, effective.value);
+        // The lowest first: whoever comes later has the say. A context costs what is set, not what there is.
+        for layer in [self.plan, Some(self.tenant), Some(self.enforced)]
+            .into_iter()
+            .flatten()
+        {
+            for (limit, value) in layer.plain() {
+                limits.set(limit, value);
+            }
+            for (limit, value) in layer.trial().filter(|_| self.on_trial) {
+                limits.set(limit, value);
+            }
         }
         limits
     }

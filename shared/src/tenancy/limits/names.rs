@@ -63,6 +63,14 @@ pub(super) fn trial_name(limit: Limit) -> String {
 }
 
 /// Chevereto's variable, or one in its manner.
+impl Limit {
+    /// The variable it goes by in the compatible form: Chevereto's, or one of ours in the same manner.
+    #[must_use]
+    pub fn variable(self) -> String {
+        variable(self)
+    }
+}
+
 pub(super) fn variable(limit: Limit) -> String {
     limit.chevereto().map_or_else(|| our_variable(limit), str::to_owned)
 }

@@ -111,9 +111,9 @@ limits! {
     /// Ways to log in by another service.
     LoginProviders login_providers: Count = 0, Application, "CHEVERETO_MAX_LOGIN_PROVIDERS";
     /// Storages of the tenant's own.
-    Storages storages: Count = 0, Storages, "CHEVERETO_MAX_STORAGES";
+    Storages storages: Count = 0, Reserved, "CHEVERETO_MAX_STORAGES";
     /// Storages that must be in use before uploads are taken: a least, not a most; 0 is none.
-    MinActiveStorages min_active_storages: Count = 0, Storages, "CHEVERETO_MIN_STORAGES_ACTIVE";
+    MinActiveStorages min_active_storages: Count = 0, Reserved, "CHEVERETO_MIN_STORAGES_ACTIVE";
     /// Bytes of one piece of an upload in pieces.
     ChunkBytes chunk_bytes: Bytes = 16_000_000, Application, "CHEVERETO_MAX_CHUNK_UPLOAD_SIZE";
     /// Entries on one page of a list.
@@ -121,44 +121,44 @@ limits! {
     /// Albums that a user is offered to choose from.
     UserAlbumsList user_albums_list: Count = 500, Application, "CHEVERETO_MAX_USER_ALBUMS_LIST";
     /// How long the site may cache; 0 is for ever.
-    CacheSeconds cache_seconds: Seconds = 86_400, Cache, "CHEVERETO_MAX_CACHE_TTL";
+    CacheSeconds cache_seconds: Seconds = 86_400, Reserved, "CHEVERETO_MAX_CACHE_TTL";
     /// How long one request to the site may take. Uploads have the configuration's `upload_timeout` instead.
     RequestSeconds request_seconds: Seconds = 30, Application, "CHEVERETO_MAX_EXECUTION_TIME";
     /// Image formats that may be uploaded: names in a list; stored as the sum of AVIF 1, JPEG 2, PNG 4, BMP 8, GIF 16,
     /// WEBP 32, TIFF 64.
     ImageFormats image_formats: Formats = FormatSet::ALL.bits(), Upload, "CHEVERETO_IMAGE_FORMATS_AVAILABLE";
     /// Bytes stored at a time of pictures that do not move, originals and variants.
-    ImageBytes image_bytes: Bytes = 0, Worker;
+    ImageBytes image_bytes: Bytes = 0, Reserved;
     /// Bytes stored at a time of pictures that move, originals and variants.
-    AnimationBytes animation_bytes: Bytes = 0, Worker;
+    AnimationBytes animation_bytes: Bytes = 0, Reserved;
     /// Bytes served in a calendar month (UTC).
-    BytesOutMonth bytes_out_month: BytesPerMonth = 0, Delivery;
+    BytesOutMonth bytes_out_month: BytesPerMonth = 0, Reserved;
     /// Uploads accepted in an hour.
-    UploadsHour uploads_hour: PerHour = 0, Upload;
+    UploadsHour uploads_hour: PerHour = 0, Reserved;
     /// Frames of one picture that moves.
-    Frames frames: Count = 0, Worker;
+    Frames frames: Count = 0, Reserved;
     /// Variants of one picture.
-    Variants variants: Count = 0, Worker;
+    Variants variants: Count = 0, Reserved;
     /// Jobs that workers have in hand at a time.
-    JobsInFlight jobs_in_flight: Count = 0, Dispatch;
+    JobsInFlight jobs_in_flight: Count = 0, Reserved;
     /// Webhooks.
-    Webhooks webhooks: Count = 0, Webhooks;
+    Webhooks webhooks: Count = 0, Reserved;
     /// Host names.
     Hosts hosts: Count = 100, Hosts;
     /// Whether uploads may be fetched from a URL.
-    UploadUrl upload_url: Toggle = 1, Upload, "CHEVERETO_ENABLE_UPLOAD_URL";
+    UploadUrl upload_url: Toggle = 1, Reserved, "CHEVERETO_ENABLE_UPLOAD_URL";
     /// Whether users' own API keys are taken.
     ApiUser api_user: Toggle = 1, Keys, "CHEVERETO_ENABLE_API_USER";
     /// Whether the site's public API key, which belongs to nobody, is taken.
-    ApiGuest api_guest: Toggle = 1, Keys, "CHEVERETO_ENABLE_API_GUEST";
+    ApiGuest api_guest: Toggle = 1, Reserved, "CHEVERETO_ENABLE_API_GUEST";
     /// Whether people who are not logged in may do more than look.
     Guests guests: Toggle = 1, Application, "CHEVERETO_ENABLE_GUESTS";
     /// Whether the site has several users; off, the first one owns it.
-    MultiUser multi_user: Toggle = 1, Users, "CHEVERETO_ENABLE_USERS";
+    MultiUser multi_user: Toggle = 1, Reserved, "CHEVERETO_ENABLE_USERS";
     /// Whether files may lie in the installation's own storage.
-    LocalStorage local_storage: Toggle = 1, Storages, "CHEVERETO_ENABLE_LOCAL_STORAGE";
+    LocalStorage local_storage: Toggle = 1, Reserved, "CHEVERETO_ENABLE_LOCAL_STORAGE";
     /// Whether storages of the tenant's own may be added.
-    ExternalStorage external_storage: Toggle = 1, Storages, "CHEVERETO_ENABLE_EXTERNAL_STORAGE_PROVIDERS";
+    ExternalStorage external_storage: Toggle = 1, Reserved, "CHEVERETO_ENABLE_EXTERNAL_STORAGE_PROVIDERS";
     /// Whether pictures may get a watermark.
     Watermark watermark: Toggle = 1, Application, "CHEVERETO_ENABLE_UPLOAD_WATERMARK";
     /// Whether too many uploads from one address are refused.
@@ -166,7 +166,7 @@ limits! {
     /// Whether uploads may wait for a moderator.
     Moderation moderation: Toggle = 1, Application, "CHEVERETO_ENABLE_MODERATION";
     /// Whether files may be served under a content delivery network's address.
-    Cdn cdn: Toggle = 1, Delivery, "CHEVERETO_ENABLE_CDN";
+    Cdn cdn: Toggle = 1, Reserved, "CHEVERETO_ENABLE_CDN";
     /// Whether folders of pictures may be imported.
     BulkImporter bulk_importer: Toggle = 1, Application, "CHEVERETO_ENABLE_BULK_IMPORTER";
     /// Whether what a camera noted (model, exposure, time) is kept beside a picture.

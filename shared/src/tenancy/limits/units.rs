@@ -58,26 +58,18 @@ impl Unit {
 pub enum Enforcement {
     /// When an upload is accepted.
     Upload,
-    /// When an upload is processed.
+    /// When it is processed.
     Worker,
     /// When an API key is made or used.
     Keys,
-    /// When a user is made or gets a role.
+    /// When a user is made.
     Users,
-    /// When a host is given to the tenant.
+    /// When a tenant gets a host.
     Hosts,
     /// When a list is asked for.
     Listing,
-    /// When a file is served.
-    Delivery,
-    /// When something is cached.
-    Cache,
-    /// When jobs are handed to workers.
-    Dispatch,
-    /// When a storage is added, taken away or chosen.
-    Storages,
-    /// When a webhook is added.
-    Webhooks,
+    /// By nothing yet: the pipeline has no such thing.
+    Reserved,
     /// By the site's application; the pipeline only carries it.
     Application,
 }
@@ -91,11 +83,7 @@ impl Enforcement {
         Self::Users,
         Self::Hosts,
         Self::Listing,
-        Self::Delivery,
-        Self::Cache,
-        Self::Dispatch,
-        Self::Storages,
-        Self::Webhooks,
+        Self::Reserved,
         Self::Application,
     ];
 
@@ -109,11 +97,7 @@ impl Enforcement {
             Self::Users => "users",
             Self::Hosts => "hosts",
             Self::Listing => "listing",
-            Self::Delivery => "delivery",
-            Self::Cache => "cache",
-            Self::Dispatch => "dispatch",
-            Self::Storages => "storages",
-            Self::Webhooks => "webhooks",
+            Self::Reserved => "reserved",
             Self::Application => "application",
         }
     }
@@ -125,14 +109,10 @@ impl Enforcement {
             Self::Upload => "judged when an upload is accepted",
             Self::Worker => "judged when an upload is processed",
             Self::Keys => "judged when an API key is made or used",
-            Self::Users => "judged when a user is made or gets a role",
+            Self::Users => "judged when a user is made",
             Self::Hosts => "judged when a host is given to the tenant",
             Self::Listing => "judged when a list is asked for",
-            Self::Delivery => "judged when a file is served",
-            Self::Cache => "judged when something is cached",
-            Self::Dispatch => "judged when jobs are handed to workers",
-            Self::Storages => "judged when a storage is added, taken away or chosen",
-            Self::Webhooks => "judged when a webhook is added",
+            Self::Reserved => "kept, inherited and shown; the pipeline has nothing yet that uses it up",
             Self::Application => "not enforced by the pipeline: the site's application reads it",
         }
     }
