@@ -24,7 +24,7 @@ impl ControlDb {
     /// # Panics
     /// When it cannot be made.
     pub async fn sqlite() -> Self {
-        let made = Self::bare_sqlite().await;
+        let made = Self::bare_sqlite();
         made.db.migrate_control().await.expect("migrations that apply");
         made
     }
@@ -43,7 +43,7 @@ impl ControlDb {
     ///
     /// # Panics
     /// When it cannot be made.
-    pub async fn bare_sqlite() -> Self {
+    pub fn bare_sqlite() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let url: Url = format!("sqlite://{}/control.db", folder.path().display())
             .parse()

@@ -140,7 +140,7 @@ async fn placed(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn new_tenants_go_to_servers_by_the_policy_on_sqlite() {
     for (policy, wanted) in [("weight", [10, 30, 0]), ("fewest", [20, 20, 0]), ("spare", [0, 0, 40])] {
-        let others = [ControlDb::bare_sqlite().await, ControlDb::bare_sqlite().await];
+        let others = [ControlDb::bare_sqlite(), ControlDb::bare_sqlite()];
         let found = placed(policy, others, async |more| World::embedded_with(&more).await).await;
         assert_eq!(found, wanted, "{policy}");
     }

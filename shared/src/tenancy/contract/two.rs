@@ -33,7 +33,7 @@ pub(super) struct Two {
 
 impl Two {
     pub(super) async fn embedded(more: &[(&'static str, String)]) -> Self {
-        let other = ControlDb::bare_sqlite().await;
+        let other = ControlDb::bare_sqlite();
         let world = World::embedded_with(&servers(&other, more)).await;
         Self { world, other }
     }

@@ -503,6 +503,8 @@ impl Lifecycle {
         job: Option<&JobId>,
     ) -> Result<(), LifecycleError> {
         let Some(row) = tenants::get(&self.control, id).await? else {
+            // A call before this one may have died before it told anybody.
+            self.resolver.refresh(id).await?;
             return Ok(());
         };
         match row.state {
