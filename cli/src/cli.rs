@@ -1,19 +1,37 @@
 //! The command line's shape: parsed once here, carried as types from here on.
+//!
+//! Tenants and plans are in `cli/tenants.rs`, Chevereto's names for commands in `cli/compat.rs`, values in
+//! `cli/values.rs`. `docs/cli.md` follows from all of it.
+
+mod batches;
+mod compat;
+mod plans;
+mod tenants;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use batches::{Apply, Batches, Import};
+pub(crate) use compat::Compat;
+pub(crate) use plans::{LimitChanges, PlanFields, Plans};
+pub(crate) use tenants::{ApiKeys, Create, Edit, EnvCommand, Hosts, List, Move, Named, Tenants, Trial};
+pub(crate) use values::Until;
 
 use clap::{Args, Parser, Subcommand};
 use mediamill_shared::{
-    control::batches::RowState,
-    ids::{BatchId, JobId, KeyId, TenantId},
+    ids::{JobId, KeyId, TenantId},
     jobs::Pool,
-    rows::Format,
-    secrets::Recipient,
-    tenancy::LimitOverrides,
 };
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use values::duration;
+
+/// What every command ends with.
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 not done, or the answer is bad news; 2 the command line is wrong.";
 
 /// A multitenant media pipeline: roles and operator commands in one binary.
 #[derive(Debug, Parser)]
-#[command(name = "mediamill", version, propagate_version = true, max_term_width = 110)]
+#[command(name = "mediamill", version, propagate_version = true, max_term_width = 110, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
     /// Configuration file (TOML); environment variables MEDIAMILL_* have the last word
     #[arg(long, global = true, value_name = "FILE")]
@@ -38,18 +56,18 @@ pub(crate) enum Command {
     /// Run the timers, or one of them now
     Scheduler(Scheduler),
     /// Bring the control database and every tenant's tables to this release
-    Migrate,
+    Migrate(Migrate),
     /// Check everything that the configuration names, and say what to do
     Doctor,
     /// Show the configuration in effect, secrets left out
     Config(ConfigArgs),
-    /// Make, list, stop and remove tenants
+    /// Everything about tenants
     #[command(subcommand)]
-    Tenants(Tenants),
-    /// Make and list plans
+    Tenants(Box<Tenants>),
+    /// Make, change and remove plans
     #[command(subcommand)]
     Plans(Plans),
-    /// Make and revoke API keys
+    /// Make and revoke API keys of a tenant
     #[command(subcommand)]
     Keys(Keys),
     /// Look at jobs
@@ -58,11 +76,39 @@ pub(crate) enum Command {
     /// Look at, retry and purge jobs that used up their attempts
     #[command(subcommand)]
     Dead(Dead),
+    /// Make, check and rotate the master keys that seal stored secrets
+    #[command(subcommand)]
+    Secrets(Secrets),
     /// What a tenant stores, counted three ways; exit code 1 when they differ
     Usage {
         /// The tenant
         tenant: TenantId,
     },
+    /// Print a script that completes this command line in a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Migrate {
+    /// Tenants at a time, with one connection each
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) jobs: u16,
+    /// Of tenants this one alone
+    #[arg(long, value_name = "ID")]
+    pub(crate) tenant: Option<TenantId>,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum Secrets {
+    /// Print a new master key as `MEDIAMILL_MASTER_KEYS` takes it
+    Generate,
+    /// Whether every key that secrets are sealed under is here and the right one; exit code 1 when not
+    Check,
+    /// Seal everything anew under the first key, while all goes on; exit code 1 when something is left
+    Rotate,
 }
 
 #[derive(Debug, Args)]
@@ -114,137 +160,6 @@ pub(crate) struct ConfigArgs {
     pub(crate) reference: bool,
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum Tenants {
-    /// Make a tenant; prints its first key, once
-    Create {
-        /// 1 to 16 characters of 0-9, a-z, - and _
-        id: TenantId,
-        /// Host name it is served at
-        #[arg(long)]
-        host: String,
-        /// Plan it inherits limits from
-        #[arg(long)]
-        plan: Option<String>,
-        /// Limits of its own, such as `{"media": 1000}`
-        #[arg(long, value_name = "JSON", value_parser = LimitOverrides::from_json, default_value = "{}", hide_default_value = true)]
-        limits: LimitOverrides,
-        /// Name of its first administrator
-        #[arg(long, value_name = "NAME", default_value = "admin")]
-        admin: String,
-    },
-    /// List tenants in order of creation
-    List(Listing),
-    /// Show a tenant
-    Get {
-        /// The tenant
-        id: TenantId,
-    },
-    /// Remove a tenant: its objects, tables, jobs and rows
-    Delete {
-        /// The tenant
-        id: TenantId,
-        /// Do not ask
-        #[arg(long)]
-        yes: bool,
-    },
-    /// Stop serving a tenant; nothing is removed
-    Suspend {
-        /// The tenant
-        id: TenantId,
-    },
-    /// Serve a suspended tenant again
-    Resume {
-        /// The tenant
-        id: TenantId,
-    },
-    /// Make the tenants of a file, a row each
-    Import(Import),
-    /// Make tenants as a file declares them: what is missing comes, what differs changes
-    Apply(Apply),
-    /// Look at and steer batches of tenants
-    #[command(subcommand)]
-    Batches(Batches),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Import {
-    /// NDJSON, or CSV with a header; - is standard input
-    #[arg(value_name = "FILE")]
-    pub(crate) file: PathBuf,
-    /// Make its tenants here, beside whoever else does, and wait until it is done
-    #[arg(long)]
-    pub(crate) watch: bool,
-    /// ndjson or csv [default: csv when the name ends so, else ndjson]
-    #[arg(long)]
-    pub(crate) format: Option<Format>,
-    /// Seal first keys to this X25519 public key, standard base64, instead of showing them once
-    #[arg(long, value_name = "KEY")]
-    pub(crate) recipient: Option<Recipient>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Apply {
-    /// NDJSON, or CSV with a header; - is standard input
-    #[arg(value_name = "FILE")]
-    pub(crate) file: PathBuf,
-    /// Only say what would change: + comes, ~ changes, - leaves
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    /// Let tenants leave that the file does not declare
-    #[arg(long)]
-    pub(crate) prune: bool,
-    /// ndjson or csv [default: csv when the name ends so, else ndjson]
-    #[arg(long)]
-    pub(crate) format: Option<Format>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Batches {
-    /// List batches, the newest first
-    List(Listing),
-    /// Show how far a batch is
-    Show {
-        /// The batch
-        id: BatchId,
-    },
-    /// List a batch's rows
-    Rows {
-        /// The batch
-        id: BatchId,
-        /// In this state only: waiting, queued, done, unchanged, bad, failed or cancelled
-        #[arg(long)]
-        state: Option<RowState>,
-        #[command(flatten)]
-        listing: Listing,
-    },
-    /// What became of every row, one JSON object a line, with first keys: those are shown once
-    Result {
-        /// The batch
-        id: BatchId,
-    },
-    /// Feed no more rows until it is resumed
-    Pause {
-        /// The batch
-        id: BatchId,
-    },
-    /// Feed rows again
-    Resume {
-        /// The batch
-        id: BatchId,
-    },
-    /// Feed no more rows
-    Cancel {
-        /// The batch
-        id: BatchId,
-    },
-    /// Feed failed and cancelled rows again
-    Retry {
-        /// The batch
-        id: BatchId,
-    },
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct Listing {
     /// At most so many
@@ -264,23 +179,6 @@ impl Listing {
             usize::try_from(self.limit).unwrap_or(usize::MAX)
         }
     }
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Plans {
-    /// Make a plan or replace it; its tenants follow
-    Put {
-        /// Its id
-        id: String,
-        /// For people [default: the id]
-        #[arg(long)]
-        name: Option<String>,
-        /// What its tenants inherit, such as `{"stored_bytes": 10000000000}`
-        #[arg(long, value_name = "JSON", value_parser = LimitOverrides::from_json, default_value = "{}", hide_default_value = true)]
-        limits: LimitOverrides,
-    },
-    /// List plans
-    List(Listing),
 }
 
 #[derive(Debug, Subcommand)]
@@ -341,91 +239,4 @@ pub(crate) struct Which {
     /// Every dead job
     #[arg(long)]
     pub(crate) all: bool,
-}
-
-/// `90s`, `30m`, `12h`, `30d`, `8w`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no time; write 90s, 30m, 12h, 30d or 8w");
-    let unit = text.chars().last().ok_or_else(wrong)?;
-    let seconds: u64 = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3_600,
-        'd' => 86_400,
-        'w' => 7 * 86_400,
-        _ => return Err(wrong()),
-    };
-    let number: u64 = text
-        .strip_suffix(unit)
-        .unwrap_or_default()
-        .parse()
-        .map_err(|_| wrong())?;
-    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(wrong)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-    use std::fmt::Write as _;
-
-    #[test]
-    fn the_command_line_is_sound() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn times_are_read_with_their_unit() {
-        assert_eq!(duration("30d").unwrap(), Duration::from_secs(30 * 86_400));
-        assert_eq!(duration("90s").unwrap(), Duration::from_secs(90));
-        for bad in [
-            "",
-            "d",
-            "30",
-            "-1d",
-            "1.5h",
-            "1 d",
-            "99999999999999999999d",
-            "18446744073709551615w",
-            "3é",
-        ] {
-            assert!(duration(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn ids_or_all_but_not_both_and_not_neither() {
-        let id = "01hf7y0000000000000000000a";
-        let parse = |arguments: &[&str]| Cli::try_parse_from([&["mediamill", "dead", "retry"], arguments].concat());
-        assert!(parse(&[id]).is_ok() && parse(&["--all"]).is_ok());
-        assert!(parse(&[]).is_err() && parse(&[id, "--all"]).is_err());
-    }
-
-    /// The help of every command, in one file that a reviewer can read.
-    #[test]
-    fn the_help_is_as_released() {
-        fn write(command: &mut clap::Command, path: &str, text: &mut String) {
-            let help = command.render_help().to_string();
-            writeln!(text, "$ {path} --help\n{}\n", help.trim_end()).unwrap();
-            let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
-            for name in names.iter().filter(|name| *name != "help") {
-                if let Some(sub) = command.find_subcommand_mut(name) {
-                    write(sub, &format!("{path} {name}"), text);
-                }
-            }
-        }
-        let mut command = Cli::command().term_width(100);
-        command.build();
-        let mut text = String::new();
-        write(&mut command, "mediamill", &mut text);
-        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/help.txt");
-        if std::env::vars().any(|(name, _)| name == "MEDIAMILL_REGENERATE") {
-            std::fs::write(&file, &text).unwrap();
-        }
-        let released = std::fs::read_to_string(&file).unwrap();
-        assert_eq!(
-            text, released,
-            "run the tests with MEDIAMILL_REGENERATE=1 if this is meant"
-        );
-    }
 }

@@ -40,12 +40,17 @@ pub(crate) async fn run(services: &Services, command: Dead, json: bool) -> anyho
         Dead::Show { id } => show_one(services, &id, json).await,
         Dead::Retry(which) => {
             let now = services.clock.now();
-            each(services, which, "is queued again", async |id| {
+            each(services, which, ("is queued again", json), async |id| {
                 Ok(jobs::retry(&services.control, id, now).await?)
             })
             .await
         }
-        Dead::Purge(which) => each(services, which, "is purged", async |id| purge(services, id).await).await,
+        Dead::Purge(which) => {
+            each(services, which, ("is purged", json), async |id| {
+                purge(services, id).await
+            })
+            .await
+        }
     }
 }
 
@@ -101,7 +106,7 @@ async fn show_one(services: &Services, id: &JobId, json: bool) -> anyhow::Result
 }
 
 /// Does `work` for each job; says which were not dead, and how many were. Exit code 1 when a named one was not.
-async fn each<F>(services: &Services, which: Which, done: &str, work: F) -> anyhow::Result<ExitCode>
+async fn each<F>(services: &Services, which: Which, (done, json): (&str, bool), work: F) -> anyhow::Result<ExitCode>
 where
     F: AsyncFn(&JobId) -> anyhow::Result<bool>,
 {
@@ -117,14 +122,18 @@ where
         for id in &which.ids {
             if work(id).await? {
                 changed = changed.saturating_add(1);
-                output::line(format!("{id} {done}"));
+                if !json {
+                    output::line(format!("{id} {done}"));
+                }
             } else {
                 missed = missed.saturating_add(1);
                 output::remark(format!("{id} is not a dead job"));
             }
         }
     }
-    output::remark(format!("{changed} {}", if changed == 1 { "job" } else { "jobs" }));
+    let answer = serde_json::json!({ "jobs": changed, "not_dead": missed });
+    let words = format!("{changed} {}", if changed == 1 { "job" } else { "jobs" });
+    output::done(json, &answer, words)?;
     Ok(if missed == 0 {
         ExitCode::SUCCESS
     } else {

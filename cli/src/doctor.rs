@@ -2,6 +2,8 @@
 //!
 //! It changes nothing but a probe object and a probe value, both of which it removes.
 
+mod tenancy;
+
 use crate::{migrate, output};
 use futures_util::TryStreamExt;
 use mediamill_shared::{
@@ -36,7 +38,7 @@ type Found = Result<String, (String, &'static str)>;
 
 pub(crate) async fn run(services: &Services, json: bool) -> anyhow::Result<ExitCode> {
     let config = &services.config;
-    let findings = [
+    let mut findings = vec![
         finding(
             "database",
             redacted(&config.database_url),
@@ -52,6 +54,7 @@ pub(crate) async fn run(services: &Services, json: bool) -> anyhow::Result<ExitC
         ),
         finding("together", String::new(), fit_together(config)),
     ];
+    findings.extend(Box::pin(tenancy::findings(services)).await);
     for finding in &findings {
         if json {
             output::json(finding)?;

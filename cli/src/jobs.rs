@@ -1,6 +1,6 @@
 //! `mediamill jobs`, and how a job is shown.
 
-use crate::{cli::Jobs, output};
+use crate::{cli::Jobs, moments, output};
 use anyhow::Context;
 use mediamill_shared::{
     control::jobs::{self, JobRow},
@@ -37,9 +37,9 @@ pub(crate) fn in_words(job: &JobRow) -> String {
         ("kind", job.kind.to_string()),
         ("state", job.state.to_string()),
         ("attempts", job.attempts.to_string()),
-        ("accepted", output::moment(job.created_at)),
-        ("due", output::moment(job.due_at)),
-        ("finished", job.finished_at.map_or_else(none, output::moment)),
+        ("accepted", moments::shown(job.created_at)),
+        ("due", moments::shown(job.due_at)),
+        ("finished", job.finished_at.map_or_else(none, moments::shown)),
         ("cause", cause(job)),
     ];
     let lines = rows.map(|(name, value)| format!("{name:<9} {value}"));

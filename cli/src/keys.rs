@@ -1,6 +1,6 @@
 //! `mediamill keys`: a tenant's API keys.
 
-use crate::{cli::Keys, operator, output};
+use crate::{cli::Keys, moments, operator, output};
 use anyhow::{Context, bail};
 use mediamill_shared::{ids::TenantId, services::Services, tenancy::KeyText, units::Millis};
 use std::{process::ExitCode, time::Duration};
@@ -22,7 +22,7 @@ pub(crate) async fn run(services: &Services, command: Keys, json: bool) -> anyho
                 output::line(key.reveal());
                 let ends = until.map_or_else(
                     || "it does not end".to_owned(),
-                    |at| format!("it ends {}", output::moment(at)),
+                    |at| format!("it ends {}", moments::shown(at)),
                 );
                 output::remark(format!("key {} of {user}; {ends}; it is not shown again", key.id()));
             }
@@ -32,7 +32,8 @@ pub(crate) async fn run(services: &Services, command: Keys, json: bool) -> anyho
             if !db.revoke_key(&key, services.clock.now()).await? {
                 bail!("tenant {tenant} has no key {key} that is not revoked already");
             }
-            output::remark(format!("key {key} is revoked"));
+            let answer = serde_json::json!({ "tenant": tenant, "id": key, "revoked": true });
+            output::done(json, &answer, format!("key {key} is revoked"))?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -1,26 +1,31 @@
 //! The one binary: roles and operator commands.
 //!
 //! Exit codes: 0 when it was done, 1 when it was not (or an answer is bad news), 2 when the command line is wrong.
+//! `--help` and `docs/cli.md` say the same, and a test holds it.
 //! Roles are in `serve.rs`, the newcomer's command in `quickstart/`, the rest is one file per family of commands.
 
 mod batches;
 mod cli;
+mod completions;
 mod dead;
 mod doctor;
+mod input;
 mod jobs;
 mod keys;
 mod migrate;
+mod moments;
 mod operator;
 mod output;
 mod plans;
 mod quickstart;
+mod secrets;
 mod serve;
 mod settings;
 mod tenants;
 mod usage;
 
 use crate::{
-    cli::{Cli, Command, SchedulerCommand},
+    cli::{Cli, Command, SchedulerCommand, Secrets},
     serve::Role,
 };
 use anyhow::Context;
@@ -40,11 +45,17 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    if let Command::Config(args) = &cli.command
-        && args.reference
-    {
-        settings::reference();
-        return Ok(ExitCode::SUCCESS);
+    match &cli.command {
+        Command::Config(args) if args.reference => {
+            settings::reference();
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Completions { shell } => {
+            completions::run(*shell)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Secrets(Secrets::Generate) => return secrets::generate(cli.json),
+        _ => {}
     }
     let config = Config::load(cli.config.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -76,19 +87,39 @@ async fn dispatch(command: Command, config: Config, json: bool) -> anyhow::Resul
                 operator::with(config, async |services| serve::timer(services, &name, json).await).await
             }
         },
-        Command::Quickstart(args) => quickstart::run(args, config).await,
-        Command::Migrate => operator::without_schema(config, async |services| migrate::run(services).await).await,
+        Command::Quickstart(args) => Box::pin(quickstart::run(args, config)).await,
+        Command::Migrate(args) => {
+            let wanted = migrate::Wanted {
+                at_a_time: usize::from(args.jobs),
+                tenant: args.tenant,
+            };
+            operator::without_schema(config, async |services| migrate::run(services, &wanted, json).await).await
+        }
         Command::Doctor => {
             operator::without_schema(config, async |services| Box::pin(doctor::run(services, json)).await).await
         }
         Command::Config(_) => settings::effective(&config, json),
-        Command::Tenants(args) => {
-            operator::with(config, async |services| tenants::run(services, args, json).await).await
-        }
+        Command::Tenants(args) => Box::pin(tenants::dispatch(*args, config, json)).await,
         Command::Plans(args) => operator::with(config, async |services| plans::run(services, args, json).await).await,
         Command::Keys(args) => operator::with(config, async |services| keys::run(services, args, json).await).await,
         Command::Jobs(args) => operator::with(config, async |services| jobs::run(services, args, json).await).await,
-        Command::Dead(args) => operator::with(config, async |services| dead::run(services, args, json).await).await,
+        Command::Dead(args) => {
+            operator::with(config, async |services| Box::pin(dead::run(services, args, json)).await).await
+        }
+        // A check that refused to run because of what it is there to find would tell less.
+        Command::Secrets(Secrets::Check) => {
+            operator::without_schema(config, async |services| {
+                secrets::run(services, Secrets::Check, json).await
+            })
+            .await
+        }
+        Command::Secrets(args) => {
+            operator::with(config, async |services| secrets::run(services, args, json).await).await
+        }
+        Command::Completions { shell } => {
+            completions::run(shell)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Usage { tenant } => {
             operator::with(config, async |services| usage::run(services, &tenant, json).await).await
         }

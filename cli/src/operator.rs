@@ -5,6 +5,7 @@ use anyhow::Context;
 use mediamill_shared::{
     clock::{Clock, Entropy},
     config::Config,
+    control::secrets::{self, MasterKeyError},
     ids::TenantId,
     services::Services,
     shutdown::Shutdown,
@@ -16,13 +17,14 @@ use std::{process::ExitCode, time::Duration};
 /// How long the connections of a finished command may take to close.
 const CLOSING: Duration = Duration::from_secs(5);
 
-/// Runs `command` on an installation whose schema is this release's.
+/// Runs `command` on an installation whose schema is this release's and whose master keys are here.
 pub(crate) async fn with<F>(config: Config, command: F) -> anyhow::Result<ExitCode>
 where
     F: AsyncFnOnce(&Services) -> anyhow::Result<ExitCode>,
 {
     without_schema(config, async |services| {
         migrate::ensure(services).await?;
+        master_keys(services).await?;
         command(services).await
     })
     .await
@@ -41,6 +43,16 @@ where
     // What is not closed in time closes with the process: nothing is owed to a server that is away.
     let _ = tokio::time::timeout(CLOSING, shutdown.finish()).await;
     result
+}
+
+/// Makes sure that the master keys are this installation's, before anything is opened or sealed under wrong ones, and
+/// that the one that seals is on record.
+pub(crate) async fn master_keys(services: &Services) -> Result<(), MasterKeyError> {
+    match services.secrets.keyring() {
+        Ok(keyring) => secrets::register(&services.control, keyring, services.clock.now(), &services.entropy).await,
+        // Without a key nothing may be sealed already.
+        Err(_) => secrets::check(&services.control, None).await,
+    }
 }
 
 /// Logs for a command that a person reads: warnings, unless more was asked for.

@@ -2,7 +2,6 @@
 //!
 //! Answers go to standard output, remarks and errors to standard error. A reader that went away (`| head`) is no error.
 
-use mediamill_shared::units::Millis;
 use serde::Serialize;
 use std::io::Write;
 
@@ -51,21 +50,20 @@ pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> St
     text
 }
 
-/// `2026-02-28 23:59:59Z`.
-pub(crate) fn moment(at: Millis) -> String {
-    let seconds = at.get().div_euclid(1_000);
-    let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    // Days to a civil date, https://howardhinnant.github.io/date_algorithms.html#civil_from_days
-    let days = days + 719_468;
-    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let (hour, minute, second) = (rest / 3_600, rest / 60 % 60, rest % 60);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}Z")
+/// Says what was done: as the answer where it is for a machine, else as a remark.
+pub(crate) fn done(json: bool, value: &impl Serialize, words: impl AsRef<str>) -> anyhow::Result<()> {
+    if json {
+        return self::json(value);
+    }
+    remark(words);
+    Ok(())
+}
+
+/// `name value` lines, the names padded to the longest.
+pub(crate) fn fields(rows: &[(&str, String)]) -> String {
+    let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let lines = rows.iter().map(|(name, value)| format!("{name:<width$} {value}"));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Text from outside, fit for a terminal: control characters cannot move its cursor.
@@ -83,19 +81,6 @@ mod tests {
     fn columns_line_up() {
         let rows = [["ä".to_owned(), "x".to_owned()], ["long".to_owned(), String::new()]];
         assert_eq!(table(["a", "b"], &rows), "a     b\nä     x\nlong");
-    }
-
-    #[test]
-    fn moments_are_written_as_dates() {
-        for (millis, text) in [
-            (0, "1970-01-01 00:00:00Z"),
-            (951_782_399_999, "2000-02-28 23:59:59Z"),
-            (951_782_400_000, "2000-02-29 00:00:00Z"),
-            (1_767_225_599_000, "2025-12-31 23:59:59Z"),
-            (-1, "1969-12-31 23:59:59Z"),
-        ] {
-            assert_eq!(moment(Millis::new(millis)), text);
-        }
     }
 
     #[test]

@@ -67,6 +67,12 @@ impl Failure {
     }
 }
 
+/// Runs what works in the background, for all tenants, until a signal.
+pub(crate) async fn background(config: Config) -> anyhow::Result<ExitCode> {
+    let worker = Settings::from_config(&config);
+    run(config, vec![Role::Worker(worker), Role::Scheduler]).await
+}
+
 /// Runs `roles` in this process until a signal.
 pub(crate) async fn run(config: Config, roles: Vec<Role>) -> anyhow::Result<ExitCode> {
     operator::install_logs(&config)?;
@@ -109,6 +115,7 @@ async fn start(
 ) -> anyhow::Result<()> {
     database_answers(&services).await;
     migrate::ensure(&services).await?;
+    operator::master_keys(&services).await?;
     if let Some(address) = services.config.operations_listen {
         let (own, router) = (services.clone(), mediamill_api::operations(&services, page.clone()));
         let listener = TcpListener::bind(address).await;

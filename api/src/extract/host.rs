@@ -8,7 +8,7 @@ use crate::{
     serve::Peer,
     state::State,
 };
-use axum::http::{HeaderMap, header, request::Parts, uri::Authority};
+use axum::http::{HeaderMap, Version, header, request::Parts};
 use mediamill_shared::tenancy::normal_host;
 use std::net::IpAddr;
 
@@ -56,7 +56,10 @@ fn own(parts: &Parts) -> Result<Option<&str>, Problem> {
             Cause::BadRequest,
             "the request's Host is not the host of its URI",
         )),
-        (header, authority) => Ok(header.or_else(|| authority.map(Authority::as_str))),
+        (Some(header), _) => Ok(Some(header)),
+        (None, Some(authority)) if parts.version >= Version::HTTP_2 => Ok(Some(authority.as_str())),
+        // RFC 9112, 3.2: a request of HTTP/1.1 has a Host, whatever its target says.
+        (None, Some(_) | None) => Ok(None),
     }
 }
 

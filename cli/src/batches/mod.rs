@@ -4,7 +4,7 @@ mod apply;
 mod import;
 mod watch;
 
-use crate::{cli::Batches, output};
+use crate::{cli::Batches, moments, output};
 use anyhow::{Context, bail};
 use mediamill_shared::{
     control::batches::{self, Batch, BatchState, Counts, RowState, Step},
@@ -61,7 +61,7 @@ async fn list(services: &Services, wanted: usize, json: bool) -> anyhow::Result<
                     "{}  {:<9}  {}  {}",
                     batch.id,
                     batch.state,
-                    output::moment(batch.created_at),
+                    moments::shown(batch.created_at),
                     in_words(&counts)
                 ));
             }
@@ -82,8 +82,8 @@ fn show(services: &Services, batch: &Batch, counts: &Counts, json: bool) -> anyh
         ("rows", in_words(counts)),
         ("keys", services.batches.first_keys(batch).as_str().to_owned()),
         ("sent by", batch.actor.clone()),
-        ("begun", output::moment(batch.created_at)),
-        ("changed", output::moment(batch.updated_at)),
+        ("begun", moments::shown(batch.created_at)),
+        ("changed", moments::shown(batch.updated_at)),
     ];
     output::line(rows.map(|(name, value)| format!("{name:<8} {value}")).join("\n"));
     Ok(())

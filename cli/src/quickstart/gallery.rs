@@ -1,6 +1,6 @@
 //! A page that shows a tenant's newest pictures: for the demo only. No script, no form, no key.
 
-use crate::output::moment;
+use crate::moments::shown as moment;
 use axum::{
     Router,
     extract::{Query, State},
@@ -80,7 +80,7 @@ async fn page(State(gallery): State<Gallery>, Query(asked): Query<Asked>, header
 }
 
 async fn tables(gallery: &Gallery, host: &str) -> Result<Option<TenantDb>, mediamill_shared::tenancy::ResolveError> {
-    let tenant = gallery.services.resolver.by_host(host).await?;
+    let tenant = Box::pin(gallery.services.resolver.by_host(host)).await?;
     Ok(tenant.and_then(|tenant| tenant.db().ok()))
 }
 

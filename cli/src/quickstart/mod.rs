@@ -89,6 +89,7 @@ async fn show(
 ) -> anyhow::Result<bool> {
     serve::database_answers(&services).await;
     migrate::apply(&services).await?;
+    operator::master_keys(&services).await?;
     let demo = tenant::provision(&services).await?;
     let (url, host) = match url {
         Some(url) => {

@@ -47,14 +47,14 @@ mediamill_shared::on_both_sides!(
 );
 
 /// An installation that serves.
-struct Site {
-    world: World,
-    address: SocketAddr,
-    http: reqwest::Client,
+pub(crate) struct Site {
+    pub(crate) world: World,
+    pub(crate) address: SocketAddr,
+    pub(crate) http: reqwest::Client,
 }
 
 impl Site {
-    async fn of(world: World) -> Self {
+    pub(crate) async fn of(world: World) -> Self {
         let services = &world.services;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -89,7 +89,7 @@ impl Site {
     }
 
     /// Uploads a picture and waits for it.
-    async fn ready(&self, number: u32) -> Value {
+    pub(crate) async fn ready(&self, number: u32) -> Value {
         let answer = self.upload("/v1/media?wait=60", sample::small(number)).await;
         assert_eq!(answer.status(), StatusCode::CREATED);
         answer.json::<Value>().await.unwrap()["media"][0].clone()
@@ -100,7 +100,7 @@ impl Site {
     }
 
     /// Ends the installation; nothing may be left behind.
-    async fn close(self) {
+    pub(crate) async fn close(self) {
         self.world.assert_at_rest().await;
         self.world.services.shutdown.stop();
     }

@@ -108,7 +108,7 @@ fn the_doctor_finds_a_sound_installation_sound_and_names_what_is_not() {
     let report = program.answer(&["doctor"]);
     assert_eq!(
         report.lines().filter(|line| line.starts_with("ok ")).count(),
-        6,
+        10,
         "{report}"
     );
     assert!(

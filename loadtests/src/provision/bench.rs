@@ -2,24 +2,18 @@
 
 use super::{Args, EngineArg, Mode, ROUNDS, Step};
 use crate::installation::Back;
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use futures_util::future::try_join_all;
 use indicatif::{ProgressBar, ProgressStyle};
 use mediamill_shared::{
     clock::{Clock, Entropy, Stopwatch},
     config::Config,
-    control::{
-        audit::{Actor, Entry},
-        changes::{self, Planned},
-        jobs::{self, NewJob},
-        tenants,
-    },
+    control::{audit::Actor, jobs, tenants},
     db::Engine,
-    ids::{JobId, TenantId, TraceId},
-    jobs::{Job, JobState, Pool, ProvisionTenant},
+    jobs::{JobState, Pool},
     services::Services,
     shutdown::Shutdown,
-    tenancy::{NewAdmin, NewTenant, Place, ServerName, TablePrefix, TenantState},
+    tenancy::{NewAdmin, NewTenant, TablePrefix, TenantState},
     testing::bare::{Bare, TenantSize},
 };
 use mediamill_workers::Settings;
@@ -74,6 +68,8 @@ impl Bench {
             }
         };
         pairs.push(("tenant_isolation", mode.isolation().as_str().to_owned()));
+        // As many connections as the bare loop has.
+        pairs.push(("database_connections", args.workers.to_string()));
         let config = Config::from_pairs(pairs)?;
         let url = config.database_url.clone();
         let shutdown = Shutdown::new();
@@ -81,8 +77,9 @@ impl Bench {
         services.control.migrate_control().await?;
         let mut settings = Settings::from_config(&services.config).only(&[Pool::Provision]);
         for pool in &mut settings.pools {
-            pool.slots = args.workers;
-            pool.prefetch = u16::try_from(args.workers.saturating_mul(2)).unwrap_or(u16::MAX);
+            // While one tenant's job is claimed or settled, another's tables are made on its connection.
+            pool.slots = args.workers.saturating_mul(2);
+            pool.prefetch = u16::try_from(pool.slots.saturating_mul(2)).unwrap_or(u16::MAX);
         }
         shutdown.spawn(mediamill_workers::run(services.clone(), settings));
         let bar = ProgressBar::no_length().with_style(ProgressStyle::with_template(
@@ -245,6 +242,12 @@ impl Bench {
         }
         self.until_served().await?;
         let time = watch.elapsed();
+        let counts = jobs::counts(&self.services.control).await?;
+        let bad = |state: JobState| matches!(state, JobState::Dead | JobState::Failed);
+        ensure!(
+            !counts.iter().any(|count| bad(count.state)),
+            "tenants could not be made"
+        );
         self.counted(count);
         Ok(time)
     }
@@ -272,11 +275,6 @@ impl Bench {
             }
             ensure!(watch.elapsed() < Duration::from_secs(600), "tenants are still not made");
             services.clock.sleep(LOOK).await;
-        }
-        let counts = jobs::counts(&services.control).await?;
-        let bad = |state: JobState| matches!(state, JobState::Dead | JobState::Failed);
-        if counts.iter().any(|count| bad(count.state)) {
-            bail!("tenants could not be made");
         }
         Ok(())
     }
@@ -327,46 +325,22 @@ async fn file_bytes(url: &Url) -> anyhow::Result<i64> {
 
 /// Rows and jobs in one transaction, then the jobs' messages.
 async fn accept(services: &Services, rows: usize, mode: Mode) -> anyhow::Result<()> {
-    let (clock, entropy, actor) = (&services.clock, &services.entropy, Actor::cli());
-    let mut planned = Vec::with_capacity(rows);
+    let mut new = Vec::with_capacity(rows);
     for _ in 0..rows {
-        let prefix = TablePrefix::generate(clock, entropy);
-        let id: TenantId = prefix.as_str().parse()?;
+        let id = TablePrefix::generate(&services.clock, &services.entropy);
         let admin = NewAdmin {
             name: "admin".to_owned(),
             email: None,
             password_hash: None,
         };
         let (admin, _key) = services.lifecycle.first_admin(admin, true);
-        let mut new = NewTenant::plain(id.clone(), &format!("{id}.example"));
-        new.admin = Some(admin.clone());
-        let payload = ProvisionTenant {
-            admin: Some(admin),
-            enabled: true,
-        };
-        let trace = TraceId::generate(clock, entropy);
-        let mut job = NewJob::of(JobId::generate(clock, entropy), &payload, trace)?;
-        job.tenant = Some(id.clone());
-        job.subject = Some(format!("tenant:{id}"));
-        planned.push(Planned {
-            serial: prefix.as_str().to_owned(),
-            entry: Entry::new(clock, entropy, &actor, "tenant.create", Some(&id)),
-            new,
-            place: Place {
-                server: ServerName::main(),
-                isolation: mode.isolation(),
-                prefix,
-            },
-            job,
-        });
+        let mut tenant = NewTenant::plain(id.as_str().parse()?, &format!("{id}.example"));
+        tenant.admin = Some(admin);
+        tenant.isolation = Some(mode.isolation());
+        new.push(tenant);
     }
-    let now = clock.now();
-    let answers = changes::accept(&services.control, &planned, now, services.queue.rows_are_messages()).await?;
-    for answer in answers {
+    for answer in services.lifecycle.accept_many(new, &Actor::cli()).await? {
         answer?;
-    }
-    for one in &planned {
-        services.outbox.offer(ProvisionTenant::POOL, one.job.envelope(now));
     }
     Ok(())
 }

@@ -52,7 +52,8 @@ pub(crate) struct Args {
     /// How tenants are kept apart.
     #[arg(long, value_delimiter = ',', default_value = "prefix,database")]
     modes: Vec<Mode>,
-    /// Tenants that the worker makes at a time, and connections of the bare loop beside it.
+    /// Connections of the product to the database, and of the bare loop beside it; the worker makes twice as many tenants at
+    /// a time.
     #[arg(long, default_value_t = 4)]
     workers: usize,
     /// Where: private PostgreSQL, Redis and RabbitMQ, or SQLite and nothing else.
@@ -170,7 +171,7 @@ fn engine_name(args: &Args) -> &'static str {
 
 fn table(args: &Args, measured: &[Measured]) {
     say(&format!(
-        "{}: tenants made per second, {} at each step, {} at a time",
+        "{}: tenants made per second, {} at each step, {} connections",
         engine_name(args),
         args.sample,
         args.workers

@@ -2,14 +2,14 @@
 
 use crate::{
     clock::{Clock, Entropy},
-    db::{Bounded, Db, DbError, During, sql},
+    db::{Bounded, Db, DbError, During, halving, sql},
     ids::{AuditId, TenantId},
     units::Millis,
 };
 use sqlx::{AnyConnection, Row};
 
 sql! {
-    APPEND = "INSERT INTO audit_log (id, at, actor, action, tenant, detail) VALUES ($1, $2, $3, $4, $5, $6)";
+    APPEND (6) = "INSERT INTO audit_log (id, at, actor, action, tenant, detail) VALUES {rows}";
     OF_TENANT = "SELECT id, at, actor, action, tenant, detail FROM audit_log WHERE tenant = $1 AND id < $2 ORDER BY id DESC LIMIT $3";
     ALL = "SELECT id, at, actor, action, tenant, detail FROM audit_log WHERE id < $1 ORDER BY id DESC LIMIT $2";
 }
@@ -96,19 +96,27 @@ impl Entry {
 }
 
 pub(crate) async fn append(connection: &mut AnyConnection, entry: &Entry) -> Result<(), DbError> {
-    let query = APPEND
-        .query()
-        .bind(entry.id.as_str().to_owned())
-        .bind(entry.at.get())
-        .bind(entry.actor.clone())
-        .bind(entry.action.clone())
-        .bind(entry.tenant.as_ref().map(|id| id.as_str().to_owned()))
-        .bind(entry.detail.to_string());
-    query
-        .execute(connection)
-        .bounded("write the audit log")
-        .await
-        .map(|_| ())
+    append_all(connection, &[entry]).await
+}
+
+pub(crate) async fn append_all(connection: &mut AnyConnection, entries: &[&Entry]) -> Result<(), DbError> {
+    let mut rest = entries;
+    while !rest.is_empty() {
+        let (these, others) = rest.split_at(halving(rest.len().min(1_024)));
+        rest = others;
+        let mut query = APPEND.rows(1, these.len(), 6);
+        for entry in these {
+            query = query
+                .bind(entry.id.as_str().to_owned())
+                .bind(entry.at.get())
+                .bind(entry.actor.clone())
+                .bind(entry.action.clone())
+                .bind(entry.tenant.as_ref().map(|id| id.as_str().to_owned()))
+                .bind(entry.detail.to_string());
+        }
+        query.execute(&mut *connection).bounded("write the audit log").await?;
+    }
+    Ok(())
 }
 
 /// Lines older than `before`, or the newest, newest first, of one tenant or of all, at most `limit`.

@@ -8,18 +8,21 @@ use super::{
     tenants::{self, TenantRow},
 };
 use crate::{
-    db::{Bounded, Db, DbError, During, sql},
+    db::{Bounded, Db, DbError, During, halving, sql},
     ids::{JobId, TenantId},
     tenancy::{LimitOverrides, NewTenant, Place, ServerName, TENANT_SCHEMA_VERSION, TenantState},
     units::Millis,
 };
 use sqlx::{AnyConnection, Row};
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 sql! {
     INSERT (15) = "INSERT INTO tenants (id, serial, state, server, isolation, table_prefix, schema_version, step, plan, limits, env, trial_until, \
         version, created_at, updated_at) VALUES {rows} ON CONFLICT (id) DO NOTHING RETURNING id";
-    INSERT_HOST (4) = "INSERT INTO tenant_hosts (host, tenant, main, created_at) VALUES {rows} ON CONFLICT (host) DO NOTHING RETURNING host";
+    INSERT_HOST (4) = "INSERT INTO tenant_hosts (host, tenant, main, created_at) VALUES {rows} ON CONFLICT (host) DO NOTHING RETURNING host, tenant";
     PLANS (1) = "SELECT id FROM plans WHERE id IN (VALUES {rows})";
     HOST_OWNER = "SELECT tenant FROM tenant_hosts WHERE host = $1";
     COUNT_SERVER = "INSERT INTO tenant_servers (server, tenants) VALUES ($1, $2) \
@@ -43,6 +46,7 @@ sql! {
     RETIRE = "INSERT INTO retired_places (table_prefix, tenant, server, isolation, drop_after) VALUES ($1, $2, $3, $4, $5) \
         ON CONFLICT (table_prefix) DO NOTHING";
     RETIRED = "SELECT server, isolation, table_prefix, tenant FROM retired_places WHERE drop_after <= $1 AND table_prefix > $2 ORDER BY table_prefix LIMIT $3";
+    COUNT_RETIRED = "SELECT CAST(COUNT(*) AS BIGINT), CAST(COALESCE(SUM(CASE WHEN drop_after <= $1 THEN 1 ELSE 0 END), 0) AS BIGINT) FROM retired_places";
     FORGET_RETIRED = "DELETE FROM retired_places WHERE table_prefix = $1";
     BEGIN_UNDO = "UPDATE tenants SET state = 'deleting', step = 'undo', version = CASE WHEN version >= $1 THEN version + 1 ELSE $1 END, updated_at = $1 \
         WHERE id = $2 AND state = 'provisioning' RETURNING id";
@@ -194,15 +198,16 @@ pub(crate) async fn accept_in(
     insert_tenants(connection, planned, &mut answers, now).await?;
     insert_hosts(connection, planned, &mut answers, now).await?;
     let mut by_server: BTreeMap<&ServerName, i64> = BTreeMap::new();
-    let mut new_jobs = Vec::new();
+    let (mut new_jobs, mut entries) = (Vec::new(), Vec::new());
     for (one, answer) in planned.iter().zip(&answers) {
         if answer.is_ok() {
             let count = by_server.entry(&one.place.server).or_insert(0);
             *count = count.saturating_add(1);
             new_jobs.push(one.job.clone());
-            audit::append(connection, &one.entry).await?;
+            entries.push(&one.entry);
         }
     }
+    audit::append_all(connection, &entries).await?;
     for (server, count) in by_server {
         let query = COUNT_SERVER.query().bind(server.as_str().to_owned()).bind(count);
         query.execute(&mut *connection).bounded("count tenants").await?;
@@ -227,15 +232,6 @@ async fn known_plans(connection: &mut AnyConnection, planned: &[Planned]) -> Res
     rows.iter().map(|row| row.try_get(0).during("look up plans")).collect()
 }
 
-/// Sizes of statements: powers of two, so that few different ones exist.
-fn chunk(rest: usize) -> usize {
-    if rest.is_power_of_two() {
-        rest
-    } else {
-        crate::db::padded(rest) / 2
-    }
-}
-
 async fn insert_tenants(
     connection: &mut AnyConnection,
     planned: &[Planned],
@@ -255,7 +251,7 @@ async fn insert_tenants(
     let mut made: Vec<String> = Vec::with_capacity(wanted.len());
     let mut rest = wanted.as_slice();
     while !rest.is_empty() {
-        let (these, others) = rest.split_at(chunk(rest.len()));
+        let (these, others) = rest.split_at(halving(rest.len()));
         rest = others;
         let mut query = INSERT.rows(1, these.len(), 15);
         for one in these {
@@ -305,10 +301,11 @@ async fn insert_hosts(
             hosts.map(|(place, host)| (&one.new.id, host, place == 0))
         })
         .collect();
-    let mut made: Vec<String> = Vec::with_capacity(hosts.len());
+    // Two of this transaction may want the same host: what comes back says whose it became.
+    let mut made: HashSet<(String, String)> = HashSet::with_capacity(hosts.len());
     let mut rest = hosts.as_slice();
     while !rest.is_empty() {
-        let (these, others) = rest.split_at(chunk(rest.len().min(1_024)));
+        let (these, others) = rest.split_at(halving(rest.len().min(1_024)));
         rest = others;
         let mut query = INSERT_HOST.rows(1, these.len(), 4);
         for (id, host, main) in these {
@@ -319,27 +316,17 @@ async fn insert_hosts(
                 .bind(now.get());
         }
         for row in query.fetch_all(&mut *connection).bounded(WHAT).await? {
-            made.push(row.try_get(0).during(WHAT)?);
+            made.insert((row.try_get(0).during(WHAT)?, row.try_get(1).during(WHAT)?));
         }
     }
-    made.sort_unstable();
     for (one, answer) in planned.iter().zip(answers.iter_mut()) {
         if answer.is_err() {
             continue;
         }
-        let mut taken = None;
-        for host in &one.new.hosts {
-            // Two of this transaction may want the same host: the row says whose it became.
-            let ours =
-                made.binary_search(host).is_ok() && host_owner(connection, host).await?.as_ref() == Some(&one.new.id);
-            if !ours {
-                taken = Some(host.clone());
-                break;
-            }
-        }
-        if let Some(host) = taken {
+        let ours = |host: &String| made.contains(&(host.clone(), one.new.id.as_str().to_owned()));
+        if let Some(host) = one.new.hosts.iter().find(|host| !ours(host)) {
             forget_rows(connection, &one.new.id).await?;
-            *answer = Err(Refused::HostTaken { host });
+            *answer = Err(Refused::HostTaken { host: host.clone() });
         }
     }
     Ok(())
@@ -743,6 +730,21 @@ pub async fn retired(db: &Db, now: Millis, after: &str, limit: i64) -> Result<Ve
             Ok((place, jobs::text(row, 3)?))
         })
         .collect()
+}
+
+/// How many places tenants have left that are still there, and how many of them were to be dropped by `due`.
+///
+/// # Errors
+/// When the database is away.
+pub async fn count_retired(db: &Db, due: Millis) -> Result<(i64, i64), DbError> {
+    const WHAT: &str = "count retired places";
+    let row = COUNT_RETIRED
+        .query()
+        .bind(due.get())
+        .fetch_one(db.read())
+        .bounded(WHAT)
+        .await?;
+    Ok((row.try_get(0).during(WHAT)?, row.try_get(1).during(WHAT)?))
 }
 
 /// Forgets a retired place: it has been dropped.

@@ -5,7 +5,7 @@
 //! worker that was taken for dead cannot settle what another has claimed since.
 
 use crate::{
-    db::{Bounded, Db, DbError, During, padded, sql},
+    db::{Bounded, Db, DbError, During, halving, padded, sql},
     ids::{JobId, TenantId, TraceId},
     jobs::{Envelope, Job, JobKind, JobState, Pool, Reason},
     units::{ByteCount, Millis},
@@ -260,13 +260,7 @@ async fn insert_rows(
 ) -> Result<(), DbError> {
     let mut rest = jobs;
     while !rest.is_empty() {
-        // Powers of two, so that few different statements exist.
-        let size = if rest.len().is_power_of_two() {
-            rest.len()
-        } else {
-            padded(rest.len()) / 2
-        };
-        let (these, others) = rest.split_at(size);
+        let (these, others) = rest.split_at(halving(rest.len()));
         rest = others;
         let mut query = INSERT.rows(1, these.len(), 18);
         for job in these {

@@ -48,6 +48,9 @@ sql! {
     BEHIND = "SELECT serial, id, server, isolation, table_prefix FROM tenants WHERE schema_version < $1 AND serial > $2 \
         AND state <> 'provisioning' ORDER BY serial LIMIT $3";
     IN_STATE = "SELECT id FROM tenants WHERE state = $1 AND id > $2 AND (purge_at IS NULL OR purge_at <= $3) ORDER BY id LIMIT $4";
+    COUNT_BEHIND = "SELECT CAST(COUNT(*) AS BIGINT) FROM tenants WHERE schema_version < $1 AND state <> 'provisioning'";
+    IN_TRANSIT = "SELECT id, state, CASE WHEN moving IS NULL THEN 0 ELSE 1 END, updated_at FROM tenants \
+        WHERE updated_at < $1 AND (state IN ('provisioning', 'deleting') OR moving IS NOT NULL) ORDER BY updated_at, id LIMIT $2";
     SET_SCHEMA = "UPDATE tenants SET schema_version = $1, version = CASE WHEN version >= $2 THEN version + 1 ELSE $2 END, updated_at = $2 WHERE id = $3 AND table_prefix = $4";
     SERVERS = "SELECT server, tenants FROM tenant_servers";
     COUNT_STATES = "SELECT state, CAST(COUNT(*) AS BIGINT) FROM tenants GROUP BY state";
@@ -124,6 +127,19 @@ pub struct Behind {
     pub id: TenantId,
     /// Where its tables are.
     pub place: Place,
+}
+
+/// A tenant on its way in, out, or to another place.
+#[derive(Debug, Clone)]
+pub struct InTransit {
+    /// The tenant.
+    pub id: TenantId,
+    /// Its state.
+    pub state: TenantState,
+    /// Whether it moves.
+    pub moving: bool,
+    /// When it changed last.
+    pub since: Millis,
 }
 
 /// What the resolver reads: the tenant's part and its plan's.
@@ -458,6 +474,41 @@ pub async fn behind(db: &Db, after: Option<&str>, version: i64, limit: i64) -> R
                 serial: row.try_get(0).during("look for old schemas")?,
                 id: text(row, 1)?,
                 place: place(row, 2)?,
+            })
+        })
+        .collect()
+}
+
+/// How many tenants' tables are below `version`.
+///
+/// # Errors
+/// When the database is away.
+pub async fn count_behind(db: &Db, version: i64) -> Result<i64, DbError> {
+    const WHAT: &str = "count old schemas";
+    let row = COUNT_BEHIND
+        .query()
+        .bind(version)
+        .fetch_one(db.read())
+        .bounded(WHAT)
+        .await?;
+    row.try_get(0).during(WHAT)
+}
+
+/// Tenants that have been coming, going or moving since before `before`, the longest first, at most `limit`.
+///
+/// # Errors
+/// When the database is away.
+pub async fn in_transit(db: &Db, before: Millis, limit: i64) -> Result<Vec<InTransit>, DbError> {
+    const WHAT: &str = "look for tenants in transit";
+    let query = IN_TRANSIT.query().bind(before.get()).bind(limit);
+    let rows = query.fetch_all(db.read()).bounded(WHAT).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(InTransit {
+                id: text(row, 0)?,
+                state: text(row, 1)?,
+                moving: row.try_get::<i64, _>(2).during(WHAT)? == 1,
+                since: Millis::new(row.try_get(3).during(WHAT)?),
             })
         })
         .collect()

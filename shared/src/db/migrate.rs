@@ -20,6 +20,17 @@ impl Db {
             .map_err(|error| DbError::Migrate(Box::new(error)))
     }
 
+    /// Applies those up to `version`: the database of an older release.
+    #[cfg(test)]
+    pub(crate) async fn migrate_control_to(&self, version: i64) -> Result<(), DbError> {
+        let older = CONTROL.iter().filter(|migration| migration.version <= version);
+        let mut connection = self.writer().await?;
+        Migrator::with_migrations(older.cloned().collect())
+            .run(&mut *connection)
+            .await
+            .map_err(|error| DbError::Migrate(Box::new(error)))
+    }
+
     /// How many control migrations this database lacks.
     ///
     /// # Errors

@@ -16,14 +16,19 @@ mod contract;
 pub use batch::Batcher;
 pub(crate) use fault::{Bounded, During};
 pub use fault::{DbError, Fault, OpenError};
-pub(crate) use sql::{Sql, padded, sql};
+pub(crate) use sql::{Sql, halving, padded, sql};
 
-use sqlx::{Any, AnyConnection, AnyPool, Executor, Transaction, any::AnyPoolOptions, pool::PoolConnection};
+use sqlx::{
+    Any, AnyConnection, AnyPool, Connection, Executor, Row, Transaction, any::AnyPoolOptions, pool::PoolConnection,
+};
 use std::{sync::Once, time::Duration};
 use url::Url;
 
 /// Longest wait for a connection.
 const ACQUIRE: Duration = Duration::from_secs(5);
+
+/// A connection that was used within this is taken for alive.
+const LIVELY: Duration = Duration::from_secs(1);
 
 /// Which engine is behind a [`Db`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +118,16 @@ impl Db {
             "postgres" | "postgresql" => {
                 let pool = options
                     .max_connections(connections.max(1))
+                    // A connection that just answered is taken for alive: asking each time would double every short query.
+                    .test_before_acquire(false)
+                    .before_acquire(|connection, meta| {
+                        Box::pin(async move {
+                            if meta.idle_for > LIVELY {
+                                connection.ping().await?;
+                            }
+                            Ok(true)
+                        })
+                    })
                     .connect_lazy(url.as_str())
                     .map_err(|error| refuse(error.to_string()))?;
                 Ok(Self {
@@ -167,6 +182,33 @@ impl Db {
         }
     }
 
+    /// What the server says of itself.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn facts(&self) -> Result<ServerFacts, DbError> {
+        const WHAT: &str = "ask a server what it is";
+        const SQLITE: Sql = Sql::new("SELECT sqlite_version()");
+        const POSTGRES: Sql = Sql::new("SELECT current_setting('server_version'), current_setting('max_connections')");
+        let sql = match self.engine {
+            Engine::Sqlite => SQLITE,
+            Engine::Postgres => POSTGRES,
+        };
+        let row = sql.query().fetch_one(&self.read).bounded(WHAT).await?;
+        let connections = match self.engine {
+            // A file has no ceiling of its own.
+            Engine::Sqlite => None,
+            Engine::Postgres => {
+                let text: String = row.try_get(1).during(WHAT)?;
+                Some(text.parse().map_err(|error| DbError::unreadable(WHAT, error))?)
+            }
+        };
+        Ok(ServerFacts {
+            version: row.try_get(0).during(WHAT)?,
+            connections,
+        })
+    }
+
     /// Creates a database on this server, for tests and drivers. `name` is `0-9a-z_`.
     ///
     /// # Errors
@@ -198,6 +240,15 @@ impl Db {
         self.write.close().await;
         self.read.close().await;
     }
+}
+
+/// What a database server says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerFacts {
+    /// Its release.
+    pub version: String,
+    /// Connections that it allows, over all who use it; `None` is without end.
+    pub connections: Option<i64>,
 }
 
 async fn prepare_sqlite(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {

@@ -2,7 +2,7 @@
 //!
 //! Every name is built from a checked prefix, never from what somebody typed.
 
-use super::{Bounded, Db, DbError, During, Engine, prepare_sqlite};
+use super::{Bounded, Db, DbError, During, Engine, Sql, prepare_sqlite};
 use sqlx::{AnyConnection, Connection, Row};
 use std::{
     path::{Path, PathBuf},
@@ -10,9 +10,7 @@ use std::{
 };
 use url::Url;
 
-super::sql! {
-    HAS_DATABASE = "SELECT CAST(COUNT(*) AS BIGINT) FROM pg_database WHERE datname = $1";
-}
+const HAS_DATABASE: Sql = Sql::new("SELECT CAST(COUNT(*) AS BIGINT) FROM pg_database WHERE datname = $1");
 
 /// What databases of tenants are called after where their server's own database has a name that needs quoting.
 const PLAIN: &str = "mediamill";

@@ -80,6 +80,15 @@ macro_rules! sql {
 }
 pub(crate) use sql;
 
+/// The largest power of two that `count` holds: how many rows the next statement takes, so that few different ones exist.
+pub(crate) fn halving(count: usize) -> usize {
+    if count.is_power_of_two() {
+        count
+    } else {
+        padded(count) / 2
+    }
+}
+
 /// The next size that lists are padded to, so that few different statements exist.
 pub(crate) fn padded(count: usize) -> usize {
     count.max(1).next_power_of_two()

@@ -16,6 +16,9 @@ pub struct ProvisionTenant {
     pub admin: Option<FirstAdmin>,
     /// Whether it is served once it is made.
     pub enabled: bool,
+    /// Where its tables go, as its row says: spares the look at that. `None` in jobs of before this was told.
+    #[serde(default)]
+    pub at: Option<WirePlace>,
 }
 
 impl Job for ProvisionTenant {

@@ -368,7 +368,7 @@ async fn a_cut_connection_is_made_again_and_what_was_unacked_comes_again() {
 async fn a_broker_that_is_gone_for_a_while_is_found_again() {
     let (line, side) = amqp_by_proxy().await;
     let mut consumer = side.queue.consume(POOL, 1);
-    side.published(1).await;
+    let first = side.published(1).await.remove(0);
     next(&mut consumer).await.done().await.unwrap();
     line.down();
     let messages = side.jobs(1).await;
@@ -378,7 +378,13 @@ async fn a_broker_that_is_gone_for_a_while_is_found_again() {
     assert!(answer.is_err());
     line.mend();
     insist(&side, &messages).await;
-    assert_eq!(job(&next(&mut consumer).await), *messages[0].job());
+    let mut delivery = next(&mut consumer).await;
+    // An ack is not confirmed: one that was on its way when the line broke is as good as none.
+    while job(&delivery) == *first.job() {
+        delivery.done().await.unwrap();
+        delivery = next(&mut consumer).await;
+    }
+    assert_eq!(job(&delivery), *messages[0].job());
 }
 
 #[tokio::test]

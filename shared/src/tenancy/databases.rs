@@ -10,7 +10,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::{Config, ServerEntry},
-    db::{Bounded, Db, DbError, Engine, OpenError},
+    db::{Bounded, Db, DbError, Engine, OpenError, ServerFacts},
     shutdown::Shutdown,
 };
 use sqlx::{Any, AnyConnection, Transaction, pool::PoolConnection};
@@ -41,6 +41,28 @@ impl fmt::Debug for Server {
         shown
             .field("url", &crate::config::redacted(&self.url))
             .finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Its URL without the password.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        crate::config::redacted(&self.url)
+    }
+
+    /// Its engine.
+    #[must_use]
+    pub const fn engine(&self) -> Engine {
+        self.db.engine()
+    }
+
+    /// What it says of itself.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn facts(&self) -> Result<ServerFacts, DbError> {
+        self.db.facts().await
     }
 }
 

@@ -11,6 +11,8 @@ mod contract;
 mod copy;
 mod databases;
 mod db;
+#[cfg(test)]
+mod hostile;
 mod keys;
 mod lifecycle;
 mod limits;

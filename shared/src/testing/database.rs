@@ -24,11 +24,9 @@ impl ControlDb {
     /// # Panics
     /// When it cannot be made.
     pub async fn sqlite() -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let url: Url = format!("sqlite://{}/control.db", folder.path().display())
-            .parse()
-            .expect("a path in a URL");
-        Self::migrated(url, Some(folder)).await
+        let made = Self::bare_sqlite();
+        made.db.migrate_control().await.expect("migrations that apply");
+        made
     }
 
     /// On the test server, under a name of its own.
@@ -36,6 +34,28 @@ impl ControlDb {
     /// # Panics
     /// When there is no server.
     pub async fn postgres() -> Self {
+        let made = Self::bare_postgres().await;
+        made.db.migrate_control().await.expect("migrations that apply");
+        made
+    }
+
+    /// A database with nothing in it, in a temporary file.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn bare_sqlite() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let url: Url = format!("sqlite://{}/control.db", folder.path().display())
+            .parse()
+            .expect("a path in a URL");
+        Self::open(url, Some(folder))
+    }
+
+    /// A database with nothing in it, on the test server.
+    ///
+    /// # Panics
+    /// When there is no server.
+    pub async fn bare_postgres() -> Self {
         let server: Url = super::servers::postgres().parse().expect("a URL");
         let name = format!("test_{}", JobId::generate(&Clock::system(), &Entropy::system()));
         Db::open(&server, 1)
@@ -45,14 +65,12 @@ impl ControlDb {
             .expect("a database of the test's own");
         let mut url = server;
         url.set_path(&name);
-        Self::migrated(url, None).await
+        Self::open(url, None)
     }
 
-    async fn migrated(url: Url, folder: Option<tempfile::TempDir>) -> Self {
-        let db = Db::open(&url, 8).expect("a database URL");
-        db.migrate_control().await.expect("migrations that apply");
+    fn open(url: Url, folder: Option<tempfile::TempDir>) -> Self {
         Self {
-            db,
+            db: Db::open(&url, 8).expect("a database URL"),
             url,
             _folder: folder,
         }

@@ -3,7 +3,7 @@
 use mediamill_shared::{
     control::{
         audit::{Actor, Entry},
-        operator_keys, tenants,
+        jobs, operator_keys, tenants,
     },
     operators::{Scopes, hex_hmac},
     tenancy::TenantState,
@@ -104,12 +104,11 @@ async fn rows_are_taken_shown_and_their_keys_given_once() {
     for tenant in ["a", "b"] {
         let tenant = tenant.parse().unwrap();
         let subject = format!("tenant:{tenant}");
-        let job = mediamill_shared::control::jobs::latest_about(&services.control, &tenant, &subject);
-        let job = job.await.unwrap().unwrap();
-        let payload = mediamill_shared::control::jobs::payload(&services.control, &job.id)
+        let job = jobs::latest_about(&services.control, &tenant, &subject)
             .await
             .unwrap()
             .unwrap();
+        let payload = jobs::payload(&services.control, &job.id).await.unwrap().unwrap();
         services
             .lifecycle
             .provision(&tenant, &serde_json::from_str(&payload).unwrap())

@@ -26,7 +26,7 @@ pub use relocate::MoveError;
 pub use remove::RemoveError;
 pub use stats::Stats;
 
-use super::{Isolation, Resolver, TenantDatabases, schemas::Prepared};
+use super::{Isolation, Place, Resolver, ServerName, TablePrefix, TenantDatabases, schemas::Prepared};
 use crate::{
     clock::{Clock, Entropy},
     config::PlacementPolicy,
@@ -43,7 +43,13 @@ use crate::{
     quota::Quota,
     tenancy::TenantState,
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 /// What the installation decides where nobody else does.
 #[derive(Debug, Clone)]
@@ -72,6 +78,7 @@ pub struct Lifecycle {
     entropy: Entropy,
     settings: Arc<LifecycleSettings>,
     prepared: Arc<Prepared>,
+    copied: Arc<AtomicU64>,
 }
 
 /// What a [`Lifecycle`] is made of.
@@ -141,6 +148,7 @@ impl Lifecycle {
             entropy,
             settings: Arc::new(settings),
             prepared: Arc::default(),
+            copied: Arc::default(),
         }
     }
 
@@ -148,6 +156,12 @@ impl Lifecycle {
     #[must_use]
     pub fn grace(&self) -> Duration {
         self.settings.grace
+    }
+
+    /// Rows that moves have copied in this process so far: what somebody who waits for one is shown.
+    #[must_use]
+    pub fn copied(&self) -> u64 {
+        self.copied.load(Ordering::Relaxed)
     }
 
     /// A line for the audit log.
@@ -199,6 +213,19 @@ impl Lifecycle {
             ..Change::default()
         };
         self.change(id, &change, actor).await
+    }
+
+    /// Makes sure that a server's shared database can take tenants. Called twice it changes nothing.
+    ///
+    /// # Errors
+    /// When the server is away, or not configured here.
+    pub async fn prepare_server(&self, name: &ServerName) -> Result<(), DbError> {
+        let place = Place {
+            server: name.clone(),
+            isolation: Isolation::Prefix,
+            prefix: TablePrefix::generate(&self.clock, &self.entropy),
+        };
+        super::migrate::prepare(&self.databases, &place, &self.prepared).await
     }
 
     /// Brings one tenant's tables to this release's version and records it. Called twice it changes nothing.

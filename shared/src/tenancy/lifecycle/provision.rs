@@ -236,6 +236,7 @@ impl Lifecycle {
         let payload = ProvisionTenant {
             admin: new.admin.clone(),
             enabled: new.enabled,
+            at: Some((&place).into()),
         };
         let mut job = NewJob::of(JobId::generate(&self.clock, &self.entropy), &payload, trace)?;
         job.tenant = Some(new.id.clone());
@@ -258,6 +259,29 @@ impl Lifecycle {
         let job = self.accept_row(new, actor, self.queue.rows_are_messages()).await?;
         self.outbox.offer(job.pool, job.envelope(self.clock.now()));
         Ok(job.id)
+    }
+
+    /// Accepts tenants in one transaction, each or not by itself. Their jobs make them. One answer for each, in order.
+    ///
+    /// # Errors
+    /// When one names a server that is not configured here, or the database is away.
+    pub async fn accept_many(
+        &self,
+        new: Vec<NewTenant>,
+        actor: &Actor,
+    ) -> Result<Vec<Result<JobId, Refused>>, ProvisionError> {
+        let mut placement = self.placement(&new).await?;
+        let planned = new.into_iter().map(|new| self.planned(&mut placement, new, actor));
+        let planned = planned.collect::<Result<Vec<_>, _>>()?;
+        let (now, published) = (self.clock.now(), self.queue.rows_are_messages());
+        let answers = changes::accept(&self.control, &planned, now, published).await?;
+        let accepted = planned.into_iter().zip(answers).map(|(one, answer)| {
+            answer.map(|()| {
+                self.outbox.offer(one.job.pool, one.job.envelope(now));
+                one.job.id
+            })
+        });
+        Ok(accepted.collect())
     }
 
     /// Accepts a tenant unless `owner` asked for it before by the same idempotency key. Its job makes it.
@@ -320,6 +344,7 @@ impl Lifecycle {
             ProvisionTenant {
                 admin: new.admin.clone(),
                 enabled: new.enabled,
+                at: None,
             },
         );
         // As good as published: nobody needs to be told, unless we die.
@@ -371,6 +396,33 @@ impl Lifecycle {
     /// # Errors
     /// When a database is away. A refusal says that the tenant is not there to be made: it was undone.
     pub async fn provision(&self, id: &TenantId, wanted: &ProvisionTenant) -> Result<(), LifecycleError> {
+        let place = wanted.at.as_ref().and_then(|at| Place::try_from(at).ok());
+        if let Some(place) = place.filter(shared_with_control)
+            && self.provision_at_once(id, &place, wanted).await?
+        {
+            self.resolver.refresh(id).await?;
+            return Ok(());
+        }
+        self.provision_in_steps(id, wanted).await
+    }
+
+    /// In the control database itself all of it is one transaction: the service first, so that whoever comes second waits
+    /// for the first and finds nothing to do. Returns whether there was something.
+    async fn provision_at_once(&self, id: &TenantId, place: &Place, wanted: &ProvisionTenant) -> Result<bool, DbError> {
+        let now = self.clock.now();
+        let mut tx = TenantTx::within(self.databases.begin(place).await?, place.clone());
+        if !put_into_service(&mut tx.tx, id, wanted, now).await? {
+            return Ok(false);
+        }
+        migrate::make_new_tables(&mut tx, id, now).await?;
+        if let Some(admin) = &wanted.admin {
+            tx.add_first_admin(admin, now).await?;
+        }
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    async fn provision_in_steps(&self, id: &TenantId, wanted: &ProvisionTenant) -> Result<(), LifecycleError> {
         let Some(row) = tenants::get(&self.control, id).await? else {
             return Err(Refused::Missing { id: id.clone() }.into());
         };
@@ -397,7 +449,7 @@ impl Lifecycle {
         if !self.make_tables(&row, wanted).await? {
             changes::step(&self.control, id, "tables").await?;
             let mut tx = self.control.begin_write().await?;
-            let served = put_into_service(&mut tx, &row, wanted, self.clock.now()).await?;
+            let served = put_into_service(&mut tx, &row.id, wanted, self.clock.now()).await?;
             tx.commit().bounded("activate a tenant").await?;
             if !served {
                 self.drop_if_undone(&row).await?;
@@ -418,7 +470,7 @@ impl Lifecycle {
         if made && let Some(admin) = &wanted.admin {
             tx.add_first_admin(admin, now).await?;
         }
-        if shared_with_control && !put_into_service(&mut tx.tx, row, wanted, now).await? && made {
+        if shared_with_control && !put_into_service(&mut tx.tx, &row.id, wanted, now).await? && made {
             // Nobody had made its tables, and it does not come any more: it was undone. Dropped, the transaction makes none.
             return Err(Refused::Missing { id: row.id.clone() }.into());
         }
@@ -451,6 +503,8 @@ impl Lifecycle {
         job: Option<&JobId>,
     ) -> Result<(), LifecycleError> {
         let Some(row) = tenants::get(&self.control, id).await? else {
+            // A call before this one may have died before it told anybody.
+            self.resolver.refresh(id).await?;
             return Ok(());
         };
         match row.state {
@@ -490,7 +544,7 @@ fn shared_with_control(place: &Place) -> bool {
 /// Returns whether this call did.
 async fn put_into_service(
     connection: &mut sqlx::AnyConnection,
-    row: &TenantRow,
+    id: &TenantId,
     wanted: &ProvisionTenant,
     now: Millis,
 ) -> Result<bool, DbError> {
@@ -499,9 +553,9 @@ async fn put_into_service(
     } else {
         TenantState::Suspended
     };
-    let served = changes::activate(connection, &row.id, state, now).await?;
+    let served = changes::activate(connection, id, state, now).await?;
     if served {
-        batches::row_done(connection, &row.id).await?;
+        batches::row_done(connection, id).await?;
     }
     Ok(served)
 }

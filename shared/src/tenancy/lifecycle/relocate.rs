@@ -22,7 +22,7 @@ use crate::{
         schemas,
     },
 };
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 /// No attempt is at work for longer: what it has made and not switched to may be dropped.
 const ATTEMPT: Duration = Duration::from_secs(2 * 3_600);
@@ -225,7 +225,11 @@ impl Lifecycle {
         let mut tx = TenantTx::within(self.databases.begin(to).await?, to.clone());
         migrate::make_tables(&mut tx, id, self.clock.now()).await?;
         tx.commit().await?;
-        copy::copy(&self.databases, from, to, each).await?;
+        let count = |rows: u64| {
+            self.copied.fetch_add(rows, Ordering::Relaxed);
+            each(rows);
+        };
+        copy::copy(&self.databases, from, to, count).await?;
         copy::compare(&self.databases, from, to).await
     }
 

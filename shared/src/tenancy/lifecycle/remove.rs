@@ -99,6 +99,8 @@ impl Lifecycle {
     /// When a database or the object store is away.
     pub async fn purge(&self, id: &TenantId, job: Option<&JobId>, actor: &Actor) -> Result<u64, RemoveError> {
         let Some(row) = tenants::get(&self.control, id).await? else {
+            // A call before this one may have died before it told anybody.
+            self.resolver.refresh(id).await?;
             return Ok(0);
         };
         if row.state != TenantState::Deleting {

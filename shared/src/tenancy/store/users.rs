@@ -31,6 +31,7 @@ tenant_sql! {
     INSTALL = "INSERT INTO {users} (id, name, role, email, password_hash, created_at) VALUES ($1, $2, $3, $4, $5, $6)";
     SET_PASSWORD = "UPDATE {users} SET password_hash = $1 WHERE name = $2 RETURNING id";
     PASSWORD = "SELECT password_hash FROM {users} WHERE name = $1";
+    USERS = "SELECT id, name, role, email, created_at FROM {users} WHERE id > $1 ORDER BY id LIMIT $2";
     REVOKE = "UPDATE {api_keys} SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL";
 }
 
@@ -156,6 +157,33 @@ impl TenantTx {
 }
 
 impl TenantDb {
+    /// Users after `after`, at most `limit`, without what proves who they are.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn users_page(&self, after: Option<&UserId>, limit: i64) -> Result<Vec<User>, DbError> {
+        const WHAT: &str = "list users";
+        let query = self
+            .query(USERS)
+            .bind(after.map_or_else(String::new, |id| id.as_str().to_owned()));
+        let rows = query
+            .bind(limit)
+            .fetch_all(&mut *self.reader().await?)
+            .bounded(WHAT)
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(User {
+                    id: crate::control::jobs::text(row, 0)?,
+                    name: row.try_get(1).during(WHAT)?,
+                    role: crate::control::jobs::text(row, 2)?,
+                    email: row.try_get(3).during(WHAT)?,
+                    created_at: Millis::new(row.try_get(4).during(WHAT)?),
+                })
+            })
+            .collect()
+    }
+
     /// The user with this name.
     ///
     /// # Errors
@@ -237,6 +265,21 @@ impl TenantDb {
         tx.commit().await?;
         Ok(done.rows_affected() > 0)
     }
+}
+
+/// A user of a tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// Its id.
+    pub id: UserId,
+    /// Its name, of which a tenant has one each.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// Its address.
+    pub email: Option<String>,
+    /// Made.
+    pub created_at: Millis,
 }
 
 /// How many users a tenant has.

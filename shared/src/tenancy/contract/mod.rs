@@ -1,4 +1,13 @@
-//! What the resolver promises, with the cache and the database of both sides.
+//! What tenancy promises, with the cache and the databases of both sides: here what every tenant relies on, beside it a
+//! file for each subject.
+
+mod connections;
+mod crashes;
+mod hosts;
+mod modes;
+mod moves;
+mod schemas;
+mod two;
 
 use super::{LimitOverrides, TenantState};
 use crate::{
