@@ -90,6 +90,12 @@ pub(super) async fn a_tenant_lives_as_the_other_products_clients_expect(provider
     );
     assert_eq!(p.read("/tenants/t1").await["is_enabled"], true);
 
+    its_plan_goes(p).await;
+    it_goes(p).await;
+    provider.close();
+}
+
+async fn its_plan_goes(p: &Provider) {
     let plan = p.read("/tenants-plans/basic").await;
     assert_eq!(
         members(&plan),
@@ -109,7 +115,9 @@ pub(super) async fn a_tenant_lives_as_the_other_products_clients_expect(provider
         StatusCode::NO_CONTENT
     );
     problem(p.get("/tenants-plans/basic").await, 404, "not-found").await;
+}
 
+async fn it_goes(p: &Provider) {
     assert_eq!(
         p.delete("/tenants/t1", Value::Null).await.status(),
         StatusCode::NO_CONTENT
@@ -133,7 +141,6 @@ pub(super) async fn a_tenant_lives_as_the_other_products_clients_expect(provider
         );
     }
     problem(p.delete("/tenants/t1", Value::Null).await, 404, "not-found").await;
-    provider.close();
 }
 
 pub(super) async fn what_cannot_be_done_says_what_is_in_the_way(provider: Provider) {

@@ -100,7 +100,7 @@ pub(super) async fn lists_are_whole_or_in_pages(provider: Provider) {
         let Some(link) = link else { break };
         let target = link.strip_prefix('<').unwrap().strip_suffix(">; rel=\"next\"").unwrap();
         assert!(target.contains("state=active"), "{target}");
-        path = target.strip_prefix(BASE).unwrap().to_owned();
+        target.strip_prefix(BASE).unwrap().clone_into(&mut path);
     }
     assert_eq!(seen, [["demo", "t1"], ["t2", "t3"], ["t4", "t5"]]);
     assert_eq!(

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 
 /// A request with a full signature.
-fn fully(p: &Provider, method: Method, path: &str, body: &str, nonce: &str, time: i64) -> RequestBuilder {
+fn fully(p: &Provider, method: &Method, path: &str, body: &str, nonce: &str, time: i64) -> RequestBuilder {
     let target = format!("{BASE}{path}");
     let signed = Signed {
         method: method.as_str(),
@@ -56,12 +56,12 @@ pub(super) async fn a_signature_holds_for_what_it_covers(provider: Provider) {
         problem(request.send().await.unwrap(), 401, "wrong-signature").await;
     }
     let now = p.world.services.clock.now().get() / 1_000;
-    let sent = fully(p, Method::POST, "/tenants-plans", &plan, "abcdefghijklmnop", now);
+    let sent = fully(p, &Method::POST, "/tenants-plans", &plan, "abcdefghijklmnop", now);
     let again = sent.try_clone().unwrap();
     assert_eq!(sent.send().await.unwrap().status(), StatusCode::CREATED);
     problem(again.send().await.unwrap(), 401, "request-replayed").await;
     // Moved to another path, with another body, by another method, at another time.
-    let get = |nonce: &str| fully(p, Method::GET, "/tenants", "", nonce, now);
+    let get = |nonce: &str| fully(p, &Method::GET, "/tenants", "", nonce, now);
     assert_eq!(get("abcdefghijklmnoq").send().await.unwrap().status(), StatusCode::OK);
     let moved = get("abcdefghijklmnor").build().unwrap();
     let mut other = moved.try_clone().unwrap();
@@ -78,7 +78,7 @@ pub(super) async fn a_signature_holds_for_what_it_covers(provider: Provider) {
         ("abcdefghijklmnot", now + 400),
         ("short", now),
     ] {
-        let request = fully(p, Method::GET, "/tenants", "", nonce, time);
+        let request = fully(p, &Method::GET, "/tenants", "", nonce, time);
         problem(request.send().await.unwrap(), 401, "wrong-signature").await;
     }
     // What was refused is not remembered.
@@ -258,7 +258,7 @@ async fn where_full_signatures_are_asked_for_no_other_does() {
     let p = &provider;
     problem(p.get("/tenants").await, 401, "missing-signature").await;
     let now = p.world.services.clock.now().get() / 1_000;
-    let full = fully(p, Method::GET, "/tenants", "", "abcdefghijklmnop", now);
+    let full = fully(p, &Method::GET, "/tenants", "", "abcdefghijklmnop", now);
     assert_eq!(full.send().await.unwrap().status(), StatusCode::OK);
     provider.close();
 }
