@@ -153,7 +153,9 @@ async fn no_route_gives_one_tenant_what_another_has(world: World) {
                 Kind::Public => assert_eq!(status, 404, "{what}"),
                 Kind::Tenant if own && names_an_object => assert_eq!(status, 404, "{what}"),
                 Kind::Tenant if own => assert!((200..300).contains(&status), "{what}: {status}"),
-                Kind::Tenant | Kind::Operator => assert_eq!(status, 401, "{what}"),
+                // At a tenant's host there is no such route, whatever key is sent.
+                Kind::Operator => assert!(matches!(status, 401 | 404), "{what}: {status}"),
+                Kind::Tenant => assert_eq!(status, 401, "{what}"),
             }
             let body = answer.bytes().await.unwrap();
             if !(kind == Kind::Public && host == World::HOST) {
