@@ -7,10 +7,11 @@ use mediamill_shared::{
     control::{
         audit::Actor,
         batches::{self, BatchState, Counts, RowState, Step},
+        jobs,
         tenants::{self, Filter},
     },
     ids::BatchId,
-    jobs::Pool,
+    jobs::{Pool, publish},
     rows::Format,
     services::Services,
     tenancy::{BatchError, FirstKeys, Received, RowResult},
