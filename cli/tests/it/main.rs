@@ -15,4 +15,5 @@ mod operator;
 mod program;
 mod quickstart;
 mod secrets;
+mod tenants_api;
 mod tenants_cli;
