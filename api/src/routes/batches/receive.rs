@@ -81,6 +81,8 @@ pub(crate) async fn receive(
     if !new {
         let (row, _) = batches.standing(&batch).await?;
         if row.state != BatchState::Receiving {
+            // Only whoever can sign is told of it again.
+            signed(&state, signature, body).await?;
             return taken(&state, &batch, true).await;
         }
     }
@@ -147,6 +149,15 @@ async fn rows(
     }
     batches.step(batch, Step::Close).await?;
     Ok(())
+}
+
+/// Reads a body for its signature alone.
+async fn signed(state: &State, mut signature: Signature, body: Body) -> Result<(), Problem> {
+    let mut pieces = in_time(state, body.into_data_stream());
+    while let Some(piece) = pieces.next().await {
+        signature.update(&piece?);
+    }
+    signature.fits().await
 }
 
 async fn taken(state: &State, batch: &BatchId, replayed: bool) -> Result<Response, Problem> {
