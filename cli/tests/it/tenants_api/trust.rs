@@ -174,7 +174,7 @@ pub(super) async fn a_key_does_what_its_scopes_allow(provider: Provider) {
     assert_eq!(p.post("/tenants", body).await.status(), StatusCode::CREATED);
     let services = &p.world.services;
     let (read, people) = (key_with(services, "read").await, key_with(services, "people").await);
-    let send = async |key: &str, method: &Method, path: &str, body: &str| {
+    let send = async |key: &str, method: Method, path: &str, body: &str| {
         p.with(key, method, path, body).send().await.unwrap()
     };
     let tenant: Value = send(&read, Method::GET, "/tenants/t1", "").await.json().await.unwrap();
