@@ -7,10 +7,11 @@ use mediamill_shared::{
     control::{
         audit::Actor,
         batches::{self, BatchState, Counts, RowState, Step},
+        jobs,
         tenants::{self, Filter},
     },
     ids::BatchId,
-    jobs::Pool,
+    jobs::{Pool, publish},
     rows::Format,
     services::Services,
     tenancy::{BatchError, FirstKeys, Received, RowResult},
@@ -72,6 +73,10 @@ async fn done(services: &Services, id: &BatchId) -> Counts {
     let watch = Stopwatch::start();
     loop {
         services.batches.feed(id).await.unwrap();
+        // A feeder that was killed between its commit and its word to the queue leaves that to the dispatcher.
+        let now = services.clock.now();
+        let unsaid = jobs::unpublished(&services.control, now, now, 1_000).await.unwrap();
+        publish(&services.control, &services.queue, &services.clock, unsaid).await;
         let (batch, counts) = services.batches.standing(id).await.unwrap();
         if batch.state == BatchState::Done {
             return counts;

@@ -41,6 +41,7 @@ contract!(
     readers_go_on_beside_a_writer,
     errors_say_what_they_mean,
     migrating_twice_changes_nothing,
+    who_gives_up_waiting_leaves_no_transaction_behind,
 );
 
 /// A database with one table and one row in it.
@@ -141,6 +142,30 @@ async fn errors_say_what_they_mean(database: ControlDb) {
     let broken = add(db, "b", 1_001).await.unwrap_err();
     assert_eq!(broken.fault(), Fault::Bug, "{broken}");
     assert!(!broken.is_transient());
+}
+
+async fn who_gives_up_waiting_leaves_no_transaction_behind(database: ControlDb) {
+    let elsewhere = Db::open(&database.url, 2).unwrap();
+    for round in 0..40_usize {
+        let mut begin = std::pin::pin!(database.db.begin_write());
+        let mut polls = round % 8;
+        std::future::poll_fn(|cx| {
+            polls = polls.saturating_sub(1);
+            let done = begin.as_mut().poll(cx).is_ready();
+            if done || polls == 0 {
+                std::task::Poll::Ready(())
+            } else {
+                std::task::Poll::Pending
+            }
+        })
+        .await;
+    }
+    // On every connection of the pool: what is written is committed.
+    for number in 0..20 {
+        let name = format!("n{number}");
+        add(&database.db, &name, number).await.unwrap();
+        assert_eq!(read(&elsewhere, &name).await, number);
+    }
 }
 
 async fn migrating_twice_changes_nothing(database: ControlDb) {

@@ -12,6 +12,8 @@ mod sql;
 
 #[cfg(test)]
 mod contract;
+#[cfg(test)]
+mod upgrade;
 
 pub use batch::Batcher;
 pub(crate) use fault::{Bounded, During};
@@ -156,12 +158,28 @@ impl Db {
         &self.write
     }
 
-    /// A transaction that writes.
+    /// A transaction that writes. Whoever gives up waiting for it leaves none behind.
     pub(crate) async fn begin_write(&self) -> Result<Transaction<'static, Any>, DbError> {
-        self.write
-            .begin_with(self.engine.begin_write())
-            .bounded("begin a transaction")
-            .await
+        const WHAT: &str = "begin a transaction";
+        let (pool, how) = (self.write.clone(), self.engine.begin_write());
+        let begun = async move { pool.begin_with(how).bounded(WHAT).await };
+        match self.engine {
+            Engine::Sqlite => begun.await,
+            // Dropped between sending BEGIN and hearing of it, sqlx gives the connection back within a transaction that it
+            // does not know of: what the next ones write there is never committed. A task of its own hears of it, whoever
+            // waits; what it began and nobody takes is rolled back.
+            Engine::Postgres => {
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "it ends within the deadline of a statement, and holds nothing but a connection"
+                )]
+                let begun = tokio::spawn(begun);
+                match begun.await {
+                    Ok(begun) => begun,
+                    Err(_) => Err(sqlx::Error::WorkerCrashed).during(WHAT),
+                }
+            }
+        }
     }
 
     /// A connection for schema changes.

@@ -43,6 +43,7 @@ impl ControlDb {
     ///
     /// # Panics
     /// When it cannot be made.
+    #[must_use]
     pub fn bare_sqlite() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let url: Url = format!("sqlite://{}/control.db", folder.path().display())

@@ -37,7 +37,13 @@ pub(super) async fn a_tenant_lives_as_the_other_products_clients_expect(provider
     let list = p.read("/tenants").await;
     assert_eq!(list.as_array().unwrap().len(), 2, "demo and t1");
     list.as_array().unwrap().iter().for_each(assert_is_tenant);
+    is_installed(p).await;
+    is_changed(p).await;
+    goes(p).await;
+    provider.close();
+}
 
+async fn is_installed(p: &Provider) {
     let admin = json!({ "username": "ann", "email": "ann@a.example", "password": "correct horse" });
     assert_eq!(
         p.post("/tenants/t1/install", admin.clone()).await.status(),
@@ -68,7 +74,9 @@ pub(super) async fn a_tenant_lives_as_the_other_products_clients_expect(provider
         .patch("/tenants/t1/user-password-reset", json!({ "username": "bob" }))
         .await;
     problem(nobody, 404, "not-found").await;
+}
 
+async fn is_changed(p: &Provider) {
     let change = json!({ "is_enabled": false, "hostname": "b.example", "plan_id": "", "limits": {}, "env": {} });
     let answer = p.patch("/tenants/t1", change).await;
     assert_eq!(answer.status(), StatusCode::NO_CONTENT);
@@ -90,12 +98,6 @@ pub(super) async fn a_tenant_lives_as_the_other_products_clients_expect(provider
     );
     assert_eq!(p.read("/tenants/t1").await["is_enabled"], true);
 
-    its_plan_goes(p).await;
-    it_goes(p).await;
-    provider.close();
-}
-
-async fn its_plan_goes(p: &Provider) {
     let plan = p.read("/tenants-plans/basic").await;
     assert_eq!(
         members(&plan),
@@ -117,7 +119,7 @@ async fn its_plan_goes(p: &Provider) {
     problem(p.get("/tenants-plans/basic").await, 404, "not-found").await;
 }
 
-async fn it_goes(p: &Provider) {
+async fn goes(p: &Provider) {
     assert_eq!(
         p.delete("/tenants/t1", Value::Null).await.status(),
         StatusCode::NO_CONTENT

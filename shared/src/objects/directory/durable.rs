@@ -61,9 +61,10 @@ impl Places {
         for _ in 0..RACES {
             match fs::create_dir_all(directory).and_then(|()| temporary.rename(&target)) {
                 Ok(()) => return self.sync_up(directory),
-                // A delete of the last object in it took the directory away; "already exists" is one that went between its
-                // being found and its being looked at.
-                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists) => {}
+                // A delete of the last object in it took the directory away.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                // It went between its being found and its being looked at; a file in its place stays.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists && !directory.is_file() => {}
                 Err(error) => return Err(error),
             }
         }

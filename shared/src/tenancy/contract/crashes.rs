@@ -208,7 +208,7 @@ async fn two_makers_make_one_tenant(two: Two) {
 
 async fn made_and_undone_at_once_it_is_served_or_gone(two: Two) {
     let services = two.services();
-    let (mut served, mut gone) = (0, 0);
+    let (mut active, mut gone) = (0, 0);
     for number in 0..24_usize {
         let isolation = if number % 2 == 0 {
             Isolation::Prefix
@@ -226,20 +226,17 @@ async fn made_and_undone_at_once_it_is_served_or_gone(two: Two) {
         };
         let (made, undone) = tokio::join!(services.lifecycle.provision(&id, &wanted), undone);
         undone.unwrap();
-        match tenants::get(&services.control, &id).await.unwrap() {
-            Some(row) => {
-                made.unwrap();
-                assert_eq!(row.state, TenantState::Active);
-                record(&fresh(services, &id).await.db().unwrap(), &id).await.unwrap();
-                served += 1;
-            }
-            None => {
-                assert_gone(services, &id).await;
-                gone += 1;
-            }
+        if let Some(row) = tenants::get(&services.control, &id).await.unwrap() {
+            made.unwrap();
+            assert_eq!(row.state, TenantState::Active);
+            record(&fresh(services, &id).await.db().unwrap(), &id).await.unwrap();
+            active += 1;
+        } else {
+            assert_gone(services, &id).await;
+            gone += 1;
         }
     }
-    assert_eq!(served + gone, 24);
+    assert_eq!(active + gone, 24);
     assert!(two.left_behind().await.is_empty());
 }
 

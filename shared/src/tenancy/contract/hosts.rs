@@ -272,9 +272,9 @@ async fn without_the_cache_it_is_slower_and_never_wrong() {
     assert_eq!(whose(&there, "shop.example").await.as_deref(), Some("one"));
     for silent in [false, true] {
         if silent {
-            proxy.silence()
+            proxy.silence();
         } else {
-            proxy.down()
+            proxy.down();
         }
         let name = if silent { "late" } else { "early" };
         at(&world.services, name, &[&format!("{name}.example")]).await;

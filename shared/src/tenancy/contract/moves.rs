@@ -11,6 +11,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicI64, Ordering},
 };
 use std::time::Duration;
+use tokio::task::JoinSet;
 
 two::with_two_servers!(
     a_tenant_moves_everywhere_with_every_row,
@@ -81,7 +82,8 @@ async fn what_is_committed_while_it_moves_is_there_after(two: Two) {
     let (id, _) = two.tenant_at("t", Isolation::Prefix, None).await;
     let (over, committed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicI64::new(0)));
     let old = fresh(&services, &id).await.db().unwrap();
-    let writers = (0..4).map(|number| {
+    let mut at_work = JoinSet::new();
+    for number in 0..4 {
         let (services, id, over, committed, old) = (
             services.clone(),
             id.clone(),
@@ -89,7 +91,7 @@ async fn what_is_committed_while_it_moves_is_there_after(two: Two) {
             committed.clone(),
             old.clone(),
         );
-        tokio::spawn(async move {
+        at_work.spawn(async move {
             while !over.load(Ordering::SeqCst) {
                 // The first believes for ever in the place that it saw first.
                 let db = match number {
@@ -106,10 +108,9 @@ async fn what_is_committed_while_it_moves_is_there_after(two: Two) {
                     }
                 }
             }
-        })
-    });
-    let writers: Vec<_> = writers.collect();
-    let reader = tokio::spawn({
+        });
+    }
+    at_work.spawn({
         let (services, id, over) = (services.clone(), id.clone(), over.clone());
         async move {
             while !over.load(Ordering::SeqCst) {
@@ -128,10 +129,9 @@ async fn what_is_committed_while_it_moves_is_there_after(two: Two) {
         }
     }
     over.store(true, Ordering::SeqCst);
-    for writer in writers {
-        writer.await.unwrap();
+    while let Some(done) = at_work.join_next().await {
+        done.unwrap();
     }
-    reader.await.unwrap();
     assert!(matches!(
         old.begin().await.unwrap_err(),
         DbError::Moving { .. } | DbError::Gone { .. }
@@ -181,15 +181,16 @@ async fn a_writer_that_began_before_is_waited_for(two: Two) {
     };
     tx.settle(&job, change, media.created_at).await.unwrap();
     let begun = begin_move(&services, &id, Isolation::Prefix, "main").await;
-    let moved = tokio::spawn({
+    let mut moving = JoinSet::new();
+    moving.spawn({
         let (services, id) = (services.clone(), id.clone());
         async move { relocate(&services, &id, &begun).await }
     });
     services.clock.sleep(Duration::from_millis(200)).await;
-    assert!(!moved.is_finished());
+    assert!(moving.try_join_next().is_none());
     tx.add_media(&media, &variants).await.unwrap();
     tx.commit().await.unwrap();
-    moved.await.unwrap().unwrap();
+    moving.join_next().await.unwrap().unwrap().unwrap();
     assert_eq!(fresh(&services, &id).await.db().unwrap().usage().await.unwrap(), change);
 }
 
