@@ -4,7 +4,7 @@ use super::{Finding, Found, finding, within};
 use mediamill_shared::{
     chain,
     config::Config,
-    control::{changes, secrets, tenants},
+    control::{moves, secrets, tenants},
     db::ServerFacts,
     secrets::{Keyring, MasterKeyId},
     services::Services,
@@ -86,7 +86,7 @@ async fn master_keys(services: &Services) -> Found {
 async fn retired(services: &Services) -> Found {
     const SCHEMA: &str = "the schema must be there first";
     let overdue = services.clock.now().before(LONG);
-    let (all, due) = changes::count_retired(&services.control, overdue)
+    let (all, due) = moves::count_retired(&services.control, overdue)
         .await
         .map_err(|error| (chain(&error), SCHEMA))?;
     if due > 0 {

@@ -14,10 +14,7 @@ use crate::{
     units::Millis,
 };
 use sqlx::{AnyConnection, Row};
-use std::{
-    collections::{BTreeMap, HashSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, HashSet};
 
 sql! {
     INSERT (15) = "INSERT INTO tenants (id, serial, state, server, isolation, table_prefix, schema_version, step, plan, limits, env, trial_until, \
@@ -38,20 +35,8 @@ sql! {
     SET_MAIN = "UPDATE tenant_hosts SET main = 1 WHERE tenant = $1 AND host = $2";
     BEGIN_PURGE = "UPDATE tenants SET state = 'deleting', step = 'begun', version = CASE WHEN version >= $1 THEN version + 1 ELSE $1 END, updated_at = $1 \
         WHERE id = $2 AND state <> 'deleting' AND moving IS NULL RETURNING id";
-    BEGIN_MOVE = "UPDATE tenants SET moving = $1, version = CASE WHEN version >= $2 THEN version + 1 ELSE $2 END, updated_at = $2 \
-        WHERE id = $3 AND moving IS NULL AND state IN ('active', 'suspended') AND table_prefix = $4 RETURNING version";
-    SWITCH = "UPDATE tenants SET server = $1, isolation = $2, table_prefix = $3, schema_version = $4, moving = NULL, version = CASE WHEN version >= $5 THEN version + 1 ELSE $5 END, \
-        updated_at = $5 WHERE id = $6 AND moving = $7 RETURNING version";
-    END_MOVE = "UPDATE tenants SET moving = NULL, version = CASE WHEN version >= $1 THEN version + 1 ELSE $1 END, updated_at = $1 WHERE id = $2 AND moving = $3 RETURNING version";
-    RETIRE = "INSERT INTO retired_places (table_prefix, tenant, server, isolation, drop_after) VALUES ($1, $2, $3, $4, $5) \
-        ON CONFLICT (table_prefix) DO NOTHING";
-    RETIRED = "SELECT server, isolation, table_prefix, tenant FROM retired_places WHERE drop_after <= $1 AND table_prefix > $2 ORDER BY table_prefix LIMIT $3";
-    COUNT_RETIRED = "SELECT CAST(COUNT(*) AS BIGINT), CAST(COALESCE(SUM(CASE WHEN drop_after <= $1 THEN 1 ELSE 0 END), 0) AS BIGINT) FROM retired_places";
-    FORGET_RETIRED = "DELETE FROM retired_places WHERE table_prefix = $1";
     BEGIN_UNDO = "UPDATE tenants SET state = 'deleting', step = 'undo', version = CASE WHEN version >= $1 THEN version + 1 ELSE $1 END, updated_at = $1 \
         WHERE id = $2 AND state = 'provisioning' RETURNING id";
-    /// A place that a move has begun to fill: dropped if it never becomes the tenant's.
-    BECOME = "DELETE FROM retired_places WHERE table_prefix = $1 RETURNING table_prefix";
     FORGET_HOSTS = "DELETE FROM tenant_hosts WHERE tenant = $1";
     FORGET_KEYS = "DELETE FROM idempotency_keys WHERE tenant = $1";
     FORGET_STATS = "DELETE FROM tenant_stats WHERE tenant = $1";
@@ -581,108 +566,6 @@ pub async fn begin_purge(
     Ok(true)
 }
 
-/// Begins a move from `from`, with the job that does it. Returns whether this call did.
-///
-/// # Errors
-/// When the database is away.
-pub async fn begin_move(
-    db: &Db,
-    id: &TenantId,
-    from: &Place,
-    job: &NewJob,
-    entry: &Entry,
-    now: Millis,
-    published: bool,
-) -> Result<bool, DbError> {
-    let mut tx = db.begin_write().await?;
-    let query = BEGIN_MOVE
-        .query()
-        .bind(job.id.as_str().to_owned())
-        .bind(now.get())
-        .bind(id.as_str().to_owned())
-        .bind(from.prefix.as_str().to_owned());
-    if query.fetch_optional(&mut *tx).bounded("begin a move").await?.is_none() {
-        return Ok(false);
-    }
-    jobs::insert(&mut tx, job, now, published).await?;
-    audit::append(&mut tx, entry).await?;
-    tx.commit().bounded("begin a move").await?;
-    Ok(true)
-}
-
-/// A move's end: where the tenant is from now on, and the place that is left.
-#[derive(Debug)]
-pub(crate) struct Switch<'a> {
-    pub(crate) tenant: &'a TenantId,
-    pub(crate) job: &'a JobId,
-    pub(crate) from: &'a Place,
-    pub(crate) to: &'a Place,
-    pub(crate) schema_version: i64,
-    /// How long readers may still come to the old place.
-    pub(crate) linger: Duration,
-}
-
-/// Switches a tenant to its new place and retires the old one. Returns whether this call did.
-pub(crate) async fn switch(db: &Db, switch: &Switch<'_>, entry: &Entry, now: Millis) -> Result<bool, DbError> {
-    const WHAT: &str = "switch a tenant to its new place";
-    let mut tx = db.begin_write().await?;
-    let query = SWITCH
-        .query()
-        .bind(switch.to.server.as_str().to_owned())
-        .bind(switch.to.isolation.as_str())
-        .bind(switch.to.prefix.as_str().to_owned())
-        .bind(switch.schema_version)
-        .bind(now.get())
-        .bind(switch.tenant.as_str().to_owned())
-        .bind(switch.job.as_str().to_owned());
-    if query.fetch_optional(&mut *tx).bounded(WHAT).await?.is_none() {
-        return Ok(false);
-    }
-    let query = BECOME.query().bind(switch.to.prefix.as_str().to_owned());
-    if query.fetch_optional(&mut *tx).bounded(WHAT).await?.is_none() {
-        // This attempt stood still for so long that its place was dropped.
-        return Ok(false);
-    }
-    retire(&mut tx, switch.tenant, switch.from, now.after(switch.linger)).await?;
-    if switch.from.server != switch.to.server {
-        let query = UNCOUNT_SERVER.query().bind(switch.from.server.as_str().to_owned());
-        query.execute(&mut *tx).bounded(WHAT).await?;
-        let query = COUNT_SERVER
-            .query()
-            .bind(switch.to.server.as_str().to_owned())
-            .bind(1_i64);
-        query.execute(&mut *tx).bounded(WHAT).await?;
-    }
-    audit::append(&mut tx, entry).await?;
-    tx.commit().bounded(WHAT).await?;
-    Ok(true)
-}
-
-/// Ends a move that came to nothing. What its attempts have begun is retired already. Returns whether this call did.
-pub(crate) async fn end_move(db: &Db, id: &TenantId, job: &JobId, entry: &Entry, now: Millis) -> Result<bool, DbError> {
-    const WHAT: &str = "end a move";
-    let mut tx = db.begin_write().await?;
-    let query = END_MOVE
-        .query()
-        .bind(now.get())
-        .bind(id.as_str().to_owned())
-        .bind(job.as_str().to_owned());
-    if query.fetch_optional(&mut *tx).bounded(WHAT).await?.is_none() {
-        return Ok(false);
-    }
-    audit::append(&mut tx, entry).await?;
-    tx.commit().bounded(WHAT).await?;
-    Ok(true)
-}
-
-/// Enters a place that is about to be made for a move: whatever becomes of the attempt, it is dropped after `drop_after`
-/// unless it has become the tenant's by then.
-pub(crate) async fn begin_place(db: &Db, id: &TenantId, place: &Place, drop_after: Millis) -> Result<(), DbError> {
-    let mut tx = db.begin_write().await?;
-    retire(&mut tx, id, place, drop_after).await?;
-    tx.commit().bounded("enter a place").await
-}
-
 /// Begins to take a tenant back that was never served: from now on nobody puts it into service, and its batch row says
 /// why. Returns whether this call did.
 pub(crate) async fn begin_undo(db: &Db, id: &TenantId, cause: &str, now: Millis) -> Result<bool, DbError> {
@@ -695,66 +578,6 @@ pub(crate) async fn begin_undo(db: &Db, id: &TenantId, cause: &str, now: Millis)
     batches::row_failed(&mut tx, id, cause).await?;
     tx.commit().bounded(WHAT).await?;
     Ok(true)
-}
-
-pub(crate) async fn retire(
-    connection: &mut AnyConnection,
-    tenant: &TenantId,
-    place: &Place,
-    drop_after: Millis,
-) -> Result<(), DbError> {
-    let query = RETIRE
-        .query()
-        .bind(place.prefix.as_str().to_owned())
-        .bind(tenant.as_str().to_owned())
-        .bind(place.server.as_str().to_owned())
-        .bind(place.isolation.as_str())
-        .bind(drop_after.get());
-    query.execute(connection).bounded("retire a place").await.map(|_| ())
-}
-
-/// Places after `after` (a prefix) that may be dropped by now, at most `limit`.
-///
-/// # Errors
-/// When the database is away.
-pub async fn retired(db: &Db, now: Millis, after: &str, limit: i64) -> Result<Vec<(Place, TenantId)>, DbError> {
-    let query = RETIRED.query().bind(now.get()).bind(after.to_owned()).bind(limit);
-    let rows = query.fetch_all(db.read()).bounded("look for retired places").await?;
-    rows.iter()
-        .map(|row| {
-            let place = Place {
-                server: jobs::text(row, 0)?,
-                isolation: jobs::text(row, 1)?,
-                prefix: jobs::text(row, 2)?,
-            };
-            Ok((place, jobs::text(row, 3)?))
-        })
-        .collect()
-}
-
-/// How many places tenants have left that are still there, and how many of them were to be dropped by `due`.
-///
-/// # Errors
-/// When the database is away.
-pub async fn count_retired(db: &Db, due: Millis) -> Result<(i64, i64), DbError> {
-    const WHAT: &str = "count retired places";
-    let row = COUNT_RETIRED
-        .query()
-        .bind(due.get())
-        .fetch_one(db.read())
-        .bounded(WHAT)
-        .await?;
-    Ok((row.try_get(0).during(WHAT)?, row.try_get(1).during(WHAT)?))
-}
-
-/// Forgets a retired place: it has been dropped.
-pub(crate) async fn forget_retired(db: &Db, place: &Place) -> Result<(), DbError> {
-    let query = FORGET_RETIRED.query().bind(place.prefix.as_str().to_owned());
-    query
-        .execute(db.write())
-        .bounded("forget a retired place")
-        .await
-        .map(|_| ())
 }
 
 /// Removes the rows of a tenant whose tables are gone, except its line in the audit log.
@@ -773,6 +596,18 @@ pub(crate) async fn forget(
     query.execute(&mut *connection).bounded(WHAT).await?;
     audit::append(connection, entry).await?;
     Ok(true)
+}
+
+/// Counts a tenant at another server than before.
+pub(super) async fn recount(connection: &mut AnyConnection, from: &ServerName, to: &ServerName) -> Result<(), DbError> {
+    const WHAT: &str = "count a tenant that moves";
+    if from == to {
+        return Ok(());
+    }
+    let query = UNCOUNT_SERVER.query().bind(from.as_str().to_owned());
+    query.execute(&mut *connection).bounded(WHAT).await?;
+    let query = COUNT_SERVER.query().bind(to.as_str().to_owned()).bind(1_i64);
+    query.execute(connection).bounded(WHAT).await.map(|_| ())
 }
 
 async fn forget_rows(connection: &mut AnyConnection, id: &TenantId) -> Result<Option<String>, DbError> {

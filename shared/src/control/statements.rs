@@ -1,6 +1,8 @@
 //! Every SQL text is prepared on both engines, after all migrations: what a checked macro would do for one engine.
 
-use super::{accept, audit, batches, changes, jobs, leases, operator_keys, plans, secrets, stats, tenants, timers};
+use super::{
+    accept, audit, batches, changes, jobs, leases, moves, operator_keys, plans, secrets, stats, tenants, timers,
+};
 use crate::{
     clock::{Clock, Entropy},
     db::{Bounded, Db, Sql},
@@ -17,6 +19,7 @@ fn control_statements() -> Vec<(&'static str, &'static str, Sql, usize)> {
         ("batches", batches::STATEMENTS),
         ("changes", changes::STATEMENTS),
         ("leases", leases::STATEMENTS),
+        ("moves", moves::STATEMENTS),
         ("operator_keys", operator_keys::STATEMENTS),
         ("plans", plans::STATEMENTS),
         ("secrets", secrets::STATEMENTS),

@@ -2,7 +2,7 @@
 
 use super::two::{self, Two, begin_move, fill, fresh, record, relocate, seen};
 use crate::{
-    control::{changes, tenants},
+    control::{moves, tenants},
     db::DbError,
     tenancy::{Isolation, TenantDb},
 };
@@ -242,6 +242,6 @@ async fn a_late_attempt_does_not_touch_what_the_next_one_has_made(two: Two) {
     assert_eq!(seen(&fresh(services, &id).await.db().unwrap()).await, before);
     record(&fresh(services, &id).await.db().unwrap(), &id).await.unwrap();
     assert!(two.left_behind().await.is_empty());
-    let retired = changes::retired(&services.control, crate::units::Millis::new(i64::MAX), "", 10).await;
+    let retired = moves::retired(&services.control, crate::units::Millis::new(i64::MAX), "", 10).await;
     assert!(retired.unwrap().is_empty());
 }

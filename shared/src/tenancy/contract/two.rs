@@ -3,7 +3,7 @@
 use crate::{
     clock::{Clock, Entropy},
     config::Config,
-    control::{audit::Actor, changes, tenants},
+    control::{audit::Actor, moves, tenants},
     db::{Db, Engine},
     ids::{JobId, KeyId, MediaId, TenantId, UserId},
     objects::ObjectKey,
@@ -62,9 +62,9 @@ impl Two {
     pub(super) async fn left_behind(&self) -> BTreeSet<String> {
         let services = self.services();
         let later = services.clock.now().after(Duration::from_secs(86_400));
-        for (place, _) in changes::retired(&services.control, later, "", 10_000).await.unwrap() {
+        for (place, _) in moves::retired(&services.control, later, "", 10_000).await.unwrap() {
             migrate::drop_place(&services.databases, &place).await.unwrap();
-            changes::forget_retired(&services.control, &place).await.unwrap();
+            moves::forget_retired(&services.control, &place).await.unwrap();
         }
         let mut found = in_catalogue(&services.control, &services.config).await;
         found.append(&mut in_catalogue_of(&self.other.db, &self.other.url).await);

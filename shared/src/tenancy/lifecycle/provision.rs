@@ -14,6 +14,7 @@ use crate::{
         batches,
         changes::{self, Planned, Refused},
         jobs::{self, Claim, NewJob, Outcome, Settlement},
+        moves,
         tenants::{self, TenantRow},
     },
     db::{Bounded, DbError, Fault},
@@ -527,7 +528,7 @@ impl Lifecycle {
         if !shared_with_control(&row.place) {
             // What such an attempt makes after the drop goes as soon as it can be over.
             let drop_after = self.clock.now().after(self.settings.linger);
-            changes::retire(&mut tx, id, &row.place, drop_after).await?;
+            moves::retire(&mut tx, id, &row.place, drop_after).await?;
         }
         tx.commit().bounded("undo a tenant").await?;
         let lost: Vec<String> = hosts.into_iter().map(|host| host.name).collect();

@@ -10,8 +10,9 @@ use super::{Lifecycle, LifecycleError};
 use crate::{
     control::{
         audit::Actor,
-        changes::{self, Refused, Switch},
+        changes::Refused,
         jobs::NewJob,
+        moves::{self, Switch},
         tenants,
     },
     db::DbError,
@@ -105,7 +106,7 @@ impl Lifecycle {
         let detail = serde_json::json!({ "from": row.place.to_string(), "to": to.to_string(), "job": job.id });
         let entry = self.entry(actor, "tenant.move", Some(id)).with(detail);
         let (now, published) = (self.clock.now(), self.queue.rows_are_messages());
-        if !changes::begin_move(&self.control, id, &row.place, &job, &entry, now, published).await? {
+        if !moves::begin_move(&self.control, id, &row.place, &job, &entry, now, published).await? {
             let refused = Refused::NotNow {
                 id: id.clone(),
                 state: row.state,
@@ -144,7 +145,7 @@ impl Lifecycle {
         // Every process is told that writes wait; one that does not hear it is stopped by the closed row.
         self.resolver.refresh(id).await?;
         self.close(id, job, from).await?;
-        changes::begin_place(&self.control, id, &to, self.clock.now().after(ATTEMPT)).await?;
+        moves::begin_place(&self.control, id, &to, self.clock.now().after(ATTEMPT)).await?;
         if let Err(error) = self.fill(id, from, &to, each).await {
             self.abandon(&to).await;
             return Err(error);
@@ -159,7 +160,7 @@ impl Lifecycle {
             schema_version: TENANT_SCHEMA_VERSION,
             linger: self.settings.linger,
         };
-        changes::switch(&self.control, &switch, &entry, self.clock.now()).await?;
+        moves::switch(&self.control, &switch, &entry, self.clock.now()).await?;
         self.moved(id, &to).await
     }
 
@@ -237,7 +238,7 @@ impl Lifecycle {
     async fn abandon(&self, to: &Place) {
         let dropped = async {
             migrate::drop_place(&self.databases, to).await?;
-            changes::forget_retired(&self.control, to).await
+            moves::forget_retired(&self.control, to).await
         };
         if let Err(error) = dropped.await {
             tracing::debug!(
@@ -256,7 +257,7 @@ impl Lifecycle {
         let entry = self.entry(&Actor::job(job), "tenant.stayed", Some(id));
         let entry = entry.with(serde_json::json!({ "at": from.to_string() }));
         // First the word that it is over, which no switch comes after, then the place.
-        changes::end_move(&self.control, id, job, &entry, self.clock.now()).await?;
+        moves::end_move(&self.control, id, job, &entry, self.clock.now()).await?;
         let row = tenants::get(&self.control, id).await?;
         if row.is_some_and(|row| row.place == *from) {
             self.open(job, from).await?;

@@ -8,7 +8,7 @@ use crate::{
         audit::Actor,
         changes::{self, Refused},
         jobs::NewJob,
-        tenants,
+        moves, tenants,
     },
     db::Bounded,
     ids::{JobId, TenantId, TraceId},
@@ -155,9 +155,9 @@ impl Lifecycle {
     pub async fn drop_retired(&self, limit: i64) -> Result<i64, LifecycleError> {
         let now = self.clock.now();
         let mut dropped = 0_i64;
-        for (place, _) in changes::retired(&self.control, now, "", limit).await? {
+        for (place, _) in moves::retired(&self.control, now, "", limit).await? {
             migrate::drop_place(&self.databases, &place).await?;
-            changes::forget_retired(&self.control, &place).await?;
+            moves::forget_retired(&self.control, &place).await?;
             dropped = dropped.saturating_add(1);
         }
         Ok(dropped)
