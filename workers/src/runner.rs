@@ -86,8 +86,9 @@ impl Settings {
                 },
                 PoolSettings {
                     pool: Pool::Provision,
-                    slots: 4,
-                    prefetch: 8,
+                    // More than are made at a time: those that wait are made together.
+                    slots: 16,
+                    prefetch: 32,
                 },
                 PoolSettings {
                     pool: Pool::Maintenance,

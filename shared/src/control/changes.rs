@@ -8,13 +8,13 @@ use super::{
     tenants::{self, TenantRow},
 };
 use crate::{
-    db::{Bounded, Db, DbError, During, halving, sql},
+    db::{Bounded, Db, DbError, During, halving, padded, sql},
     ids::{JobId, TenantId},
     tenancy::{LimitOverrides, NewTenant, Place, ServerName, TENANT_SCHEMA_VERSION, TenantState},
     units::Millis,
 };
 use sqlx::{AnyConnection, Row};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 sql! {
     INSERT (15) = "INSERT INTO tenants (id, serial, state, server, isolation, table_prefix, schema_version, step, plan, limits, env, trial_until, \
@@ -26,8 +26,8 @@ sql! {
         ON CONFLICT (server) DO UPDATE SET tenants = tenant_servers.tenants + excluded.tenants";
     UNCOUNT_SERVER = "UPDATE tenant_servers SET tenants = tenants - 1 WHERE server = $1 AND tenants > 0";
     STEP = "UPDATE tenants SET step = $1 WHERE id = $2 AND state IN ('provisioning', 'leaving', 'deleting') AND step <> $1";
-    ACTIVATE = "UPDATE tenants SET state = $1, step = 'announced', version = CASE WHEN version >= $2 THEN version + 1 ELSE $2 END, updated_at = $2 \
-        WHERE id = $3 AND state = 'provisioning' RETURNING id";
+    ACTIVATE (1) = "UPDATE tenants SET state = $1, step = 'announced', version = CASE WHEN version >= $2 THEN version + 1 ELSE $2 END, updated_at = $2 \
+        WHERE state = 'provisioning' AND id IN (VALUES {rows}) RETURNING id";
     CHANGE = "UPDATE tenants SET state = $1, plan = $2, limits = $3, env = $4, trial_until = $5, purge_at = $6, version = CASE WHEN version >= $7 THEN version + 1 ELSE $7 END, \
         updated_at = $7 WHERE id = $8 AND version = $9 RETURNING version";
     REMOVE_HOST = "DELETE FROM tenant_hosts WHERE host = $1 AND tenant = $2";
@@ -332,20 +332,21 @@ pub async fn step(db: &Db, id: &TenantId, step: &str) -> Result<(), DbError> {
     query.execute(db.write()).bounded("record a step").await.map(|_| ())
 }
 
-/// Puts a provisioned tenant into service. Returns whether this call did.
+/// Puts provisioned tenants into service. Returns those that this call did.
 pub(crate) async fn activate(
     connection: &mut AnyConnection,
-    id: &TenantId,
+    ids: &[TenantId],
     state: TenantState,
     now: Millis,
-) -> Result<bool, DbError> {
-    let query = ACTIVATE
-        .query()
-        .bind(state.as_str())
-        .bind(now.get())
-        .bind(id.as_str().to_owned());
-    let row = query.fetch_optional(connection).bounded("activate a tenant").await?;
-    Ok(row.is_some())
+) -> Result<BTreeSet<TenantId>, DbError> {
+    const WHAT: &str = "activate tenants";
+    let size = padded(ids.len());
+    let query = ACTIVATE.rows(3, size, 1).bind(state.as_str()).bind(now.get());
+    let rows = tenants::bind(query, ids, size)
+        .fetch_all(connection)
+        .bounded(WHAT)
+        .await?;
+    rows.iter().map(|row| jobs::text(row, 0)).collect()
 }
 
 /// What is to change; what is `None` stays.

@@ -392,18 +392,14 @@ pub async fn settle(db: &Db, settlements: &[Settlement], now: Millis) -> Result<
         .filter(|s| matches!(s.outcome, Outcome::Done))
         .collect();
     let mut settled: HashMap<String, bool> = HashMap::with_capacity(settlements.len());
-    let mut tx = db.begin_write().await?;
-    if let Some(last) = done.last() {
-        let size = padded(done.len());
-        let mut query = DONE.rows(2, size, 2).bind(now.get());
-        for place in 0..size {
-            let one = done.get(place).unwrap_or(last);
-            query = query.bind(one.id.as_str().to_owned()).bind(one.attempt);
-        }
-        for row in query.fetch_all(&mut *tx).bounded("settle jobs").await? {
-            settled.insert(row.try_get::<String, _>(0).during("settle jobs")?, true);
-        }
+    if done.len() == settlements.len() {
+        // One statement is its own transaction, in one round trip.
+        let mut connection = db.write().acquire().bounded("settle jobs").await?;
+        settle_done(&mut connection, &done, now, &mut settled).await?;
+        return Ok(answers(settlements, &settled));
     }
+    let mut tx = db.begin_write().await?;
+    settle_done(&mut tx, &done, now, &mut settled).await?;
     for one in settlements {
         let id = one.id.as_str().to_owned();
         let query = match &one.outcome {
@@ -433,10 +429,33 @@ pub async fn settle(db: &Db, settlements: &[Settlement], now: Millis) -> Result<
         settled.insert(id, row.is_some());
     }
     tx.commit().bounded("settle jobs").await?;
-    Ok(settlements
+    Ok(answers(settlements, &settled))
+}
+
+fn answers(settlements: &[Settlement], settled: &HashMap<String, bool>) -> Vec<bool> {
+    settlements
         .iter()
         .map(|one| settled.get(one.id.as_str()).copied().unwrap_or(false))
-        .collect())
+        .collect()
+}
+
+async fn settle_done(
+    connection: &mut AnyConnection,
+    done: &[&Settlement],
+    now: Millis,
+    settled: &mut HashMap<String, bool>,
+) -> Result<(), DbError> {
+    let Some(last) = done.last() else { return Ok(()) };
+    let size = padded(done.len());
+    let mut query = DONE.rows(2, size, 2).bind(now.get());
+    for place in 0..size {
+        let one = done.get(place).unwrap_or(last);
+        query = query.bind(one.id.as_str().to_owned()).bind(one.attempt);
+    }
+    for row in query.fetch_all(connection).bounded("settle jobs").await? {
+        settled.insert(row.try_get::<String, _>(0).during("settle jobs")?, true);
+    }
+    Ok(())
 }
 
 /// One job.

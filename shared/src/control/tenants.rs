@@ -2,13 +2,17 @@
 
 use super::jobs::{optional, text};
 use crate::{
-    db::{Bounded, Db, DbError, During, sql},
+    db::{Bounded, Db, DbError, During, padded, sql},
     ids::{JobId, TenantId},
     jobs::JobKind,
     tenancy::{Host, LimitOverrides, Place, PlanPart, TenantPart, TenantState},
     units::Millis,
 };
-use sqlx::{AnyConnection, Row, any::AnyRow};
+use sqlx::{
+    Any, AnyConnection, Row,
+    any::{AnyArguments, AnyRow},
+    query::Query,
+};
 use std::collections::{BTreeMap, HashMap};
 
 sql! {
@@ -16,9 +20,10 @@ sql! {
     BY_HOST (1) = "SELECT h.host, t.id, t.state, t.server, t.isolation, t.table_prefix, t.schema_version, t.moving, t.plan, t.limits, \
         t.trial_until, t.version, t.updated_at, p.limits, p.version, o.host, o.main FROM tenant_hosts h JOIN tenants t ON t.id = h.tenant \
         LEFT JOIN plans p ON p.id = t.plan LEFT JOIN tenant_hosts o ON o.tenant = t.id WHERE h.host IN (VALUES {rows})";
-    BY_ID = "SELECT '', t.id, t.state, t.server, t.isolation, t.table_prefix, t.schema_version, t.moving, t.plan, t.limits, \
+    /// Rows of one tenant stand together.
+    BY_ID (1) = "SELECT '', t.id, t.state, t.server, t.isolation, t.table_prefix, t.schema_version, t.moving, t.plan, t.limits, \
         t.trial_until, t.version, t.updated_at, p.limits, p.version, o.host, o.main FROM tenants t \
-        LEFT JOIN plans p ON p.id = t.plan LEFT JOIN tenant_hosts o ON o.tenant = t.id WHERE t.id = $1";
+        LEFT JOIN plans p ON p.id = t.plan LEFT JOIN tenant_hosts o ON o.tenant = t.id WHERE t.id IN (VALUES {rows}) ORDER BY t.id";
     GET = "SELECT t.id, t.serial, t.state, t.server, t.isolation, t.table_prefix, t.schema_version, t.moving, t.step, t.plan, t.limits, \
         t.env, t.trial_until, t.purge_at, t.last_job_at, t.version, t.created_at, t.updated_at, h.host FROM tenants t \
         LEFT JOIN tenant_hosts h ON h.tenant = t.id AND h.main = 1 WHERE t.id = $1";
@@ -170,13 +175,44 @@ pub(crate) async fn by_host(db: &Db, hosts: &[String]) -> Result<Option<Parts>, 
 
 /// The tenant with this id.
 pub(crate) async fn by_id(db: &Db, id: &TenantId) -> Result<Option<Parts>, DbError> {
-    let rows = BY_ID
-        .query()
-        .bind(id.as_str().to_owned())
-        .fetch_all(db.read())
-        .bounded("look up a tenant")
-        .await?;
-    parts(&rows.iter().collect::<Vec<_>>())
+    Ok(by_ids(db, std::slice::from_ref(id)).await?.pop())
+}
+
+/// Those of `ids` that there are.
+pub(crate) async fn by_ids(db: &Db, ids: &[TenantId]) -> Result<Vec<Parts>, DbError> {
+    const WHAT: &str = "look up tenants";
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let size = padded(ids.len());
+    let query = bind(BY_ID.rows(1, size, 1), ids, size);
+    let rows = query.fetch_all(db.read()).bounded(WHAT).await?;
+    let (mut found, mut one) = (Vec::with_capacity(ids.len()), Vec::<&AnyRow>::new());
+    for row in &rows {
+        let same = match one.first() {
+            Some(first) => first.try_get::<String, _>(1).during(WHAT)? == row.try_get::<String, _>(1).during(WHAT)?,
+            None => true,
+        };
+        if !same {
+            found.extend(parts(&std::mem::take(&mut one))?);
+        }
+        one.push(row);
+    }
+    found.extend(parts(&one)?);
+    Ok(found)
+}
+
+/// Binds `ids` to a list of `size`, the last one as often as it takes.
+pub(crate) fn bind<'q>(
+    mut query: Query<'q, Any, AnyArguments>,
+    ids: &[TenantId],
+    size: usize,
+) -> Query<'q, Any, AnyArguments> {
+    for place in 0..size {
+        let id = ids.get(place).or(ids.last()).map_or("", TenantId::as_str);
+        query = query.bind(id.to_owned());
+    }
+    query
 }
 
 fn overrides(row: &AnyRow, column: usize) -> Result<LimitOverrides, DbError> {
@@ -291,12 +327,11 @@ pub(crate) async fn many_in(
 ) -> Result<BTreeMap<TenantId, (TenantRow, Vec<Host>)>, DbError> {
     const WHAT: &str = "read tenants";
     let mut found: BTreeMap<TenantId, (TenantRow, Vec<Host>)> = BTreeMap::new();
-    let Some(last) = ids.last() else { return Ok(found) };
-    let size = crate::db::padded(ids.len());
-    let mut query = MANY.rows(1, size, 1);
-    for place in 0..size {
-        query = query.bind(ids.get(place).unwrap_or(last).as_str().to_owned());
+    if ids.is_empty() {
+        return Ok(found);
     }
+    let size = padded(ids.len());
+    let query = bind(MANY.rows(1, size, 1), ids, size);
     for row in query.fetch_all(connection).bounded(WHAT).await? {
         let tenant = read(&row)?;
         let host = tenant.host.clone();
@@ -374,12 +409,11 @@ pub async fn hosts(db: &Db, id: &TenantId) -> Result<Vec<Host>, DbError> {
 pub async fn hosts_of(db: &Db, ids: &[TenantId]) -> Result<HashMap<TenantId, Vec<Host>>, DbError> {
     const WHAT: &str = "list hosts of tenants";
     let mut hosts: HashMap<TenantId, Vec<Host>> = HashMap::with_capacity(ids.len());
-    let Some(last) = ids.last() else { return Ok(hosts) };
-    let size = crate::db::padded(ids.len());
-    let mut query = HOSTS_OF.rows(1, size, 1);
-    for place in 0..size {
-        query = query.bind(ids.get(place).unwrap_or(last).as_str().to_owned());
+    if ids.is_empty() {
+        return Ok(hosts);
     }
+    let size = padded(ids.len());
+    let query = bind(HOSTS_OF.rows(1, size, 1), ids, size);
     for row in query.fetch_all(db.read()).bounded(WHAT).await? {
         hosts.entry(text(&row, 0)?).or_default().push(Host {
             name: row.try_get(1).during(WHAT)?,

@@ -4,6 +4,7 @@
 mod connections;
 mod crashes;
 mod hosts;
+mod making;
 mod modes;
 mod moves;
 mod schemas;
