@@ -14,6 +14,10 @@ use sqlx::Executor;
 fn control_statements() -> Vec<(&'static str, &'static str, Sql, usize)> {
     let lists = [
         ("jobs", jobs::STATEMENTS),
+        ("claims", jobs::claims::STATEMENTS),
+        ("counts", jobs::counts::STATEMENTS),
+        ("dead", jobs::dead::STATEMENTS),
+        ("outbox", jobs::outbox::STATEMENTS),
         ("accept", accept::STATEMENTS),
         ("audit", audit::STATEMENTS),
         ("batches", batches::STATEMENTS),
