@@ -22,6 +22,8 @@ fn control_statements() -> Vec<(&'static str, &'static str, Sql, usize)> {
         ("audit", audit::STATEMENTS),
         ("batches", batches::STATEMENTS),
         ("changes", changes::STATEMENTS),
+        ("change", changes::change::STATEMENTS),
+        ("leave", changes::leave::STATEMENTS),
         ("leases", leases::STATEMENTS),
         ("moves", moves::STATEMENTS),
         ("operator_keys", operator_keys::STATEMENTS),
