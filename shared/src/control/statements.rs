@@ -32,6 +32,8 @@ fn control_statements() -> Vec<(&'static str, &'static str, Sql, usize)> {
         ("rotation", secrets::rotation::STATEMENTS),
         ("stats", stats::STATEMENTS),
         ("tenants", tenants::STATEMENTS),
+        ("lists", tenants::lists::STATEMENTS),
+        ("parts", tenants::parts::STATEMENTS),
         ("timers", timers::STATEMENTS),
         ("schemas", schemas::STATEMENTS),
     ];
