@@ -152,6 +152,7 @@ impl Services {
                 quota: quota.clone(),
                 clock: clock.clone(),
                 entropy: entropy.clone(),
+                shutdown: shutdown.clone(),
             },
             LifecycleSettings {
                 isolation: config.tenant_isolation,

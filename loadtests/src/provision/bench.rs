@@ -75,12 +75,7 @@ impl Bench {
         let shutdown = Shutdown::new();
         let services = Services::open(config, clock, Entropy::system(), shutdown.clone()).await?;
         services.control.migrate_control().await?;
-        let mut settings = Settings::from_config(&services.config).only(&[Pool::Provision]);
-        for pool in &mut settings.pools {
-            // While one tenant's job is claimed or settled, another's tables are made on its connection.
-            pool.slots = args.workers.saturating_mul(2);
-            pool.prefetch = u16::try_from(pool.slots.saturating_mul(2)).unwrap_or(u16::MAX);
-        }
+        let settings = Settings::from_config(&services.config).only(&[Pool::Provision]);
         shutdown.spawn(mediamill_workers::run(services.clone(), settings));
         let bar = ProgressBar::no_length().with_style(ProgressStyle::with_template(
             "{msg:28} {pos:>6} tenants  {elapsed_precise}",

@@ -52,8 +52,7 @@ pub(crate) struct Args {
     /// How tenants are kept apart.
     #[arg(long, value_delimiter = ',', default_value = "prefix,database")]
     modes: Vec<Mode>,
-    /// Connections of the product to the database, and of the bare loop beside it; the worker makes twice as many tenants at
-    /// a time.
+    /// Connections of the product to the database, and of the bare loop beside it.
     #[arg(long, default_value_t = 4)]
     workers: usize,
     /// Where: private PostgreSQL, Redis and RabbitMQ, or SQLite and nothing else.

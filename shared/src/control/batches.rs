@@ -7,6 +7,7 @@
 use super::{
     audit::Actor,
     jobs::{optional, text},
+    tenants,
 };
 use crate::{
     db::{Bounded, Db, DbError, During, padded, sql},
@@ -73,7 +74,7 @@ sql! {
         ORDER BY line LIMIT $4";
     FED (4) = "UPDATE batch_rows SET state = f.column2, cause = f.column3, secret = f.column4 FROM (VALUES {rows}) AS f \
         WHERE batch_rows.batch = $1 AND batch_rows.line = CAST(f.column1 AS BIGINT) AND batch_rows.state = 'waiting'";
-    DONE = "UPDATE batch_rows SET state = 'done' WHERE tenant = $1 AND state = 'queued'";
+    DONE (1) = "UPDATE batch_rows SET state = 'done' WHERE state = 'queued' AND tenant IN (VALUES {rows})";
     FAILED = "UPDATE batch_rows SET state = 'failed', cause = $1, secret = NULL WHERE tenant = $2 AND state = 'queued'";
     CANCEL_ROWS = "UPDATE batch_rows SET state = 'cancelled' WHERE batch = $1 AND state = 'waiting'";
     RETRY_ROWS = "UPDATE batch_rows SET state = 'waiting', cause = NULL WHERE batch = $1 AND state IN ('failed', 'cancelled')";
@@ -495,10 +496,11 @@ pub async fn end_strays(db: &Db) -> Result<u64, DbError> {
     Ok(ended)
 }
 
-/// The tenant is served: so is the row that asked for it.
-pub(crate) async fn row_done(connection: &mut AnyConnection, tenant: &TenantId) -> Result<(), DbError> {
-    let query = DONE.query().bind(tenant.as_str().to_owned());
-    query.execute(connection).bounded("end a batch's row").await.map(|_| ())
+/// The tenants are served: so are the rows that asked for them.
+pub(crate) async fn rows_done(connection: &mut AnyConnection, ids: &[TenantId]) -> Result<(), DbError> {
+    let size = padded(ids.len());
+    let query = tenants::bind(DONE.rows(1, size, 1), ids, size);
+    query.execute(connection).bounded("end batches' rows").await.map(|_| ())
 }
 
 /// The tenant was undone: its row failed.

@@ -14,10 +14,16 @@ use sqlx::Executor;
 fn control_statements() -> Vec<(&'static str, &'static str, Sql, usize)> {
     let lists = [
         ("jobs", jobs::STATEMENTS),
+        ("claims", jobs::claims::STATEMENTS),
+        ("counts", jobs::counts::STATEMENTS),
+        ("dead", jobs::dead::STATEMENTS),
+        ("outbox", jobs::outbox::STATEMENTS),
         ("accept", accept::STATEMENTS),
         ("audit", audit::STATEMENTS),
         ("batches", batches::STATEMENTS),
         ("changes", changes::STATEMENTS),
+        ("change", changes::change::STATEMENTS),
+        ("leave", changes::leave::STATEMENTS),
         ("leases", leases::STATEMENTS),
         ("moves", moves::STATEMENTS),
         ("operator_keys", operator_keys::STATEMENTS),
@@ -26,6 +32,8 @@ fn control_statements() -> Vec<(&'static str, &'static str, Sql, usize)> {
         ("rotation", secrets::rotation::STATEMENTS),
         ("stats", stats::STATEMENTS),
         ("tenants", tenants::STATEMENTS),
+        ("lists", tenants::lists::STATEMENTS),
+        ("parts", tenants::parts::STATEMENTS),
         ("timers", timers::STATEMENTS),
         ("schemas", schemas::STATEMENTS),
     ];

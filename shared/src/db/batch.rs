@@ -2,7 +2,7 @@
 
 use crate::{db::DbError, shutdown::Shutdown};
 use std::{future::Future, sync::Arc};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 
 type Call<T, R> = (T, oneshot::Sender<Result<R, Arc<DbError>>>);
 
@@ -27,11 +27,33 @@ impl<T: Send + 'static, R: Send + 'static> Batcher<T, R> {
         F: Fn(Vec<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Vec<R>, DbError>> + Send,
     {
-        let (calls, mut waiting) = mpsc::channel::<Call<T, R>>(most.max(1) * 2);
+        Self::start_lanes(shutdown, 1, most, run)
+    }
+
+    /// The same with `lanes` batches at a time: each takes what waits when it is free.
+    pub fn start_lanes<F, Fut>(shutdown: &Shutdown, lanes: usize, most: usize, run: F) -> Self
+    where
+        F: Fn(Vec<T>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Vec<R>, DbError>> + Send,
+    {
+        let (calls, waiting) = mpsc::channel::<Call<T, R>>(most.max(1) * 2);
+        let (waiting, run) = (Arc::new(Mutex::new(waiting)), Arc::new(run));
+        for _ in 0..lanes.max(1) {
+            Self::lane(shutdown, Arc::clone(&waiting), most.max(1), Arc::clone(&run));
+        }
+        Self { calls }
+    }
+
+    fn lane<F, Fut>(shutdown: &Shutdown, waiting: Arc<Mutex<mpsc::Receiver<Call<T, R>>>>, most: usize, run: Arc<F>)
+    where
+        F: Fn(Vec<T>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Vec<R>, DbError>> + Send,
+    {
         // Ends when the last clone is gone, so that it outlives every task that may still call.
         shutdown.spawn(async move {
             let mut batch = Vec::with_capacity(most);
-            while waiting.recv_many(&mut batch, most.max(1)).await > 0 {
+            // The lock is free again before the batch runs: the next lane waits for its own.
+            while { waiting.lock().await.recv_many(&mut batch, most).await } > 0 {
                 let (inputs, answers): (Vec<T>, Vec<_>) = batch.drain(..).unzip();
                 match run(inputs).await {
                     // A caller that has gone does not want its answer.
@@ -47,7 +69,6 @@ impl<T: Send + 'static, R: Send + 'static> Batcher<T, R> {
                 }
             }
         });
-        Self { calls }
     }
 
     /// Runs `input` in the next batch. A dropped call may still run.
@@ -68,12 +89,12 @@ impl<T: Send + 'static, R: Send + 'static> Batcher<T, R> {
 mod tests {
     use super::*;
     use futures_util::future::join_all;
-    use std::sync::Mutex;
+    use std::sync::Mutex as Locked;
 
     #[tokio::test]
     async fn calls_that_arrive_during_a_batch_share_the_next() {
         let shutdown = Shutdown::new();
-        let sizes = Arc::new(Mutex::new(Vec::new()));
+        let sizes = Arc::new(Locked::new(Vec::new()));
         let seen = Arc::clone(&sizes);
         let batcher = Batcher::start(&shutdown, 8, move |inputs: Vec<u32>| {
             seen.lock().unwrap().push(inputs.len());
@@ -86,6 +107,24 @@ mod tests {
         shutdown.finish().await;
         let sizes = sizes.lock().unwrap();
         assert!(sizes.len() < 20 && sizes.iter().all(|size| *size <= 8), "{sizes:?}");
+    }
+
+    #[tokio::test]
+    async fn lanes_run_beside_one_another() {
+        let shutdown = Shutdown::new();
+        // Each batch waits for the other: alone, none of them would end.
+        let both = Arc::new(tokio::sync::Barrier::new(2));
+        let batcher = Batcher::start_lanes(&shutdown, 2, 1, move |inputs: Vec<u32>| {
+            let both = Arc::clone(&both);
+            async move {
+                both.wait().await;
+                Ok(inputs)
+            }
+        });
+        let (first, second) = tokio::join!(batcher.call(1), batcher.call(2));
+        assert_eq!((first.unwrap(), second.unwrap()), (1, 2));
+        drop(batcher);
+        shutdown.finish().await;
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@
 
 mod batch;
 mod fault;
+mod literal;
 mod migrate;
 mod own;
 mod sql;
@@ -18,6 +19,7 @@ mod upgrade;
 pub use batch::Batcher;
 pub(crate) use fault::{Bounded, During};
 pub use fault::{DbError, Fault, OpenError};
+pub(crate) use literal::{Literal, written_out};
 pub(crate) use sql::{Sql, halving, padded, sql};
 
 use sqlx::{

@@ -3,7 +3,7 @@
 use super::{Job, JobKind, Pool};
 use crate::{
     retry::RetryPolicy,
-    tenancy::{FirstAdmin, Isolation, Place},
+    tenancy::{FirstAdmin, Isolation, Place, TenantState},
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -19,6 +19,18 @@ pub struct ProvisionTenant {
     /// Where its tables go, as its row says: spares the look at that. `None` in jobs of before this was told.
     #[serde(default)]
     pub at: Option<WirePlace>,
+}
+
+impl ProvisionTenant {
+    /// The state it is in once it is made.
+    #[must_use]
+    pub const fn made(&self) -> TenantState {
+        if self.enabled {
+            TenantState::Active
+        } else {
+            TenantState::Suspended
+        }
+    }
 }
 
 impl Job for ProvisionTenant {

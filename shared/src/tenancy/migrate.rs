@@ -4,18 +4,19 @@
 //! transactional on both engines, so a tenant is on one version or the next, never between.
 
 use super::{
-    Place,
+    FirstAdmin, Place,
     databases::TenantDatabases,
     db::TenantTx,
     schemas::{self, Prepared},
     sql::TenantSql,
+    store::users::first_admin_text,
 };
 use crate::{
-    db::{Bounded, DbError},
+    db::{Bounded, DbError, Engine},
     ids::TenantId,
     units::Millis,
 };
-use sqlx::{Executor, raw_sql};
+use sqlx::{AnyConnection, Executor, raw_sql};
 
 const STEPS: &[TenantSql] = &[
     TenantSql::new(include_str!("../../../migrations/tenant/0001_init.sql")),
@@ -63,17 +64,36 @@ pub(super) async fn make_tables(tx: &mut TenantTx, tenant: &TenantId, now: Milli
     Ok(true)
 }
 
-/// The same in one round trip, for a place that the transaction knows to be new.
-pub(super) async fn make_new_tables(tx: &mut TenantTx, tenant: &TenantId, now: Millis) -> Result<(), DbError> {
-    let mut text = schemas::entry_text(&tx.place().prefix, tenant, TENANT_SCHEMA_VERSION, now);
-    text.push_str(&CURRENT.render(tx.place().table_prefix()));
+/// A tenant whose place is known to be new.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NewTables<'a> {
+    pub(super) tenant: &'a TenantId,
+    pub(super) place: &'a Place,
+    pub(super) admin: Option<&'a FirstAdmin>,
+}
+
+/// Tables and first administrators of new tenants that share a database, in one round trip.
+pub(super) async fn make_new_tables(
+    connection: &mut AnyConnection,
+    engine: Engine,
+    new: &[NewTables<'_>],
+    now: Millis,
+) -> Result<(), DbError> {
+    let mut text = String::new();
+    for NewTables { tenant, place, admin } in new {
+        text.push_str(&schemas::entry_text(&place.prefix, tenant, TENANT_SCHEMA_VERSION, now));
+        text.push_str(&CURRENT.render(place.table_prefix()));
+        if let Some(admin) = admin {
+            text.push_str(&first_admin_text(engine, place.table_prefix(), admin, now)?);
+        }
+    }
     #[expect(
         clippy::disallowed_methods,
-        reason = "a checked text, a validated prefix, a validated id"
+        reason = "checked texts, validated prefixes and ids, values in hexadecimal digits"
     )]
     let text = sqlx::AssertSqlSafe(text);
-    let made = (&mut *tx.tx).execute(raw_sql(text));
-    made.bounded("make a tenant's tables").await.map(|_| ())
+    let made = connection.execute(raw_sql(text));
+    made.bounded("make tenants' tables").await.map(|_| ())
 }
 
 /// Makes them of an older version, for tests of what brings them here.

@@ -21,7 +21,7 @@ use crate::{
 };
 use futures_util::future::join_all;
 use moka::future::Cache as Memory;
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::broadcast::error::RecvError;
 
 /// How long a cache that processes share keeps a context: the bound on what a lost replacement can do.
@@ -214,27 +214,50 @@ impl Resolver {
         for host in lost {
             quietly(self.cache.remove(&host_key(host)).await);
         }
-        let Some((part, plan)) = parts else {
+        let Some(parts) = parts else {
             quietly(self.cache.remove(&tenant_key(id)).await);
-            self.announce(id, lost).await;
+            let words = self.forget(id, lost).await;
+            self.tell(&words).await;
             self.by_id.insert(id.clone(), None).await;
             return Ok(None);
         };
-        self.share(&part).await;
-        if let Some(plan) = &plan {
-            self.share_plan(plan).await;
-            self.plans.insert(plan.id.clone(), Some(Arc::new(plan.clone()))).await;
+        let context = self.replace(vec![parts], lost).await.pop();
+        Ok(self.tenant(context))
+    }
+
+    /// The same for several tenants that are served since.
+    pub(crate) async fn refresh_all(&self, ids: &[TenantId]) -> Result<(), DbError> {
+        let parts = tenants::by_ids(&self.db, ids).await?;
+        self.replace(parts, &[]).await;
+        Ok(())
+    }
+
+    /// Replaces what the caches hold of these, and of the hosts that one of them lost, and tells every process.
+    async fn replace(&self, parts: Vec<tenants::Parts>, lost: &[String]) -> Vec<Arc<TenantContext>> {
+        let mut plans = BTreeMap::new();
+        for plan in parts.iter().filter_map(|(_, plan)| plan.as_ref()) {
+            plans.entry(plan.id.clone()).or_insert_with(|| Arc::new(plan.clone()));
         }
-        let hosts: Vec<String> = part
-            .hosts
-            .iter()
-            .map(|host| host.name.clone())
-            .chain(lost.iter().cloned())
-            .collect();
-        let context = self.context(part, plan.as_ref());
-        self.announce(id, &hosts).await;
-        self.by_id.insert(id.clone(), Some(Arc::clone(&context))).await;
-        Ok(self.tenant(Some(context)))
+        for (id, plan) in plans {
+            self.share_plan(&plan).await;
+            self.plans.insert(id, Some(plan)).await;
+        }
+        let shared: Vec<_> = parts.iter().map(|(part, _)| self.share(part)).collect();
+        join_all(shared).await;
+        let mut words = Vec::new();
+        for (part, _) in &parts {
+            let hosts = part.hosts.iter().map(|host| host.name.clone());
+            let hosts: Vec<String> = hosts.chain(lost.iter().cloned()).collect();
+            words.extend(self.forget(&part.id, &hosts).await);
+        }
+        self.tell(&words).await;
+        let mut contexts = Vec::with_capacity(parts.len());
+        for (part, plan) in parts {
+            let context = self.context(part, plan.as_ref());
+            self.by_id.insert(context.id.clone(), Some(Arc::clone(&context))).await;
+            contexts.push(context);
+        }
+        contexts
     }
 
     /// Reads a plan from the database and tells every process: after a change of it. Its tenants follow within the bound.
@@ -294,14 +317,15 @@ impl Resolver {
         }
     }
 
-    async fn announce(&self, id: &TenantId, hosts: &[String]) {
+    /// Forgets a tenant here. Returns what to tell the others.
+    async fn forget(&self, id: &TenantId, hosts: &[String]) -> Vec<String> {
         self.by_id.invalidate(id).await;
         let mut words = vec![Word::Tenant(id.as_str()).write()];
         for host in hosts {
             self.by_host.invalidate(host).await;
             words.push(Word::Host(host).write());
         }
-        self.tell(&words).await;
+        words
     }
 
     async fn tell(&self, words: &[String]) {

@@ -2,6 +2,7 @@
 
 use crate::{
     clock::{Clock, Entropy},
+    db::{Engine, Literal, written_out},
     ids::table_prefix_text,
 };
 use std::{fmt, str::FromStr, sync::Arc};
@@ -141,6 +142,11 @@ impl TenantSql {
         }
         out.push_str(rest);
         out
+    }
+
+    /// The statement with its values written out, to stand beside others in one text.
+    pub(crate) fn with(self, prefix: Option<&TablePrefix>, engine: Engine, values: &[Literal<'_>]) -> String {
+        written_out(&self.render(prefix), engine, values)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
 use axum::{
     Json,
     extract::{Path, Query, State as Shared, rejection::QueryRejection},
-    http::{HeaderValue, StatusCode, header},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use mediamill_shared::{
@@ -137,20 +137,13 @@ pub(crate) async fn create(
         let problem = Problem::new(Cause::Conflict, format!("there is a plan {} already", new.id));
         return Err(problem.with("member", "id").with("value", new.id));
     }
-    let location = HeaderValue::try_from(format!("{BASE}/tenants-plans/{}", new.id));
-    let mut response = shown(&state, new, true)?;
-    *response.status_mut() = StatusCode::CREATED;
-    if let Ok(location) = location {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    Ok(response)
+    let location = [(header::LOCATION, format!("{BASE}/tenants-plans/{}", new.id))];
+    Ok((StatusCode::CREATED, location, shown(&state, new, true)?).into_response())
 }
 
 fn shown(state: &State, plan: Plan, clear: bool) -> Result<Response, Problem> {
-    let version = etag(plan.version);
-    let mut response = Json(PlanView::of(state, plan, clear)?).into_response();
-    response.headers_mut().insert(header::ETAG, version);
-    Ok(response)
+    let version = [(header::ETAG, etag(plan.version))];
+    Ok((version, Json(PlanView::of(state, plan, clear)?)).into_response())
 }
 
 /// Shows a plan.

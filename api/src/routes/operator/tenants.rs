@@ -214,13 +214,10 @@ async fn made(
         };
         return Err(Problem::new(Cause::Conflict, detail));
     };
-    let mut response = shown(state, operator, row).await?;
-    *response.status_mut() = StatusCode::CREATED;
-    let headers = response.headers_mut();
-    if let Ok(location) = HeaderValue::try_from(format!("{BASE}/tenants/{id}")) {
-        headers.insert(header::LOCATION, location);
-    }
+    let location = [(header::LOCATION, format!("{BASE}/tenants/{id}"))];
+    let mut response = (StatusCode::CREATED, location, shown(state, operator, row).await?).into_response();
     if replayed {
+        let headers = response.headers_mut();
         headers.insert("idempotent-replayed", HeaderValue::from_static("true"));
     }
     Ok(response)
@@ -228,11 +225,9 @@ async fn made(
 
 /// A tenant with its version.
 async fn shown(state: &State, operator: &Operator, row: TenantRow) -> Result<Response, Problem> {
-    let version = etag(row.version);
+    let version = [(header::ETAG, etag(row.version))];
     let views = views::tenants(state, vec![row], operator.scopes.allow(Scope::Tenants)).await?;
-    let mut response = Json(views.into_iter().next()).into_response();
-    response.headers_mut().insert(header::ETAG, version);
-    Ok(response)
+    Ok((version, Json(views.into_iter().next())).into_response())
 }
 
 /// Shows a tenant.

@@ -2,7 +2,10 @@
 //!
 //! A step is a poll: the work is dropped after its first, its second, … until it gets through.
 
-use super::two::{self, Two, begin_move, fill, fresh, killed_after, record, relocate, seen};
+use super::{
+    remove, second_process,
+    two::{self, Two, begin_move, fill, fresh, killed_after, record, relocate, seen},
+};
 use crate::{
     control::{audit::Actor, tenants},
     db::Engine,
@@ -271,18 +274,12 @@ async fn two_removals_are_one(two: Two) {
 
 async fn a_tenant_that_is_made_again_is_the_new_one_everywhere(two: Two) {
     let services = two.services();
-    let there = super::second_process(&two.world).await;
+    let there = second_process(&two.world).await;
     for isolation in BOTH {
         let (id, _) = two.tenant_at("phoenix", isolation, None).await;
         let old = there.resolver.by_id(&id).await.unwrap().unwrap();
         assert!(there.resolver.by_host("phoenix.localhost").await.unwrap().is_some());
-        services
-            .lifecycle
-            .begin_purge(&id, &Actor::cli())
-            .await
-            .unwrap()
-            .unwrap();
-        services.lifecycle.purge(&id, None, &Actor::cli()).await.unwrap();
+        remove(services, &id).await;
         let (_, key) = two.tenant_at("phoenix", isolation, None).await;
         let key: crate::tenancy::KeyText = key.parse().unwrap();
         let watch = crate::clock::Stopwatch::start();
@@ -300,13 +297,7 @@ async fn a_tenant_that_is_made_again_is_the_new_one_everywhere(two: Two) {
             record(&old.db().unwrap(), &id).await.is_err(),
             "the old one's writers are refused"
         );
-        services
-            .lifecycle
-            .begin_purge(&id, &Actor::cli())
-            .await
-            .unwrap()
-            .unwrap();
-        services.lifecycle.purge(&id, None, &Actor::cli()).await.unwrap();
+        remove(services, &id).await;
     }
     there.shutdown.stop();
 }

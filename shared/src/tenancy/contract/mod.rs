@@ -4,6 +4,7 @@
 mod connections;
 mod crashes;
 mod hosts;
+mod making;
 mod modes;
 mod moves;
 mod schemas;
@@ -13,6 +14,7 @@ use super::{LimitOverrides, TenantState};
 use crate::{
     clock::{Entropy, Stopwatch},
     control::{audit::Actor, changes::Change, tenants},
+    ids::TenantId,
     services::Services,
     shutdown::Shutdown,
     tenancy::Limit,
@@ -35,6 +37,13 @@ async fn second_process(world: &World) -> Services {
     Services::open(config, clock, Entropy::system(), Shutdown::new())
         .await
         .unwrap()
+}
+
+/// Removes a tenant for good.
+async fn remove(services: &Services, id: &TenantId) {
+    let lifecycle = &services.lifecycle;
+    lifecycle.begin_purge(id, &Actor::cli()).await.unwrap().unwrap();
+    lifecycle.purge(id, None, &Actor::cli()).await.unwrap();
 }
 
 async fn hosts_are_found_however_they_are_written(world: World) {
@@ -107,13 +116,7 @@ async fn a_removed_tenant_leaves_no_table_and_no_row(world: World) {
     let services = &world.services;
     let (id, _) = world.another_tenant("leaving").await;
     let old = services.resolver.by_id(&id).await.unwrap().unwrap().db().unwrap();
-    services
-        .lifecycle
-        .begin_purge(&id, &Actor::cli())
-        .await
-        .unwrap()
-        .unwrap();
-    services.lifecycle.purge(&id, None, &Actor::cli()).await.unwrap();
+    remove(services, &id).await;
     // Broken off and begun again.
     services.lifecycle.purge(&id, None, &Actor::cli()).await.unwrap();
     assert!(tenants::get(&services.control, &id).await.unwrap().is_none());

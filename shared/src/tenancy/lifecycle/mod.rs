@@ -6,6 +6,7 @@
 
 mod batch;
 mod feed;
+mod make;
 mod people;
 mod placement;
 mod plans;
@@ -41,6 +42,7 @@ use crate::{
     objects::Objects,
     queue::Queue,
     quota::Quota,
+    shutdown::Shutdown,
     tenancy::TenantState,
 };
 use std::{
@@ -77,6 +79,7 @@ pub struct Lifecycle {
     clock: Clock,
     entropy: Entropy,
     settings: Arc<LifecycleSettings>,
+    maker: make::Maker,
     prepared: Arc<Prepared>,
     copied: Arc<AtomicU64>,
 }
@@ -102,6 +105,8 @@ pub struct LifecycleParts {
     pub clock: Clock,
     /// Chance.
     pub entropy: Entropy,
+    /// When what makes tenants ends.
+    pub shutdown: Shutdown,
 }
 
 /// Why nothing was changed.
@@ -135,7 +140,9 @@ impl Lifecycle {
             quota,
             clock,
             entropy,
+            shutdown,
         } = parts;
+        let maker = make::Maker::start(databases.clone(), resolver.clone(), clock.clone(), &shutdown);
         Self {
             control,
             databases,
@@ -147,6 +154,7 @@ impl Lifecycle {
             clock,
             entropy,
             settings: Arc::new(settings),
+            maker,
             prepared: Arc::default(),
             copied: Arc::default(),
         }

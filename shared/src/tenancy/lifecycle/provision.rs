@@ -2,16 +2,18 @@
 //!
 //! Steps: *accepted* (id, hosts, place and job in one transaction) → *database* (made, where it has one of its own) →
 //! *tables* (with the first administrator and key, in one transaction) → *announced* (served, and every process told).
-//! On the control database's own server the last two are one transaction. Each step may be repeated; [`Lifecycle::undo`]
+//! On the control database's own server the last two are one transaction, of several tenants (see `make.rs`). Each step may be repeated; [`Lifecycle::undo`]
 //! takes back whatever there is of them. So a tenant is either served or gone, whenever its maker is killed.
 
-use super::{Lifecycle, LifecycleError, Placement};
+use super::{
+    Lifecycle, LifecycleError, Placement,
+    make::{Order, put_into_service},
+};
 use crate::{
     clock::Stopwatch,
     control::{
         accept::{Accepted, Idempotency},
         audit::Actor,
-        batches,
         changes::{self, Planned, Refused},
         jobs::{self, Claim, NewJob, Outcome, Settlement},
         moves,
@@ -398,29 +400,13 @@ impl Lifecycle {
     /// When a database is away. A refusal says that the tenant is not there to be made: it was undone.
     pub async fn provision(&self, id: &TenantId, wanted: &ProvisionTenant) -> Result<(), LifecycleError> {
         let place = wanted.at.as_ref().and_then(|at| Place::try_from(at).ok());
-        if let Some(place) = place.filter(shared_with_control)
-            && self.provision_at_once(id, &place, wanted).await?
-        {
-            self.resolver.refresh(id).await?;
-            return Ok(());
+        if let Some(place) = place.filter(shared_with_control) {
+            let (id, wanted) = (id.clone(), wanted.clone());
+            if self.maker.make(Order { id, place, wanted }).await? {
+                return Ok(());
+            }
         }
         self.provision_in_steps(id, wanted).await
-    }
-
-    /// In the control database itself all of it is one transaction: the service first, so that whoever comes second waits
-    /// for the first and finds nothing to do. Returns whether there was something.
-    async fn provision_at_once(&self, id: &TenantId, place: &Place, wanted: &ProvisionTenant) -> Result<bool, DbError> {
-        let now = self.clock.now();
-        let mut tx = TenantTx::within(self.databases.begin(place).await?, place.clone());
-        if !put_into_service(&mut tx.tx, id, wanted, now).await? {
-            return Ok(false);
-        }
-        migrate::make_new_tables(&mut tx, id, now).await?;
-        if let Some(admin) = &wanted.admin {
-            tx.add_first_admin(admin, now).await?;
-        }
-        tx.commit().await?;
-        Ok(true)
     }
 
     async fn provision_in_steps(&self, id: &TenantId, wanted: &ProvisionTenant) -> Result<(), LifecycleError> {
@@ -450,7 +436,7 @@ impl Lifecycle {
         if !self.make_tables(&row, wanted).await? {
             changes::step(&self.control, id, "tables").await?;
             let mut tx = self.control.begin_write().await?;
-            let served = put_into_service(&mut tx, &row.id, wanted, self.clock.now()).await?;
+            let served = serve(&mut tx, &row.id, wanted, self.clock.now()).await?;
             tx.commit().bounded("activate a tenant").await?;
             if !served {
                 self.drop_if_undone(&row).await?;
@@ -471,7 +457,7 @@ impl Lifecycle {
         if made && let Some(admin) = &wanted.admin {
             tx.add_first_admin(admin, now).await?;
         }
-        if shared_with_control && !put_into_service(&mut tx.tx, &row.id, wanted, now).await? && made {
+        if shared_with_control && !serve(&mut tx.tx, &row.id, wanted, now).await? && made {
             // Nobody had made its tables, and it does not come any more: it was undone. Dropped, the transaction makes none.
             return Err(Refused::Missing { id: row.id.clone() }.into());
         }
@@ -543,22 +529,14 @@ fn shared_with_control(place: &Place) -> bool {
 }
 
 /// Returns whether this call did.
-async fn put_into_service(
+async fn serve(
     connection: &mut sqlx::AnyConnection,
     id: &TenantId,
     wanted: &ProvisionTenant,
     now: Millis,
 ) -> Result<bool, DbError> {
-    let state = if wanted.enabled {
-        TenantState::Active
-    } else {
-        TenantState::Suspended
-    };
-    let served = changes::activate(connection, id, state, now).await?;
-    if served {
-        batches::row_done(connection, id).await?;
-    }
-    Ok(served)
+    let served = put_into_service(connection, std::slice::from_ref(id), wanted.made(), now).await?;
+    Ok(!served.is_empty())
 }
 
 #[cfg(test)]

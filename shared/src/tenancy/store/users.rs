@@ -1,8 +1,8 @@
 //! Users and their API keys.
 
-use super::super::{ApiKey, FirstAdmin, KeyText, TenantDb, TenantTx, sql::tenant_sql};
+use super::super::{ApiKey, FirstAdmin, FirstKey, KeyText, TablePrefix, TenantDb, TenantTx, sql::tenant_sql};
 use crate::{
-    db::{Bounded, DbError, During},
+    db::{Bounded, DbError, During, Engine, Literal},
     ids::{KeyId, UserId},
     units::Millis,
 };
@@ -33,6 +33,51 @@ tenant_sql! {
     PASSWORD = "SELECT password_hash FROM {users} WHERE name = $1";
     USERS = "SELECT id, name, role, email, created_at FROM {users} WHERE id > $1 ORDER BY id LIMIT $2";
     REVOKE = "UPDATE {api_keys} SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL";
+}
+
+/// Texts that add the first administrator, with its key if it has one, to tables that are made in the same round trip.
+pub(in crate::tenancy) fn first_admin_text(
+    engine: Engine,
+    prefix: Option<&TablePrefix>,
+    admin: &FirstAdmin,
+    now: Millis,
+) -> Result<String, DbError> {
+    let mut text = INSTALL.with(
+        prefix,
+        engine,
+        &[
+            Literal::Text(admin.user.as_str()),
+            Literal::Text(&admin.name),
+            Literal::Text(Role::Admin.as_str()),
+            Literal::text(admin.email.as_deref()),
+            Literal::text(admin.password_hash.as_deref()),
+            Literal::Integer(now.get()),
+        ],
+    );
+    if let Some(key) = &admin.key {
+        text.push_str(&ADD_KEY.with(
+            prefix,
+            engine,
+            &[
+                Literal::Text(key.id.as_str()),
+                Literal::Text(admin.user.as_str()),
+                Literal::Text(FIRST_KEY),
+                Literal::Bytes(&key.hash()?),
+                Literal::Integer(now.get()),
+                Literal::Null,
+            ],
+        ));
+    }
+    Ok(text)
+}
+
+/// What a first administrator's key is called.
+const FIRST_KEY: &str = "first";
+
+impl FirstKey {
+    fn hash(&self) -> Result<Vec<u8>, DbError> {
+        hex::decode(&self.sha256).map_err(|error| DbError::unreadable("add the first key", error))
+    }
 }
 
 impl TenantTx {
@@ -84,12 +129,12 @@ impl TenantTx {
         self.install_user(&admin.user, &admin.name, Role::Admin, email, password, now)
             .await?;
         let Some(key) = &admin.key else { return Ok(()) };
-        let hash = hex::decode(&key.sha256).map_err(|error| DbError::unreadable(WHAT, error))?;
+        let hash = key.hash()?;
         let query = self
             .query(ADD_KEY)
             .bind(key.id.as_str().to_owned())
             .bind(admin.user.as_str().to_owned())
-            .bind("first")
+            .bind(FIRST_KEY)
             .bind(hash)
             .bind(now.get())
             .bind(None::<i64>);

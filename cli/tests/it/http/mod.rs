@@ -1,0 +1,90 @@
+//! The API with a worker behind it, over real connections, on both sides: what good and bad requests are answered.
+
+mod access;
+mod bad_input;
+mod delivery;
+mod uploads;
+
+use mediamill_api::router;
+use mediamill_media::sample;
+use mediamill_shared::testing::{PATIENCE, World};
+use mediamill_workers::Settings;
+use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
+use serde_json::Value;
+use std::net::SocketAddr;
+
+/// An installation that serves.
+pub(crate) struct Site {
+    pub(crate) world: World,
+    pub(crate) address: SocketAddr,
+    pub(crate) http: reqwest::Client,
+}
+
+impl Site {
+    pub(crate) async fn of(world: World) -> Self {
+        let services = &world.services;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (api, router) = (services.clone(), router(services, None));
+        services.shutdown.spawn(async move {
+            mediamill_api::serve(&api, "api", listener, router).await.unwrap();
+        });
+        let worker = mediamill_workers::run(services.clone(), Settings::from_config(&services.config));
+        services.shutdown.spawn(worker);
+        let http = reqwest::Client::builder()
+            .timeout(PATIENCE)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap();
+        Self { world, address, http }
+    }
+
+    /// A request at the first tenant's host, without a key.
+    fn bare(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http
+            .request(method, format!("http://{}{path}", self.address))
+            .header(header::HOST, World::HOST)
+    }
+
+    /// A request of the first tenant.
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.bare(method, path).bearer_auth(&self.world.key)
+    }
+
+    async fn upload(&self, path: &str, bytes: impl Into<reqwest::Body>) -> Response {
+        self.request(Method::POST, path).body(bytes).send().await.unwrap()
+    }
+
+    /// Uploads a picture and waits for it.
+    pub(crate) async fn ready(&self, number: u32) -> Value {
+        let answer = self.upload("/v1/media?wait=60", sample::small(number)).await;
+        assert_eq!(answer.status(), StatusCode::CREATED);
+        answer.json::<Value>().await.unwrap()["media"][0].clone()
+    }
+
+    async fn get(&self, path: &str) -> Response {
+        self.request(Method::GET, path).send().await.unwrap()
+    }
+
+    /// Ends the installation; nothing may be left behind.
+    pub(crate) async fn close(self) {
+        self.world.assert_at_rest().await;
+        self.world.services.shutdown.stop();
+    }
+}
+
+/// Asserts an RFC 9457 document of this type, and returns it.
+async fn problem(answer: Response, status: u16, code: &str) -> Value {
+    let (got, headers) = (answer.status().as_u16(), answer.headers().clone());
+    let text = answer.text().await.unwrap();
+    assert_eq!(
+        (got, headers[header::CONTENT_TYPE].to_str().unwrap()),
+        (status, "application/problem+json"),
+        "{text}"
+    );
+    let document: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(document["type"], format!("/problems/{code}"), "{document}");
+    assert_eq!(document["status"], status);
+    assert!(document["detail"].as_str().unwrap().len() > 10, "{document}");
+    document
+}

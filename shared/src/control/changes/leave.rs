@@ -1,0 +1,98 @@
+//! A tenant leaves for good, and its rows with it.
+
+use super::UNCOUNT_SERVER;
+use crate::{
+    control::{
+        audit::{self, Entry},
+        batches,
+        jobs::{self, NewJob},
+    },
+    db::{Bounded, Db, DbError, During, sql},
+    ids::{JobId, TenantId},
+    units::Millis,
+};
+use sqlx::{AnyConnection, Row};
+
+sql! {
+    BEGIN_PURGE = "UPDATE tenants SET state = 'deleting', step = 'begun', version = CASE WHEN version >= $1 THEN version + 1 ELSE $1 END, updated_at = $1 \
+        WHERE id = $2 AND state <> 'deleting' AND moving IS NULL RETURNING id";
+    BEGIN_UNDO = "UPDATE tenants SET state = 'deleting', step = 'undo', version = CASE WHEN version >= $1 THEN version + 1 ELSE $1 END, updated_at = $1 \
+        WHERE id = $2 AND state = 'provisioning' RETURNING id";
+    FORGET_HOSTS = "DELETE FROM tenant_hosts WHERE tenant = $1";
+    FORGET_KEYS = "DELETE FROM idempotency_keys WHERE tenant = $1";
+    FORGET_STATS = "DELETE FROM tenant_stats WHERE tenant = $1";
+    FORGET = "DELETE FROM tenants WHERE id = $1 RETURNING server";
+}
+
+/// Begins the removal of a tenant for good, with the job that does it. Returns whether this call did.
+///
+/// # Errors
+/// When the database is away.
+pub async fn begin_purge(
+    db: &Db,
+    id: &TenantId,
+    job: Option<&NewJob>,
+    entry: &Entry,
+    now: Millis,
+    published: bool,
+) -> Result<bool, DbError> {
+    let mut tx = db.begin_write().await?;
+    let query = BEGIN_PURGE.query().bind(now.get()).bind(id.as_str().to_owned());
+    if query
+        .fetch_optional(&mut *tx)
+        .bounded("begin a removal")
+        .await?
+        .is_none()
+    {
+        return Ok(false);
+    }
+    if let Some(job) = job {
+        jobs::insert(&mut tx, job, now, published).await?;
+    }
+    audit::append(&mut tx, entry).await?;
+    tx.commit().bounded("begin a removal").await?;
+    Ok(true)
+}
+
+/// Begins to take a tenant back that was never served: from now on nobody puts it into service, and its batch row says
+/// why. Returns whether this call did.
+pub(crate) async fn begin_undo(db: &Db, id: &TenantId, cause: &str, now: Millis) -> Result<bool, DbError> {
+    const WHAT: &str = "begin to undo a tenant";
+    let mut tx = db.begin_write().await?;
+    let query = BEGIN_UNDO.query().bind(now.get()).bind(id.as_str().to_owned());
+    if query.fetch_optional(&mut *tx).bounded(WHAT).await?.is_none() {
+        return Ok(false);
+    }
+    batches::row_failed(&mut tx, id, cause).await?;
+    tx.commit().bounded(WHAT).await?;
+    Ok(true)
+}
+
+/// Removes the rows of a tenant whose tables are gone, except its line in the audit log.
+pub(crate) async fn forget(
+    connection: &mut AnyConnection,
+    id: &TenantId,
+    keep_job: Option<&JobId>,
+    entry: &Entry,
+) -> Result<bool, DbError> {
+    const WHAT: &str = "remove a tenant";
+    jobs::forget_tenant(connection, id, keep_job).await?;
+    let Some(server) = forget_rows(connection, id).await? else {
+        return Ok(false);
+    };
+    let query = UNCOUNT_SERVER.query().bind(server);
+    query.execute(&mut *connection).bounded(WHAT).await?;
+    audit::append(connection, entry).await?;
+    Ok(true)
+}
+
+pub(super) async fn forget_rows(connection: &mut AnyConnection, id: &TenantId) -> Result<Option<String>, DbError> {
+    const WHAT: &str = "remove a tenant";
+    for sql in [FORGET_KEYS, FORGET_HOSTS, FORGET_STATS] {
+        let query = sql.query().bind(id.as_str().to_owned());
+        query.execute(&mut *connection).bounded(WHAT).await?;
+    }
+    let query = FORGET.query().bind(id.as_str().to_owned());
+    let row = query.fetch_optional(connection).bounded(WHAT).await?;
+    row.map(|row| row.try_get(0).during(WHAT)).transpose()
+}
