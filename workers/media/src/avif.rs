@@ -74,7 +74,10 @@ pub(crate) fn picture<'a>(meta: &Meta<'a>) -> Result<Picture<'a>, MediaError> {
     match &kind {
         b"av01" => {}
         b"grid" | b"iovl" => {
-            return Err(refuse("AVIF", "a picture put together of tiles: export it in one piece"));
+            return Err(refuse(
+                "AVIF",
+                "a picture put together of tiles: export it in one piece",
+            ));
         }
         b"hvc1" | b"hev1" => return Err(heic()),
         other => {
@@ -152,7 +155,9 @@ pub(crate) fn size(meta: &Meta<'_>, item: u32) -> Result<(u32, u32), MediaError>
 
 /// `av1C`.
 pub(crate) fn coding(meta: &Meta<'_>, item: u32) -> Result<Coding, MediaError> {
-    let property = meta.property(item, *b"av1C").ok_or_else(|| missing("AV1 configuration"))?;
+    let property = meta
+        .property(item, *b"av1C")
+        .ok_or_else(|| missing("AV1 configuration"))?;
     let mut fields = property.fields();
     if fields.u8()? != 0x81 {
         return Err(refuse("AVIF", "an AV1 configuration of another version"));

@@ -1,9 +1,9 @@
 //! One picture: cleaned once, decoded once, made into every variant.
 
 use crate::{
-    Facts, Fit, Format, Limits, MediaError, Policy, Probe, ProbeError, Removed, Variant,
-    decode::{self, Decoded},
-    encode, orientation, probe, resize, strip,
+    Facts, Fit, Format, Limits, MediaError, Policy, Removed, Variant, encode, orientation,
+    pixels::{decoded, probed},
+    resize, strip,
 };
 use fast_image_resize::Resizer;
 use image::DynamicImage;
@@ -104,33 +104,6 @@ pub fn process(bytes: &[u8], settings: &Settings, cancel: &dyn Fn() -> bool) -> 
     })
 }
 
-/// The picture's pixels alone, 8 bits a sample, as stored: nothing is removed, turned or made. For tools, benches and
-/// tests; inks are turned into light without regard to their profile.
-///
-/// # Errors
-/// When the bytes are no picture that may be decoded, or `cancel` says so.
-pub fn pixels(bytes: &[u8], limits: &Limits, cancel: &dyn Fn() -> bool) -> Result<DynamicImage, MediaError> {
-    let probed = probed(bytes)?;
-    probed.check(limits)?;
-    Ok(decoded(&probed, bytes, cancel)?.into_light().0)
-}
-
-/// What the headers of a whole file tell.
-fn probed(bytes: &[u8]) -> Result<Probe, MediaError> {
-    probe(bytes).map_err(|error| match error {
-        ProbeError::NeedMore => MediaError::Truncated,
-        ProbeError::Media(error) => error,
-    })
-}
-
-fn decoded(probed: &Probe, bytes: &[u8], cancel: &dyn Fn() -> bool) -> Result<Decoded, MediaError> {
-    let decoded = decode::decode(probed.format, bytes, probed.decoder_bytes, cancel)?;
-    if decoded.size() != (probed.width, probed.height) {
-        return Err(MediaError::corrupt("its size is not what its header says"));
-    }
-    Ok(decoded)
-}
-
 /// The largest first, each from the smallest one before it that has enough pixels: most of the work is done once.
 /// Pictures are turned upright when they are small.
 fn render(
@@ -165,11 +138,7 @@ fn render(
     let mut rendered: Vec<(usize, Rendered)> = Vec::with_capacity(wanted.len());
     for (place, variant, plan) in wanted {
         go_on()?;
-        let source = steps
-            .iter()
-            .rev()
-            .find(|step| plan.fits_in(step))
-            .unwrap_or(full);
+        let source = steps.iter().rev().find(|step| plan.fits_in(step)).unwrap_or(full);
         let image = resize::resize(&mut resizer, source, plan)?;
         let upright = if orientation == 1 {
             None

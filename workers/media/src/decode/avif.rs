@@ -17,13 +17,19 @@ pub(super) fn decode(bytes: &[u8], cancel: &dyn Fn() -> bool) -> Result<Decoded,
     let frame = frame(&meta, picture.item, bytes, &picture)?;
     let colours = picture.colours.unwrap_or_else(|| colours(&frame));
     let alpha_follows = picture.alpha.is_some();
-    let mut samples = yuv::to_rgb(&planes(&frame, colours.full_range)?, colours.matrix, alpha_follows, cancel)?;
+    let mut samples = yuv::to_rgb(
+        &planes(&frame, colours.full_range)?,
+        colours.matrix,
+        alpha_follows,
+        cancel,
+    )?;
     drop(frame);
     let pixels = match picture.alpha {
         None => light(picture.width, picture.height, samples, image::RgbImage::from_raw),
         Some(alpha) => {
             let frame = self::frame(&meta, alpha, bytes, &picture)?;
-            let full_range = colours_of(&meta, alpha).map_or_else(|| self::colours(&frame).full_range, |c| c.full_range);
+            let full_range =
+                colours_of(&meta, alpha).map_or_else(|| self::colours(&frame).full_range, |c| c.full_range);
             yuv::add_alpha(&mut samples, &planes(&frame, full_range)?, picture.premultiplied);
             light(picture.width, picture.height, samples, image::RgbaImage::from_raw)
         }
@@ -88,7 +94,11 @@ fn one_frame(mut obus: &[u8]) -> Result<(), MediaError> {
         let extended = header & 4 != 0;
         let sized = header & 2 != 0;
         let rest = if extended { rest.get(1..).ok_or_else(cut)? } else { rest };
-        let (size, rest) = if sized { leb128(rest).ok_or_else(cut)? } else { (rest.len(), rest) };
+        let (size, rest) = if sized {
+            leb128(rest).ok_or_else(cut)?
+        } else {
+            (rest.len(), rest)
+        };
         if matches!((header >> 3) & 15, FRAME_HEADER | FRAME) {
             frames += 1;
         }
@@ -192,7 +202,6 @@ fn planes(frame: &Frame, full_range: bool) -> Result<yuv::Planes, MediaError> {
         halved_across: matches!(layout, PixelLayout::I420 | PixelLayout::I422),
         halved_down: layout == PixelLayout::I420,
         luma: plane(PlanarImageComponent::Y),
-        chroma: (layout != PixelLayout::I400)
-            .then(|| [plane(PlanarImageComponent::U), plane(PlanarImageComponent::V)]),
+        chroma: (layout != PixelLayout::I400).then(|| [plane(PlanarImageComponent::U), plane(PlanarImageComponent::V)]),
     })
 }

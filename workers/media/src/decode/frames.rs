@@ -13,20 +13,20 @@ use image::{
 
 /// A frame as it is shown.
 #[derive(Debug)]
-pub(crate) struct Frame {
+pub struct Frame {
     /// The whole canvas.
-    pub(crate) image: RgbaImage,
+    pub image: RgbaImage,
     /// How long it is shown, milliseconds, as the file says: 0 in many, which viewers take for 100.
-    pub(crate) delay_ms: u32,
+    pub delay_ms: u32,
 }
 
-/// See [`frames`].
-pub(crate) struct Frames<'a> {
+/// The frames of a picture, one after another. Ends after its first error.
+pub struct Frames<'a> {
     format: Format,
     cancel: &'a dyn Fn() -> bool,
     source: Source<'a>,
     /// How often they are shown; `None` is for ever.
-    pub(crate) plays: Option<u32>,
+    pub plays: Option<u32>,
 }
 
 enum Source<'a> {
@@ -73,7 +73,9 @@ fn open<'a>(
         }
         Format::Png => {
             let decoder = PngDecoder::with_limits(input, limits(memory))?;
-            if !decoder.is_apng()? {
+            // Frames of 16 bits are composed by nobody: the default image stands for them.
+            let deep = decoder.color_type().bytes_per_pixel() > decoder.color_type().channel_count();
+            if deep || !decoder.is_apng()? {
                 return Ok(still);
             }
             moving(decoder.apng()?)

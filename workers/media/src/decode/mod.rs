@@ -12,7 +12,8 @@ mod raster;
 mod watched;
 mod yuv;
 
-pub(crate) use frames::{Frame, Frames, frames};
+pub(crate) use frames::frames;
+pub use frames::{Frame, Frames};
 
 use crate::{Format, MediaError};
 use image::{DynamicImage, ImageError, error::LimitErrorKind};
@@ -98,9 +99,8 @@ impl Decoded {
             Pixels::Light(_) => b"GRAY",
         };
         // ICC.1, 7.2: the header has 128 bytes, the colour space of the data stands at 16.
-        let fits = |profile: &Vec<u8>| {
-            (128..=LARGEST_PROFILE).contains(&profile.len()) && profile.get(16..20) == Some(space)
-        };
+        let fits =
+            |profile: &Vec<u8>| (128..=LARGEST_PROFILE).contains(&profile.len()) && profile.get(16..20) == Some(space);
         Self {
             pixels,
             profile: profile.filter(fits),

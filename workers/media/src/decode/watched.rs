@@ -109,7 +109,11 @@ impl<'a> Ending<'a> {
 impl ZByteReaderTrait for Ending<'_> {
     #[inline]
     fn read_byte_no_error(&mut self) -> u8 {
-        if self.ends(1) { 0 } else { self.bytes.read_byte_no_error() }
+        if self.ends(1) {
+            0
+        } else {
+            self.bytes.read_byte_no_error()
+        }
     }
 
     #[inline]
@@ -121,7 +125,11 @@ impl ZByteReaderTrait for Ending<'_> {
     }
 
     fn read_bytes(&mut self, buffer: &mut [u8]) -> std::result::Result<usize, ZByteIoError> {
-        if self.ends(buffer.len()) { Ok(0) } else { self.bytes.read_bytes(buffer) }
+        if self.ends(buffer.len()) {
+            Ok(0)
+        } else {
+            self.bytes.read_bytes(buffer)
+        }
     }
 
     fn peek_bytes(&mut self, buffer: &mut [u8]) -> std::result::Result<usize, ZByteIoError> {
@@ -139,7 +147,11 @@ impl ZByteReaderTrait for Ending<'_> {
 
     #[inline]
     fn is_eof(&mut self) -> std::result::Result<bool, ZByteIoError> {
-        if self.watch.stopped { Ok(true) } else { self.bytes.is_eof() }
+        if self.watch.stopped {
+            Ok(true)
+        } else {
+            self.bytes.is_eof()
+        }
     }
 
     fn z_position(&mut self) -> std::result::Result<u64, ZByteIoError> {
@@ -172,7 +184,9 @@ mod tests {
         // Byte by byte as well.
         asked.set(0);
         let mut ending = Ending::new(&bytes, &cancel);
-        let read = (0..bytes.len()).take_while(|_| ending.read_byte_no_error() == 7).count();
+        let read = (0..bytes.len())
+            .take_while(|_| ending.read_byte_no_error() == 7)
+            .count();
         assert!(read < 4 * WINDOW, "{read}");
         assert!(ending.is_eof().unwrap());
     }

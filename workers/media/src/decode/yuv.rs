@@ -145,8 +145,16 @@ impl Planes {
         scale: Scale,
         scratch: &mut Vec<f32>,
     ) -> Result<(), MediaError> {
-        let across = if self.halved_across { self.width.div_ceil(2) } else { self.width };
-        let down = if self.halved_down { self.height.div_ceil(2) } else { self.height };
+        let across = if self.halved_across {
+            self.width.div_ceil(2)
+        } else {
+            self.width
+        };
+        let down = if self.halved_down {
+            self.height.div_ceil(2)
+        } else {
+            self.height
+        };
         if !self.halved_across && !self.halved_down {
             return self.read(plane, row, target, scale);
         }
@@ -179,7 +187,11 @@ fn neighbours(place: usize, count: usize, halved: bool) -> (usize, usize) {
         return (place.min(last), place.min(last));
     }
     let nearest = place / 2;
-    let next = if place % 2 == 0 { nearest.saturating_sub(1) } else { nearest + 1 };
+    let next = if place % 2 == 0 {
+        nearest.saturating_sub(1)
+    } else {
+        nearest + 1
+    };
     (nearest.min(last), next.min(last))
 }
 
@@ -219,10 +231,7 @@ impl Matrix {
         match self {
             Self::Identity => [red_off, luma, blue_off],
             Self::Shares { red, blue } => {
-                let (r, b) = (
-                    luma + 2.0 * (1.0 - red) * red_off,
-                    luma + 2.0 * (1.0 - blue) * blue_off,
-                );
+                let (r, b) = (luma + 2.0 * (1.0 - red) * red_off, luma + 2.0 * (1.0 - blue) * blue_off);
                 [r, (luma - red * r - blue * b) / (1.0 - red - blue), b]
             }
             Self::Greenish => {

@@ -200,7 +200,11 @@ fn bounded(count: usize) -> Result<usize, MediaError> {
 
 /// An item's number: 16 bits in the older versions of a box.
 fn id(fields: &mut Fields<'_>, long: bool) -> Result<u32, MediaError> {
-    if long { fields.u32() } else { fields.u16().map(u32::from) }
+    if long {
+        fields.u32()
+    } else {
+        fields.u16().map(u32::from)
+    }
 }
 
 fn count(fields: &mut Fields<'_>, long: bool) -> Result<usize, MediaError> {

@@ -5,7 +5,7 @@
 
 mod meta;
 
-pub(crate) use meta::{Extent, Item, Location, Meta, Reference};
+pub(crate) use meta::Meta;
 
 use crate::MediaError;
 

@@ -7,9 +7,7 @@ use crate::{
 };
 
 /// Brands of HEVC pictures and sequences (ISO/IEC 23008-12, annex B).
-const HEIC: [&[u8]; 8] = [
-    b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs",
-];
+const HEIC: [&[u8]; 8] = [b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"];
 const AVIF: [&[u8]; 2] = [b"avif", b"avis"];
 /// Contexts and scratch of an AV1 decoder with one thread.
 const DECODER: u64 = 12 * 1024 * 1024;
@@ -66,7 +64,12 @@ fn meta(head: &[u8]) -> Result<Meta<'_>, ProbeError> {
 fn decoder_bytes(width: u32, height: u32, coding: Coding) -> u64 {
     const ALIGNED: u64 = 128;
     const BLOCKS: u64 = 2;
-    let padded = |side: u32| u64::from(side).div_ceil(ALIGNED).saturating_mul(ALIGNED).saturating_add(ALIGNED);
+    let padded = |side: u32| {
+        u64::from(side)
+            .div_ceil(ALIGNED)
+            .saturating_mul(ALIGNED)
+            .saturating_add(ALIGNED)
+    };
     let luma = padded(width).saturating_mul(padded(height));
     let chroma = match coding {
         Coding { monochrome: true, .. } => 0,

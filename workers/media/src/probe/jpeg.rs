@@ -161,7 +161,11 @@ mod tests {
 
     #[test]
     fn what_keeps_all_coefficients_is_known_to_take_more() {
-        let bytes = |code, in_scan| header(&file(code, 8, &[0x22, 0x11, 0x11], in_scan)).unwrap().decoder_bytes;
+        let bytes = |code, in_scan| {
+            header(&file(code, 8, &[0x22, 0x11, 0x11], in_scan))
+                .unwrap()
+                .decoder_bytes
+        };
         let rows = bytes(0xc0, 3);
         let million = 1_000_000;
         assert!(rows < 6 * million, "{rows}");
