@@ -239,3 +239,101 @@ fn orientation(meta: &Meta<'_>, item: u32) -> Result<u8, MediaError> {
         _ => 1,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isobmff::boxes;
+
+    fn boxed(kind: &[u8; 4], body: &[u8]) -> Vec<u8> {
+        let mut out = u32::try_from(body.len() + 8).unwrap().to_be_bytes().to_vec();
+        out.extend(kind);
+        out.extend(body);
+        out
+    }
+
+    /// A meta box with an item of `kind`, and properties of it beside its size and configuration, all essential.
+    fn file(kind: &[u8; 4], properties: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
+        let mut all = boxed(b"ispe", &[0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 3]);
+        all.extend(boxed(b"av1C", &[0x81, 0, 0x4c, 0]));
+        for (kind, body) in properties {
+            all.extend(boxed(kind, body));
+        }
+        let count = u8::try_from(properties.len()).unwrap() + 2;
+        let mut links = vec![0, 0, 0, 0, 0, 0, 0, 1, 0, 1, count];
+        links.extend((1..=count).map(|number| 0x80 | number));
+        let entry = boxed(b"infe", &[&[2, 0, 0, 0, 0, 1, 0, 0][..], kind, b"\0"].concat());
+        let parts = [
+            vec![0; 4],
+            boxed(b"pitm", &[0, 0, 0, 0, 0, 1]),
+            boxed(b"iinf", &[vec![0, 0, 0, 0, 0, 1], entry].concat()),
+            boxed(b"iprp", &[boxed(b"ipco", &all), boxed(b"ipma", &links)].concat()),
+        ];
+        boxed(b"meta", &parts.concat())
+    }
+
+    fn read<T>(bytes: &[u8], look: impl FnOnce(Result<Picture<'_>, MediaError>) -> T) -> T {
+        let meta = boxes(bytes, 0).next().unwrap().unwrap();
+        look(Meta::parse(&meta).and_then(|meta| picture(&meta)))
+    }
+
+    #[test]
+    fn a_picture_is_told_by_its_properties() {
+        let colours = b"nclx\0\x09\0\x10\0\x09\x80";
+        read(
+            &file(b"av01", &[(b"colr", b"profICC"), (b"colr", colours)]),
+            |picture| {
+                let picture = picture.unwrap();
+                assert_eq!((picture.width, picture.height), (4, 3));
+                let coding = Coding {
+                    depth: 10,
+                    monochrome: false,
+                    halved_across: true,
+                    halved_down: true,
+                };
+                assert_eq!(picture.coding, coding);
+                assert_eq!(picture.profile, Some(&b"ICC"[..]));
+                let numbers = picture.colours.unwrap();
+                assert_eq!((numbers.primaries, numbers.transfer, numbers.matrix), (9, 16, 9));
+                assert!(numbers.full_range && picture.alpha.is_none());
+            },
+        );
+    }
+
+    #[test]
+    fn turns_and_mirrors_are_orientations() {
+        // ISO/IEC 23008-12 and libavif's table.
+        for (turns, mirror, expected) in [
+            (0, None, 1),
+            (0, Some(1), 2),
+            (2, None, 3),
+            (0, Some(0), 4),
+            (1, Some(0), 5),
+            (3, None, 6),
+            (1, Some(1), 7),
+            (1, None, 8),
+            (2, Some(1), 4),
+            (3, Some(1), 5),
+        ] {
+            let (turned, mirrored) = ([turns], mirror.map(|mirror| [mirror]));
+            let mut properties: Vec<(&[u8; 4], &[u8])> = vec![(b"irot", &turned)];
+            if let Some(mirrored) = &mirrored {
+                properties.push((b"imir", mirrored));
+            }
+            let found = read(&file(b"av01", &properties), |picture| picture.unwrap().orientation);
+            assert_eq!(found, expected, "{turns} {mirror:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_shown_is_refused_with_its_reason() {
+        let refusal = |kind, properties: &[(&[u8; 4], &[u8])]| {
+            read(&file(kind, properties), |picture| picture.unwrap_err().to_string())
+        };
+        assert!(refusal(b"grid", &[]).contains("tiles"));
+        assert!(refusal(b"hvc1", &[]).contains("HEIC"));
+        assert!(refusal(b"unci", &[]).contains("unci"));
+        assert!(refusal(b"av01", &[(b"clap", &[0; 32])]).contains("clean aperture"));
+        assert!(refusal(b"av01", &[(b"what", &[])]).contains("property what"));
+    }
+}

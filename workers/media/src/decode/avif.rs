@@ -1,4 +1,4 @@
-//! AVIF: the container read here, AV1 decoded by re_rav1d, which is a port of dav1d to Rust.
+//! AVIF: the container read here, AV1 decoded by `re_rav1d`, which is a port of dav1d to Rust.
 //!
 //! Its interface is safe, but it was C once: it has unsafe code within, and a panic of it in the middle of a frame ends
 //! the process instead of unwinding. One thread and one frame are all it is given, so that its memory is known.

@@ -6,7 +6,7 @@
 use super::{decode, guarded, raster::limits, refused, watched::Watched};
 use crate::{Format, MediaError};
 use image::{
-    AnimationDecoder, ImageDecoder, ImageResult, RgbaImage,
+    AnimationDecoder, ImageDecoder, ImageResult, Rgba, RgbaImage,
     codecs::{gif::GifDecoder, png::PngDecoder, webp::WebPDecoder},
     metadata::LoopCount,
 };
@@ -81,10 +81,12 @@ fn open<'a>(
             moving(decoder.apng()?)
         }
         Format::WebP => {
-            let decoder = WebPDecoder::new(input)?;
+            let mut decoder = WebPDecoder::new(input)?;
             if !decoder.has_animation() {
                 return Ok(still);
             }
+            // Without a colour to clear with, nothing is cleared; the file's own is not used by viewers.
+            decoder.set_background_color(Rgba([0; 4]))?;
             moving(decoder)
         }
         Format::Jpeg | Format::Avif | Format::Bmp | Format::Tiff => still,

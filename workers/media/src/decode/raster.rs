@@ -15,11 +15,11 @@ pub(super) fn limits(memory: u64) -> Limits {
 
 pub(super) fn png(bytes: &[u8], memory: u64, cancel: &dyn Fn() -> bool) -> Result<Decoded, MediaError> {
     let decoder = PngDecoder::with_limits(Watched::new(bytes, cancel), limits(memory));
-    let mut decoded = read(Format::Png, decoder, memory)?;
-    if decoded.profile.is_none() {
-        decoded.cicp = cicp(bytes);
+    let mut found = read(Format::Png, decoder, memory)?;
+    if found.profile.is_none() {
+        found.cicp = cicp(bytes);
     }
-    Ok(decoded)
+    Ok(found)
 }
 
 pub(super) fn gif(bytes: &[u8], memory: u64, cancel: &dyn Fn() -> bool) -> Result<Decoded, MediaError> {

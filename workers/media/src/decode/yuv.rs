@@ -187,7 +187,7 @@ fn neighbours(place: usize, count: usize, halved: bool) -> (usize, usize) {
         return (place.min(last), place.min(last));
     }
     let nearest = place / 2;
-    let next = if place % 2 == 0 {
+    let next = if place.is_multiple_of(2) {
         nearest.saturating_sub(1)
     } else {
         nearest + 1

@@ -10,7 +10,7 @@ use crate::{
 const HEIC: [&[u8]; 8] = [b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"];
 const AVIF: [&[u8]; 2] = [b"avif", b"avis"];
 /// Contexts and scratch of an AV1 decoder with one thread.
-const DECODER: u64 = 12 * 1024 * 1024;
+const DECODER: u64 = 4 * 1024 * 1024;
 
 /// Names HEIC, which begins like AVIF.
 pub(super) fn refuse_heic(head: &[u8]) -> Result<(), ProbeError> {
@@ -63,7 +63,6 @@ fn meta(head: &[u8]) -> Result<Meta<'_>, ProbeError> {
 /// block, and lines of its filters.
 fn decoder_bytes(width: u32, height: u32, coding: Coding) -> u64 {
     const ALIGNED: u64 = 128;
-    const BLOCKS: u64 = 2;
     let padded = |side: u32| {
         u64::from(side)
             .div_ceil(ALIGNED)
@@ -87,7 +86,7 @@ fn decoder_bytes(width: u32, height: u32, coding: Coding) -> u64 {
     luma.saturating_add(chroma)
         .saturating_mul(sample)
         .saturating_mul(2)
-        .saturating_add(luma.saturating_mul(BLOCKS))
+        .saturating_add(luma)
         .saturating_add(pixels(width, height).saturating_mul(4))
         .saturating_add(DECODER)
         .saturating_add(TABLES)

@@ -23,6 +23,7 @@ pub(super) fn header(head: &[u8]) -> Result<Header, ProbeError> {
     let mut place = 2_usize;
     let mut frame: Option<Frame> = None;
     let mut profile = 0_u64;
+    let mut restarts = false;
     loop {
         let [marker] = at(head, place)?;
         if marker != 0xff {
@@ -53,6 +54,7 @@ pub(super) fn header(head: &[u8]) -> Result<Header, ProbeError> {
                     return Err(MediaError::corrupt("a scan stands before its frame header").into());
                 };
                 let [in_scan] = at(head, place + 4)?;
+                frame.refuse_wrong(in_scan, restarts)?;
                 return Ok(frame.header(in_scan, profile));
             }
             _ => {}
@@ -64,6 +66,9 @@ pub(super) fn header(head: &[u8]) -> Result<Header, ProbeError> {
         // A profile in parts (ICC.1, annex B.4): held in parts, and put together.
         if code == 0xe2 {
             profile = profile.saturating_add(u64::from(length) * 4);
+        }
+        if code == 0xdd {
+            restarts = u16::from_be_bytes(at(head, place + 4)?) > 0;
         }
         place += 2 + usize::from(length);
     }
@@ -108,6 +113,20 @@ fn frame_header(head: &[u8], place: usize, code: u8) -> Result<Frame, ProbeError
 }
 
 impl Frame {
+    /// What zune-jpeg 0.5 decodes to wrong colours without a word: a sequential picture whose components do not share a
+    /// scan, when a component has several rows of blocks to one of another's, or restarts.
+    fn refuse_wrong(&self, in_scan: u8, restarts: bool) -> Result<(), MediaError> {
+        let shared = self.progressive || usize::from(in_scan) >= self.components.len();
+        let even = self.components.iter().all(|component| component.down == 1);
+        if shared || (even && !restarts) {
+            return Ok(());
+        }
+        Err(unsupported(
+            "JPEG",
+            "a scan for each colour component: save it progressive, or with one scan",
+        ))
+    }
+
     /// With the number of components in the first scan: when it has all of them and is not progressive, rows are done
     /// with as they come; else all coefficients are kept until the last scan, 16 bits each.
     fn header(&self, in_scan: u8, profile: u64) -> Header {
@@ -169,7 +188,8 @@ mod tests {
         let rows = bytes(0xc0, 3);
         let million = 1_000_000;
         assert!(rows < 6 * million, "{rows}");
-        for kept in [bytes(0xc2, 3), bytes(0xc0, 1), bytes(0xc1, 2)] {
+        let apart = header(&file(0xc1, 8, &[0x21, 0x11, 0x11], 1)).unwrap().decoder_bytes;
+        for kept in [bytes(0xc2, 3), apart] {
             assert!(kept >= rows + 3 * million, "{kept} {rows}");
         }
     }
@@ -184,5 +204,7 @@ mod tests {
         assert!(refusal(0xde, 8).contains("hierarchical"));
         let error = header(&file(0xc0, 8, &[0x51], 1)).unwrap_err();
         assert!(error.to_string().contains("sampled"), "{error}");
+        let error = header(&file(0xc0, 8, &[0x22, 0x11, 0x11], 1)).unwrap_err();
+        assert!(error.to_string().contains("save it progressive"), "{error}");
     }
 }

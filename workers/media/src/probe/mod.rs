@@ -27,8 +27,8 @@ pub struct Probe {
     pub height: u32,
     /// Bytes that one decoded pixel takes at most.
     pub pixel_bytes: u8,
-    /// Memory that decoding takes at most, bytes: all that a decoder holds at one time, its result included, the file
-    /// not.
+    /// Memory that decoding takes at most, bytes: all that a decoder holds at one time, its result included; the file,
+    /// and parts of it that a decoder copies, not.
     pub decoder_bytes: u64,
 }
 

@@ -1,14 +1,12 @@
 //! Files of every kind, put together by hand where encoders make only the usual ones.
 
-#![allow(dead_code, reason = "each test takes what it needs")]
-
 use image::RgbImage;
 
 /// Colours of the four quarters: above left, above right, below left, below right.
-pub const QUARTERS: [[u8; 3]; 4] = [[220, 30, 30], [30, 200, 40], [40, 50, 210], [230, 220, 210]];
+pub(crate) const QUARTERS: [[u8; 3]; 4] = [[220, 30, 30], [30, 200, 40], [40, 50, 210], [230, 220, 210]];
 
 /// Four quarters, cut at `width / 2` and `height / 2`.
-pub fn quarters(width: u32, height: u32) -> RgbImage {
+pub(crate) fn quarters(width: u32, height: u32) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| {
         let quarter = u32::from(x >= width / 2) + 2 * u32::from(y >= height / 2);
         image::Rgb(QUARTERS[usize::try_from(quarter).unwrap()])
@@ -17,18 +15,18 @@ pub fn quarters(width: u32, height: u32) -> RgbImage {
 
 /// How a PNG is coded.
 #[derive(Clone)]
-pub struct Png {
-    pub width: u32,
-    pub height: u32,
-    pub depth: u8,
-    pub colour: u8,
-    pub interlaced: bool,
+pub(crate) struct Png {
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    pub(crate) depth: u8,
+    pub(crate) colour: u8,
+    pub(crate) interlaced: bool,
     /// Chunks between header and pixels.
-    pub chunks: Vec<([u8; 4], Vec<u8>)>,
+    pub(crate) chunks: Vec<([u8; 4], Vec<u8>)>,
 }
 
 impl Png {
-    pub fn new(width: u32, height: u32, depth: u8, colour: u8) -> Self {
+    pub(crate) fn new(width: u32, height: u32, depth: u8, colour: u8) -> Self {
         Self {
             width,
             height,
@@ -40,7 +38,7 @@ impl Png {
     }
 
     /// With samples from `sample(x, y, channel)`.
-    pub fn file(&self, sample: &dyn Fn(u32, u32, u32) -> u16) -> Vec<u8> {
+    pub(crate) fn file(&self, sample: &dyn Fn(u32, u32, u32) -> u16) -> Vec<u8> {
         let mut out = b"\x89PNG\r\n\x1a\n".to_vec();
         let mut header = Vec::new();
         header.extend(self.width.to_be_bytes());
@@ -56,7 +54,7 @@ impl Png {
     }
 
     /// Rows, unfiltered, each behind its filter byte.
-    pub fn rows(&self, sample: &dyn Fn(u32, u32, u32) -> u16) -> Vec<u8> {
+    pub(crate) fn rows(&self, sample: &dyn Fn(u32, u32, u32) -> u16) -> Vec<u8> {
         const PASSES: [[u32; 4]; 7] = [
             [0, 0, 8, 8],
             [4, 0, 8, 8],
@@ -106,7 +104,7 @@ impl Png {
     }
 }
 
-pub fn chunk(kind: [u8; 4], data: &[u8]) -> Vec<u8> {
+pub(crate) fn chunk(kind: [u8; 4], data: &[u8]) -> Vec<u8> {
     let mut out = u32::try_from(data.len()).unwrap().to_be_bytes().to_vec();
     out.extend(kind);
     out.extend(data);
@@ -115,7 +113,7 @@ pub fn chunk(kind: [u8; 4], data: &[u8]) -> Vec<u8> {
 }
 
 /// Stored blocks: nothing is compressed.
-pub fn zlib(data: &[u8]) -> Vec<u8> {
+pub(crate) fn zlib(data: &[u8]) -> Vec<u8> {
     let mut out = vec![0x78, 0x01];
     let mut blocks = data.chunks(65_535).peekable();
     while let Some(block) = blocks.next() {
@@ -136,16 +134,16 @@ pub fn zlib(data: &[u8]) -> Vec<u8> {
 
 /// A frame of an APNG: where it lies, its delay in milliseconds, disposal (0 none, 1 background, 2 previous), blending (0
 /// source, 1 over), and its one colour, RGBA.
-pub struct ApngFrame {
-    pub place: [u32; 4],
-    pub delay: u16,
-    pub dispose: u8,
-    pub blend: u8,
-    pub colour: [u8; 4],
+pub(crate) struct ApngFrame {
+    pub(crate) place: [u32; 4],
+    pub(crate) delay: u16,
+    pub(crate) dispose: u8,
+    pub(crate) blend: u8,
+    pub(crate) colour: [u8; 4],
 }
 
 /// An APNG of RGBA frames, the first of which is the default image.
-pub fn apng(width: u32, height: u32, plays: u32, frames: &[ApngFrame]) -> Vec<u8> {
+pub(crate) fn apng(width: u32, height: u32, plays: u32, frames: &[ApngFrame]) -> Vec<u8> {
     let whole = Png::new(width, height, 8, 6);
     let mut out = b"\x89PNG\r\n\x1a\n".to_vec();
     let mut header = Vec::new();
@@ -188,15 +186,15 @@ pub fn apng(width: u32, height: u32, plays: u32, frames: &[ApngFrame]) -> Vec<u8
 
 /// A frame of a GIF: where it lies, its delay in hundredths, its disposal (0 to 3), and the colour that fills it, by its
 /// number; 0 is transparent.
-pub struct GifFrame {
-    pub place: [u16; 4],
-    pub delay: u16,
-    pub dispose: u8,
-    pub colour: u8,
+pub(crate) struct GifFrame {
+    pub(crate) place: [u16; 4],
+    pub(crate) delay: u16,
+    pub(crate) dispose: u8,
+    pub(crate) colour: u8,
 }
 
 /// A GIF of frames of one colour each. Colours: 0 transparent, 1 red, 2 green, 3 blue. `repeats` 0 is for ever.
-pub fn gif(width: u16, height: u16, repeats: Option<u16>, frames: &[GifFrame]) -> Vec<u8> {
+pub(crate) fn gif(width: u16, height: u16, repeats: Option<u16>, frames: &[GifFrame]) -> Vec<u8> {
     let mut out = b"GIF89a".to_vec();
     out.extend(width.to_le_bytes());
     out.extend(height.to_le_bytes());
@@ -238,15 +236,15 @@ pub fn gif(width: u16, height: u16, repeats: Option<u16>, frames: &[GifFrame]) -
 
 /// A frame of an animated WebP: where it lies (even numbers), its delay in milliseconds, whether it is blended, whether
 /// its place is cleared after it, and its one colour, RGBA.
-pub struct WebpFrame {
-    pub place: [u32; 4],
-    pub delay: u32,
-    pub blend: bool,
-    pub clear: bool,
-    pub colour: [u8; 4],
+pub(crate) struct WebpFrame {
+    pub(crate) place: [u32; 4],
+    pub(crate) delay: u32,
+    pub(crate) blend: bool,
+    pub(crate) clear: bool,
+    pub(crate) colour: [u8; 4],
 }
 
-pub fn webp(width: u32, height: u32, loops: u16, frames: &[WebpFrame]) -> Vec<u8> {
+pub(crate) fn webp(width: u32, height: u32, loops: u16, frames: &[WebpFrame]) -> Vec<u8> {
     let riff = |kind: &[u8; 4], data: &[u8]| {
         let mut out = kind.to_vec();
         out.extend(u32::try_from(data.len()).unwrap().to_le_bytes());
@@ -285,7 +283,7 @@ pub fn webp(width: u32, height: u32, loops: u16, frames: &[WebpFrame]) -> Vec<u8
 }
 
 /// A BMP without compression, its header of `size` bytes.
-pub fn bmp(size: u32, top_down: bool, image: &RgbImage) -> Vec<u8> {
+pub(crate) fn bmp(size: u32, top_down: bool, image: &RgbImage) -> Vec<u8> {
     let (width, height) = image.dimensions();
     let mut header = size.to_le_bytes().to_vec();
     if size == 12 {
@@ -322,7 +320,7 @@ pub fn bmp(size: u32, top_down: bool, image: &RgbImage) -> Vec<u8> {
 }
 
 /// A TIFF of one strip without compression; its directory stands at the end.
-pub fn tiff(width: u32, height: u32, bits: u16, samples: u16, photometric: u16, pixels: &[u8]) -> Vec<u8> {
+pub(crate) fn tiff(width: u32, height: u32, bits: u16, samples: u16, photometric: u16, pixels: &[u8]) -> Vec<u8> {
     let mut out = b"II*\0".to_vec();
     let length = u32::try_from(pixels.len()).unwrap();
     let values = 8 + length;
