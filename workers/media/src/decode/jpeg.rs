@@ -1,7 +1,13 @@
 //! JPEG (ITU-T T.81, and Adobe's ways with four components), through zune-jpeg.
+//!
+//! Except for sequential pictures whose components do not share a scan: zune-jpeg 0.5 makes wrong colours of them, without
+//! a word, when rows are sampled differently or there are restarts. They are rare, and go through the slower jpeg-decoder.
 
-use super::{Cmyk, Decoded, Pixels, light, watched::Ending};
-use crate::MediaError;
+use super::{
+    Cmyk, Decoded, Pixels, light,
+    watched::{Ending, Watched},
+};
+use crate::{MediaError, probe};
 use zune_core::{colorspace::ColorSpace, options::DecoderOptions};
 use zune_jpeg::{JpegDecoder, errors::DecodeErrors};
 
@@ -9,6 +15,9 @@ use zune_jpeg::{JpegDecoder, errors::DecodeErrors};
 const MOST_SCANS: usize = 100;
 
 pub(super) fn decode(bytes: &[u8], cancel: &dyn Fn() -> bool) -> Result<Decoded, MediaError> {
+    if probe::jpeg::apart(bytes) {
+        return scanned_apart(bytes, cancel);
+    }
     let options = DecoderOptions::default()
         .set_strict_mode(false)
         .set_max_width(usize::from(u16::MAX))
@@ -41,6 +50,26 @@ pub(super) fn decode(bytes: &[u8], cancel: &dyn Fn() -> bool) -> Result<Decoded,
         }
     };
     Ok(Decoded::new(pixels, profile))
+}
+
+fn scanned_apart(bytes: &[u8], cancel: &dyn Fn() -> bool) -> Result<Decoded, MediaError> {
+    let mut decoder = jpeg_decoder::Decoder::new(Watched::new(bytes, cancel));
+    let samples = decoder.decode().map_err(|error| match error {
+        jpeg_decoder::Error::Io(io) if io.kind() == std::io::ErrorKind::UnexpectedEof => MediaError::Truncated,
+        other => MediaError::corrupt(other.to_string()),
+    })?;
+    let info = decoder
+        .info()
+        .ok_or_else(|| MediaError::corrupt("it has no frame header"))?;
+    let (width, height) = (u32::from(info.width), u32::from(info.height));
+    let image = match info.pixel_format {
+        jpeg_decoder::PixelFormat::L8 => light(width, height, samples, image::GrayImage::from_raw),
+        jpeg_decoder::PixelFormat::RGB24 => light(width, height, samples, image::RgbImage::from_raw),
+        jpeg_decoder::PixelFormat::L16 | jpeg_decoder::PixelFormat::CMYK32 => {
+            return Err(MediaError::corrupt("its components are not what its header says"));
+        }
+    };
+    Ok(Decoded::new(Pixels::Light(image), decoder.icc_profile()))
 }
 
 /// Inks, 0 none, from what the file has: Adobe writes them the other way round, and everybody after it, with its marker

@@ -20,10 +20,24 @@ struct Frame {
 }
 
 pub(super) fn header(head: &[u8]) -> Result<Header, ProbeError> {
+    let (frame, in_scan, profile) = first_scan(head)?;
+    if frame.apart(in_scan) && frame.components.len() == 4 {
+        let problem = "inks with a scan for each: save it progressive, or with one scan";
+        return Err(unsupported("JPEG", problem).into());
+    }
+    Ok(frame.header(in_scan, profile))
+}
+
+/// Whether components do not share a scan although the picture is not progressive.
+pub(crate) fn apart(bytes: &[u8]) -> bool {
+    first_scan(bytes).is_ok_and(|(frame, in_scan, _)| frame.apart(in_scan))
+}
+
+/// The frame, how many components the first scan has, and what a profile before it takes.
+fn first_scan(head: &[u8]) -> Result<(Frame, u8, u64), ProbeError> {
     let mut place = 2_usize;
     let mut frame: Option<Frame> = None;
     let mut profile = 0_u64;
-    let mut restarts = false;
     loop {
         let [marker] = at(head, place)?;
         if marker != 0xff {
@@ -54,8 +68,7 @@ pub(super) fn header(head: &[u8]) -> Result<Header, ProbeError> {
                     return Err(MediaError::corrupt("a scan stands before its frame header").into());
                 };
                 let [in_scan] = at(head, place + 4)?;
-                frame.refuse_wrong(in_scan, restarts)?;
-                return Ok(frame.header(in_scan, profile));
+                return Ok((frame, in_scan, profile));
             }
             _ => {}
         }
@@ -66,9 +79,6 @@ pub(super) fn header(head: &[u8]) -> Result<Header, ProbeError> {
         // A profile in parts (ICC.1, annex B.4): held in parts, and put together.
         if code == 0xe2 {
             profile = profile.saturating_add(u64::from(length) * 4);
-        }
-        if code == 0xdd {
-            restarts = u16::from_be_bytes(at(head, place + 4)?) > 0;
         }
         place += 2 + usize::from(length);
     }
@@ -113,18 +123,8 @@ fn frame_header(head: &[u8], place: usize, code: u8) -> Result<Frame, ProbeError
 }
 
 impl Frame {
-    /// What zune-jpeg 0.5 decodes to wrong colours without a word: a sequential picture whose components do not share a
-    /// scan, when a component has several rows of blocks to one of another's, or restarts.
-    fn refuse_wrong(&self, in_scan: u8, restarts: bool) -> Result<(), MediaError> {
-        let shared = self.progressive || usize::from(in_scan) >= self.components.len();
-        let even = self.components.iter().all(|component| component.down == 1);
-        if shared || (even && !restarts) {
-            return Ok(());
-        }
-        Err(unsupported(
-            "JPEG",
-            "a scan for each colour component: save it progressive, or with one scan",
-        ))
+    fn apart(&self, in_scan: u8) -> bool {
+        !self.progressive && usize::from(in_scan) < self.components.len()
     }
 
     /// With the number of components in the first scan: when it has all of them and is not progressive, rows are done
@@ -135,7 +135,7 @@ impl Frame {
         let (most_across, most_down) = (most(|c| c.across), most(|c| c.down));
         let units_across = u64::from(self.width).div_ceil(8 * most_across);
         let units_down = u64::from(self.height).div_ceil(8 * most_down);
-        let keeps_all = self.progressive || u64::from(in_scan) != count;
+        let apart = self.apart(in_scan);
         let mut held = 0;
         for component in &self.components {
             let (across, down) = (u64::from(component.across), u64::from(component.down));
@@ -144,9 +144,13 @@ impl Frame {
             let stride = units_across * 8 * across;
             let enlarged = (most_across / across).max(1) * (most_down / down).max(1);
             held += 2 * stride * (8 * down + 4 * 8 * enlarged * down + 2 * down + 8);
-            if keeps_all {
-                held += 2 * units_across * units_down * 64 * across * down;
-            }
+            // And the samples themselves, where another decoder makes planes of them.
+            let kept = match (self.progressive, apart) {
+                (true, _) => 2,
+                (false, true) => 3,
+                (false, false) => 0,
+            };
+            held += kept * units_across * units_down * 64 * across * down;
         }
         let pixels = super::pixels(self.width.into(), self.height.into());
         let pixel_bytes = u8::try_from(count).unwrap_or(4);
@@ -204,7 +208,7 @@ mod tests {
         assert!(refusal(0xde, 8).contains("hierarchical"));
         let error = header(&file(0xc0, 8, &[0x51], 1)).unwrap_err();
         assert!(error.to_string().contains("sampled"), "{error}");
-        let error = header(&file(0xc0, 8, &[0x22, 0x11, 0x11], 1)).unwrap_err();
+        let error = header(&file(0xc0, 8, &[0x11; 4], 1)).unwrap_err();
         assert!(error.to_string().contains("save it progressive"), "{error}");
     }
 }

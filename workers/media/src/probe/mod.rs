@@ -6,7 +6,7 @@
 mod avif;
 mod bmp;
 mod gif;
-mod jpeg;
+pub(crate) mod jpeg;
 mod png;
 pub(crate) mod tiff;
 mod webp;
