@@ -245,7 +245,7 @@ mod tests {
     use super::*;
     use crate::isobmff::boxes;
 
-    fn boxed(kind: &[u8; 4], body: &[u8]) -> Vec<u8> {
+    fn boxed(kind: [u8; 4], body: &[u8]) -> Vec<u8> {
         let mut out = u32::try_from(body.len() + 8).unwrap().to_be_bytes().to_vec();
         out.extend(kind);
         out.extend(body);
@@ -253,23 +253,23 @@ mod tests {
     }
 
     /// A meta box with an item of `kind`, and properties of it beside its size and configuration, all essential.
-    fn file(kind: &[u8; 4], properties: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
-        let mut all = boxed(b"ispe", &[0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 3]);
-        all.extend(boxed(b"av1C", &[0x81, 0, 0x4c, 0]));
+    fn file(kind: [u8; 4], properties: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
+        let mut all = boxed(*b"ispe", &[0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 3]);
+        all.extend(boxed(*b"av1C", &[0x81, 0, 0x4c, 0]));
         for (kind, body) in properties {
-            all.extend(boxed(kind, body));
+            all.extend(boxed(**kind, body));
         }
         let count = u8::try_from(properties.len()).unwrap() + 2;
         let mut links = vec![0, 0, 0, 0, 0, 0, 0, 1, 0, 1, count];
         links.extend((1..=count).map(|number| 0x80 | number));
-        let entry = boxed(b"infe", &[&[2, 0, 0, 0, 0, 1, 0, 0][..], kind, b"\0"].concat());
+        let entry = boxed(*b"infe", &[&[2, 0, 0, 0, 0, 1, 0, 0][..], &kind, b"\0"].concat());
         let parts = [
             vec![0; 4],
-            boxed(b"pitm", &[0, 0, 0, 0, 0, 1]),
-            boxed(b"iinf", &[vec![0, 0, 0, 0, 0, 1], entry].concat()),
-            boxed(b"iprp", &[boxed(b"ipco", &all), boxed(b"ipma", &links)].concat()),
+            boxed(*b"pitm", &[0, 0, 0, 0, 0, 1]),
+            boxed(*b"iinf", &[vec![0, 0, 0, 0, 0, 1], entry].concat()),
+            boxed(*b"iprp", &[boxed(*b"ipco", &all), boxed(*b"ipma", &links)].concat()),
         ];
-        boxed(b"meta", &parts.concat())
+        boxed(*b"meta", &parts.concat())
     }
 
     fn read<T>(bytes: &[u8], look: impl FnOnce(Result<Picture<'_>, MediaError>) -> T) -> T {
@@ -281,7 +281,7 @@ mod tests {
     fn a_picture_is_told_by_its_properties() {
         let colours = b"nclx\0\x09\0\x10\0\x09\x80";
         read(
-            &file(b"av01", &[(b"colr", b"profICC"), (b"colr", colours)]),
+            &file(*b"av01", &[(b"colr", b"profICC"), (b"colr", colours)]),
             |picture| {
                 let picture = picture.unwrap();
                 assert_eq!((picture.width, picture.height), (4, 3));
@@ -320,20 +320,20 @@ mod tests {
             if let Some(mirrored) = &mirrored {
                 properties.push((b"imir", mirrored));
             }
-            let found = read(&file(b"av01", &properties), |picture| picture.unwrap().orientation);
+            let found = read(&file(*b"av01", &properties), |picture| picture.unwrap().orientation);
             assert_eq!(found, expected, "{turns} {mirror:?}");
         }
     }
 
     #[test]
     fn what_cannot_be_shown_is_refused_with_its_reason() {
-        let refusal = |kind, properties: &[(&[u8; 4], &[u8])]| {
+        let refusal = |kind: [u8; 4], properties: &[(&[u8; 4], &[u8])]| {
             read(&file(kind, properties), |picture| picture.unwrap_err().to_string())
         };
-        assert!(refusal(b"grid", &[]).contains("tiles"));
-        assert!(refusal(b"hvc1", &[]).contains("HEIC"));
-        assert!(refusal(b"unci", &[]).contains("unci"));
-        assert!(refusal(b"av01", &[(b"clap", &[0; 32])]).contains("clean aperture"));
-        assert!(refusal(b"av01", &[(b"what", &[])]).contains("property what"));
+        assert!(refusal(*b"grid", &[]).contains("tiles"));
+        assert!(refusal(*b"hvc1", &[]).contains("HEIC"));
+        assert!(refusal(*b"unci", &[]).contains("unci"));
+        assert!(refusal(*b"av01", &[(b"clap", &[0; 32])]).contains("clean aperture"));
+        assert!(refusal(*b"av01", &[(b"what", &[])]).contains("property what"));
     }
 }

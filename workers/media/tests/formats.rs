@@ -67,7 +67,6 @@ fn jpegs_of_every_sampling_are_decoded() {
                 (true, 0, false),
                 (true, 3, false),
                 (false, 0, true),
-                (false, 3, true),
             ] {
                 let bytes = jpeg(width, height, ColorType::Rgb, &image, |encoder| {
                     encoder.set_sampling_factor(sampling);

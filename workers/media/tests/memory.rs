@@ -21,8 +21,8 @@ fn peak<T>(work: impl FnOnce() -> T) -> (T, u64) {
     (result, u64::try_from(HEAP.peak_usage().saturating_sub(before)).unwrap())
 }
 
-const WIDTH: u16 = 1_501;
-const HEIGHT: u16 = 1_203;
+const WIDTH: u16 = 1_001;
+const HEIGHT: u16 = 803;
 
 /// Grain, so that files have a size that is like a photograph's.
 fn noisy() -> image::RgbImage {
@@ -107,7 +107,7 @@ fn others(image: &image::RgbImage) -> Vec<(String, Vec<u8>)> {
     ] {
         for interlaced in [false, true] {
             for transparent in [false, true] {
-                let mut png = Png::new(701, 603, depth, colour);
+                let mut png = Png::new(501, 403, depth, colour);
                 png.interlaced = interlaced;
                 if colour == 3 {
                     png.chunks.push((*b"PLTE", vec![10, 20, 30, 200, 210, 220]));
