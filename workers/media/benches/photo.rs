@@ -3,7 +3,7 @@
 //! `cargo bench -p mediamill-media [-- FILE.jpg]`
 
 use image::{DynamicImage, codecs::jpeg::JpegEncoder, imageops::FilterType};
-use mediamill_media::{Settings, process};
+use mediamill_media::{Limits, Settings, pixels, process};
 use std::{
     io::Cursor,
     time::{Duration, Instant},
@@ -24,6 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let settings = Settings::default();
     let (mut ours, mut baseline) = (Duration::ZERO, Duration::ZERO);
+    let (mut decoding, mut decoding_baseline) = (Duration::ZERO, Duration::ZERO);
     // Alternating, so that both meet the same noise.
     for _ in 0..ROUNDS {
         let start = Instant::now();
@@ -32,6 +33,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let start = Instant::now();
         image_alone(&bytes)?;
         baseline += start.elapsed();
+        let start = Instant::now();
+        pixels(&bytes, &Limits::default(), &|| false)?;
+        decoding += start.elapsed();
+        let start = Instant::now();
+        image::load_from_memory(&bytes)?;
+        decoding_baseline += start.elapsed();
     }
     let seconds = |time: Duration| time.as_secs_f64() / f64::from(ROUNDS);
     println!(
@@ -40,6 +47,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     );
     println!("mediamill       {:.3} s", seconds(ours));
     println!("image alone     {:.3} s (variants only)", seconds(baseline));
+    println!(
+        "decoding alone  {:.3} s, {:.3} s with image",
+        seconds(decoding),
+        seconds(decoding_baseline)
+    );
     println!("ratio           {:.2}", ours.as_secs_f64() / baseline.as_secs_f64());
     Ok(())
 }

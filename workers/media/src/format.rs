@@ -22,6 +22,9 @@ pub enum Format {
     Tiff,
 }
 
+/// Major brands of files that may hold an AV1 picture; the others that begin so are films.
+const PICTURES: [&[u8]; 5] = [b"avif", b"avis", b"mif1", b"msf1", b"miaf"];
+
 impl Format {
     /// Its name in rows and answers.
     #[must_use]
@@ -76,6 +79,13 @@ impl Format {
             Some(Self::Gif)
         } else if head.starts_with(b"RIFF") && head.get(8..12) == Some(b"WEBP") {
             Some(Self::WebP)
+        } else if head.get(4..8) == Some(b"ftyp") && head.get(8..12).is_some_and(|brand| PICTURES.contains(&brand)) {
+            Some(Self::Avif)
+        } else if head.starts_with(b"BM") && head.get(6..10) == Some(&[0; 4]) {
+            // The reserved fields: two letters alone begin many a text.
+            Some(Self::Bmp)
+        } else if head.starts_with(b"II*\0") || head.starts_with(b"MM\0*") {
+            Some(Self::Tiff)
         } else {
             None
         }

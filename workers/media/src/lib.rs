@@ -4,15 +4,18 @@
 //! how much memory a picture may be decoded, [`process`] cleans it and makes its variants. Every failure is one of the
 //! bytes, never of the machine: a [`MediaError`] is permanent, and no input makes this crate panic or run away.
 //!
-//! To add a format: a variant in [`Format`], a reader in `probe.rs`, a file in `strip/`.
+//! To add a format: a variant in [`Format`], a file in `probe/`, one in `strip/`, one in `decode/`.
 
+mod avif;
 mod decode;
 mod encode;
 mod error;
 mod facts;
 mod format;
+mod isobmff;
 mod limits;
 mod orientation;
+mod pixels;
 mod policy;
 mod probe;
 mod process;
@@ -23,10 +26,12 @@ mod strip;
 mod tiff;
 mod variant;
 
+pub use decode::{Frame, Frames};
 pub use error::MediaError;
 pub use facts::Facts;
 pub use format::Format;
 pub use limits::Limits;
+pub use pixels::{frames, pixels};
 pub use policy::Policy;
 pub use probe::{Probe, ProbeError, probe};
 pub use process::{Cleaned, Processed, Rendered, Settings, process};

@@ -1,7 +1,8 @@
 //! One picture: cleaned once, decoded once, made into every variant.
 
 use crate::{
-    Facts, Fit, Format, Limits, MediaError, Policy, ProbeError, Removed, Variant, decode, encode, orientation, probe,
+    Facts, Fit, Format, Limits, MediaError, Policy, Removed, Variant, encode, orientation,
+    pixels::{decoded, probed},
     resize, strip,
 };
 use fast_image_resize::Resizer;
@@ -81,20 +82,13 @@ pub struct Processed {
 /// When the bytes are no picture that may be kept, or `cancel` says so.
 pub fn process(bytes: &[u8], settings: &Settings, cancel: &dyn Fn() -> bool) -> Result<Processed, MediaError> {
     let go_on = || if cancel() { Err(MediaError::Cancelled) } else { Ok(()) };
-    let probed = probe(bytes).map_err(|error| match error {
-        ProbeError::NeedMore => MediaError::Truncated,
-        ProbeError::Media(error) => error,
-    })?;
+    let probed = probed(bytes)?;
     probed.check(&settings.limits)?;
     let stripped = strip::strip(probed.format, bytes, settings.policy)?;
     go_on()?;
-    let memory = probed.memory_bytes(0, settings);
-    let decoded = decode::decode(probed.format, &stripped.bytes, memory)?;
-    if (decoded.image.width(), decoded.image.height()) != (probed.width, probed.height) {
-        return Err(MediaError::corrupt("its size is not what its header says"));
-    }
+    let (image, profile) = decoded(&probed, &stripped.bytes, cancel)?.into_light();
     go_on()?;
-    let variants = render(&decoded, stripped.orientation, settings, &go_on)?;
+    let variants = render(&image, profile.as_deref(), stripped.orientation, settings, &go_on)?;
     let (width, height) = orientation::displayed(probed.width, probed.height, stripped.orientation);
     let original = Cleaned {
         bytes: stripped.bytes,
@@ -113,12 +107,13 @@ pub fn process(bytes: &[u8], settings: &Settings, cancel: &dyn Fn() -> bool) -> 
 /// The largest first, each from the smallest one before it that has enough pixels: most of the work is done once.
 /// Pictures are turned upright when they are small.
 fn render(
-    decoded: &decode::Decoded,
+    full: &DynamicImage,
+    profile: Option<&[u8]>,
     orientation: u8,
     settings: &Settings,
     go_on: &dyn Fn() -> Result<(), MediaError>,
 ) -> Result<Vec<Rendered>, MediaError> {
-    let (width, height) = orientation::displayed(decoded.image.width(), decoded.image.height(), orientation);
+    let (width, height) = orientation::displayed(full.width(), full.height(), orientation);
     let mut wanted: Vec<(usize, &Variant, resize::Plan)> = settings
         .variants
         .iter()
@@ -143,11 +138,7 @@ fn render(
     let mut rendered: Vec<(usize, Rendered)> = Vec::with_capacity(wanted.len());
     for (place, variant, plan) in wanted {
         go_on()?;
-        let source = steps
-            .iter()
-            .rev()
-            .find(|step| plan.fits_in(step))
-            .unwrap_or(&decoded.image);
+        let source = steps.iter().rev().find(|step| plan.fits_in(step)).unwrap_or(full);
         let image = resize::resize(&mut resizer, source, plan)?;
         let upright = if orientation == 1 {
             None
@@ -155,7 +146,7 @@ fn render(
             Some(orientation::upright(image.clone(), orientation))
         };
         let shown = upright.as_ref().unwrap_or(&image);
-        let (format, bytes) = encode::encode(shown, variant.quality, decoded.profile.as_deref())?;
+        let (format, bytes) = encode::encode(shown, variant.quality, profile)?;
         let (width, height) = (shown.width(), shown.height());
         rendered.push((
             place,

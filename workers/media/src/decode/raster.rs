@@ -1,0 +1,93 @@
+//! PNG, GIF, WebP, BMP and TIFF, through the decoders of the crate `image`.
+
+use super::{Cicp, Decoded, Pixels, eight_bits, refused, watched::Watched};
+use crate::{Format, MediaError, probe};
+use image::{
+    DynamicImage, ImageDecoder, ImageResult, Limits,
+    codecs::{bmp::BmpDecoder, gif::GifDecoder, png::PngDecoder, tiff::TiffDecoder, webp::WebPDecoder},
+};
+
+pub(super) fn limits(memory: u64) -> Limits {
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(memory);
+    limits
+}
+
+pub(super) fn png(bytes: &[u8], memory: u64, cancel: &dyn Fn() -> bool) -> Result<Decoded, MediaError> {
+    let decoder = PngDecoder::with_limits(Watched::new(bytes, cancel), limits(memory));
+    let mut found = read(Format::Png, decoder, memory)?;
+    if found.profile.is_none() {
+        found.cicp = cicp(bytes);
+    }
+    Ok(found)
+}
+
+pub(super) fn gif(bytes: &[u8], memory: u64, cancel: &dyn Fn() -> bool) -> Result<Decoded, MediaError> {
+    // The frame's own buffer; the screen is counted by nobody.
+    let screen = probe(bytes).map_or(0, |probed| u64::from(probed.width) * u64::from(probed.height) * 4);
+    let decoder = GifDecoder::new(Watched::new(bytes, cancel));
+    read(Format::Gif, decoder, memory.saturating_sub(screen))
+}
+
+pub(super) fn webp(bytes: &[u8], memory: u64, cancel: &dyn Fn() -> bool) -> Result<Decoded, MediaError> {
+    read(Format::WebP, WebPDecoder::new(Watched::new(bytes, cancel)), memory)
+}
+
+pub(super) fn bmp(bytes: &[u8], memory: u64, cancel: &dyn Fn() -> bool) -> Result<Decoded, MediaError> {
+    read(Format::Bmp, BmpDecoder::new(Watched::new(bytes, cancel)), memory)
+}
+
+pub(super) fn tiff(bytes: &[u8], memory: u64, cancel: &dyn Fn() -> bool) -> Result<Decoded, MediaError> {
+    let file = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    // The decoder counts a strip as it is in the file, too.
+    let decoder = TiffDecoder::new(Watched::new(bytes, cancel));
+    let image = image(Format::Tiff, decoder, memory.saturating_add(file))?.0;
+    // Read here: the decoder keeps 32 bytes of memory for each byte of a profile, and its limit is the picture's size.
+    let profile = probe::tiff::Directory::first(bytes)
+        .ok()
+        .and_then(|directory| directory.profile())
+        .map(<[u8]>::to_vec);
+    Ok(Decoded::new(Pixels::Light(image), profile))
+}
+
+fn read<D: ImageDecoder>(format: Format, decoder: ImageResult<D>, memory: u64) -> Result<Decoded, MediaError> {
+    let (image, profile) = image(format, decoder, memory)?;
+    Ok(Decoded::new(Pixels::Light(image), profile))
+}
+
+fn image<D: ImageDecoder>(
+    format: Format,
+    decoder: ImageResult<D>,
+    memory: u64,
+) -> Result<(DynamicImage, Option<Vec<u8>>), MediaError> {
+    let all = || {
+        let mut decoder = decoder?;
+        decoder.set_limits(limits(memory))?;
+        let profile = if format == Format::Tiff {
+            None
+        } else {
+            decoder.icc_profile()?
+        };
+        Ok((eight_bits(DynamicImage::from_decoder(decoder)?), profile))
+    };
+    all().map_err(|error| refused(format.name(), &error))
+}
+
+/// PNG's cICP chunk (W3C PNG, third edition, 11.3.2.6), which stands before the pixels.
+fn cicp(bytes: &[u8]) -> Option<Cicp> {
+    let mut rest = bytes.get(8..)?;
+    loop {
+        let length = usize::try_from(u32::from_be_bytes(rest.get(..4)?.try_into().ok()?)).ok()?;
+        match rest.get(4..8)? {
+            b"cICP" => {
+                let numbers = rest.get(8..12).filter(|_| length == 4)?;
+                return Some(Cicp {
+                    primaries: *numbers.first()?,
+                    transfer: *numbers.get(1)?,
+                });
+            }
+            b"IDAT" => return None,
+            _ => rest = rest.get(length.checked_add(12)?..)?,
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! JPEG: segments up to the first scan (ITU-T T.81, annex B).
+
+use super::{Header, ProbeError, TABLES, at, unsupported};
+use crate::MediaError;
+
+/// A component of a frame: how often it is sampled, across and down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Component {
+    across: u8,
+    down: u8,
+}
+
+/// A frame header (T.81, B.2.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Frame {
+    width: u16,
+    height: u16,
+    progressive: bool,
+    components: Vec<Component>,
+}
+
+pub(super) fn header(head: &[u8]) -> Result<Header, ProbeError> {
+    let (frame, in_scan, profile) = first_scan(head)?;
+    if frame.apart(in_scan) && frame.components.len() == 4 {
+        let problem = "inks with a scan for each: save it progressive, or with one scan";
+        return Err(unsupported("JPEG", problem).into());
+    }
+    Ok(frame.header(in_scan, profile))
+}
+
+/// Whether components do not share a scan although the picture is not progressive.
+pub(crate) fn apart(bytes: &[u8]) -> bool {
+    first_scan(bytes).is_ok_and(|(frame, in_scan, _)| frame.apart(in_scan))
+}
+
+/// The frame, how many components the first scan has, and what a profile before it takes.
+fn first_scan(head: &[u8]) -> Result<(Frame, u8, u64), ProbeError> {
+    let mut place = 2_usize;
+    let mut frame: Option<Frame> = None;
+    let mut profile = 0_u64;
+    loop {
+        let [marker] = at(head, place)?;
+        if marker != 0xff {
+            return Err(MediaError::corrupt("a marker is missing between its segments").into());
+        }
+        let [code] = at(head, place + 1)?;
+        match code {
+            // A fill byte.
+            0xff => {
+                place += 1;
+                continue;
+            }
+            // Markers without a segment.
+            0x01 | 0xd0..=0xd7 => {
+                place += 2;
+                continue;
+            }
+            0xd9 => return Err(MediaError::Truncated.into()),
+            0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf => {
+                if frame.is_some() {
+                    return Err(MediaError::corrupt("it has two frame headers").into());
+                }
+                frame = Some(frame_header(head, place, code)?);
+            }
+            0xde => return Err(unsupported("JPEG", "hierarchical coding").into()),
+            0xda => {
+                let Some(frame) = frame else {
+                    return Err(MediaError::corrupt("a scan stands before its frame header").into());
+                };
+                let [in_scan] = at(head, place + 4)?;
+                return Ok((frame, in_scan, profile));
+            }
+            _ => {}
+        }
+        let length = u16::from_be_bytes(at(head, place + 2)?);
+        if length < 2 {
+            return Err(MediaError::corrupt("a segment is shorter than its own length").into());
+        }
+        // A profile in parts (ICC.1, annex B.4): held in parts, and put together.
+        if code == 0xe2 {
+            profile = profile.saturating_add(u64::from(length) * 4);
+        }
+        place += 2 + usize::from(length);
+    }
+}
+
+fn frame_header(head: &[u8], place: usize, code: u8) -> Result<Frame, ProbeError> {
+    let [bits] = at(head, place + 4)?;
+    let height = u16::from_be_bytes(at(head, place + 5)?);
+    let width = u16::from_be_bytes(at(head, place + 7)?);
+    let [count] = at(head, place + 9)?;
+    match code {
+        0xc0..=0xc2 => {}
+        0xc3 | 0xc7 | 0xcb | 0xcf => return Err(unsupported("JPEG", "lossless coding").into()),
+        0xc9..=0xcf => return Err(unsupported("JPEG", "arithmetic coding").into()),
+        _ => return Err(unsupported("JPEG", "hierarchical coding").into()),
+    }
+    if bits != 8 {
+        return Err(unsupported("JPEG", format!("{bits} bits a sample")).into());
+    }
+    if !matches!(count, 1 | 3 | 4) {
+        return Err(MediaError::corrupt(format!("{count} colour components")).into());
+    }
+    let components = (0..usize::from(count))
+        .map(|number| {
+            let [_, sampling, _] = at::<3>(head, place + 10 + number * 3)?;
+            let component = Component {
+                across: sampling >> 4,
+                down: sampling & 15,
+            };
+            if !(1..=4).contains(&component.across) || !(1..=4).contains(&component.down) {
+                return Err(MediaError::corrupt("a component is sampled in a way that is none").into());
+            }
+            Ok(component)
+        })
+        .collect::<Result<_, ProbeError>>()?;
+    Ok(Frame {
+        width,
+        height,
+        progressive: code == 0xc2,
+        components,
+    })
+}
+
+impl Frame {
+    fn apart(&self, in_scan: u8) -> bool {
+        !self.progressive && usize::from(in_scan) < self.components.len()
+    }
+
+    /// With the number of components in the first scan: when it has all of them and is not progressive, rows are done
+    /// with as they come; else all coefficients are kept until the last scan, 16 bits each.
+    fn header(&self, in_scan: u8, profile: u64) -> Header {
+        let count = u64::try_from(self.components.len()).unwrap_or(4);
+        let most = |side: fn(&Component) -> u8| self.components.iter().map(side).max().map_or(1, u64::from);
+        let (most_across, most_down) = (most(|c| c.across), most(|c| c.down));
+        let units_across = u64::from(self.width).div_ceil(8 * most_across);
+        let units_down = u64::from(self.height).div_ceil(8 * most_down);
+        let apart = self.apart(in_scan);
+        let mut held = 0;
+        for component in &self.components {
+            let (across, down) = (u64::from(component.across), u64::from(component.down));
+            // One row of blocks, as decoded and as brought to full size, once more for odd samplings, and the rows
+            // above and below: 16 bits a sample.
+            let stride = units_across * 8 * across;
+            let enlarged = (most_across / across).max(1) * (most_down / down).max(1);
+            held += 2 * stride * (8 * down + 4 * 8 * enlarged * down + 2 * down + 8);
+            // And the samples themselves, where another decoder makes planes of them.
+            let kept = match (self.progressive, apart) {
+                (true, _) => 2,
+                (false, true) => 3,
+                (false, false) => 0,
+            };
+            held += kept * units_across * units_down * 64 * across * down;
+        }
+        let pixels = super::pixels(self.width.into(), self.height.into());
+        let pixel_bytes = u8::try_from(count).unwrap_or(4);
+        Header {
+            width: self.width.into(),
+            height: self.height.into(),
+            pixel_bytes,
+            decoder_bytes: pixels
+                .saturating_mul(count)
+                .saturating_add(held)
+                .saturating_add(profile)
+                .saturating_add(TABLES),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(code: u8, bits: u8, sampling: &[u8], in_scan: u8) -> Vec<u8> {
+        let mut bytes = vec![0xff, 0xd8, 0xff, code, 0, 0, bits, 0x03, 0xe8, 0x03, 0xe8];
+        bytes[5] = u8::try_from(8 + 3 * sampling.len()).unwrap();
+        bytes.push(u8::try_from(sampling.len()).unwrap());
+        for sampling in sampling {
+            bytes.extend([1, *sampling, 0]);
+        }
+        bytes.extend([0xff, 0xda, 0, 12, in_scan]);
+        bytes
+    }
+
+    #[test]
+    fn what_keeps_all_coefficients_is_known_to_take_more() {
+        let bytes = |code, in_scan| {
+            header(&file(code, 8, &[0x22, 0x11, 0x11], in_scan))
+                .unwrap()
+                .decoder_bytes
+        };
+        let rows = bytes(0xc0, 3);
+        let million = 1_000_000;
+        assert!(rows < 6 * million, "{rows}");
+        let apart = header(&file(0xc1, 8, &[0x21, 0x11, 0x11], 1)).unwrap().decoder_bytes;
+        for kept in [bytes(0xc2, 3), apart] {
+            assert!(kept >= rows + 3 * million, "{kept} {rows}");
+        }
+    }
+
+    #[test]
+    fn kinds_that_no_decoder_takes_are_refused_by_their_name() {
+        let refusal = |code, bits| header(&file(code, bits, &[0x11], 1)).unwrap_err().to_string();
+        assert!(refusal(0xc1, 12).contains("12 bits a sample"));
+        assert!(refusal(0xc3, 8).contains("lossless"));
+        assert!(refusal(0xc9, 8).contains("arithmetic"));
+        assert!(refusal(0xc5, 8).contains("hierarchical"));
+        assert!(refusal(0xde, 8).contains("hierarchical"));
+        let error = header(&file(0xc0, 8, &[0x51], 1)).unwrap_err();
+        assert!(error.to_string().contains("sampled"), "{error}");
+        let error = header(&file(0xc0, 8, &[0x11; 4], 1)).unwrap_err();
+        assert!(error.to_string().contains("save it progressive"), "{error}");
+    }
+}

@@ -1,0 +1,390 @@
+//! Every kind of every format: what it is decoded to, or why it is refused.
+
+#![expect(clippy::unwrap_used, reason = "tests: a failure is the message")]
+
+#[expect(dead_code, reason = "each test takes what it needs")]
+mod drawn;
+
+use drawn::{Png, QUARTERS, bmp, quarters, tiff};
+use image::{DynamicImage, GenericImageView, codecs::tiff::TiffEncoder};
+use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
+use mediamill_media::{Format, Limits, MediaError, ProbeError, pixels, probe};
+use proptest::prelude::*;
+
+fn decoded(bytes: &[u8]) -> DynamicImage {
+    pixels(bytes, &Limits::default(), &|| false).unwrap()
+}
+
+fn refusal(bytes: &[u8]) -> MediaError {
+    pixels(bytes, &Limits::default(), &|| false).unwrap_err()
+}
+
+/// The middles of the four quarters, and how far their colours may be off.
+fn assert_quarters(image: &DynamicImage, within: u8, what: &str) {
+    let (width, height) = image.dimensions();
+    for (number, colour) in QUARTERS.iter().enumerate() {
+        let number = u32::try_from(number).unwrap();
+        let x = width / 4 + number % 2 * (width / 2);
+        let y = height / 4 + number / 2 * (height / 2);
+        let found = image.get_pixel(x, y).0;
+        let far = found.iter().zip(colour).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+        assert!(far <= within, "{what}: quarter {number} is {found:?}, not {colour:?}");
+    }
+}
+
+fn jpeg(
+    width: u16,
+    height: u16,
+    colours: ColorType,
+    samples: &[u8],
+    adapt: impl FnOnce(&mut Encoder<&mut Vec<u8>>),
+) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut encoder = Encoder::new(&mut out, 95);
+    adapt(&mut encoder);
+    encoder.encode(samples, width, height, colours).unwrap();
+    out
+}
+
+#[test]
+fn jpegs_of_every_sampling_are_decoded() {
+    for (width, height) in [(64, 48), (67, 45), (9, 7)] {
+        let image = quarters(width.into(), height.into());
+        for sampling in [
+            SamplingFactor::R_4_4_4,
+            SamplingFactor::R_4_4_0,
+            SamplingFactor::R_4_2_2,
+            SamplingFactor::R_4_2_0,
+            // Written with a scan for each component where they are not progressive.
+            SamplingFactor::R_4_4_1,
+            SamplingFactor::R_4_2_1,
+            SamplingFactor::R_4_1_1,
+            SamplingFactor::R_4_1_0,
+        ] {
+            for (progressive, restart, optimised) in [
+                (false, 0, false),
+                (false, 3, false),
+                (true, 0, false),
+                (true, 3, false),
+                (false, 0, true),
+            ] {
+                let bytes = jpeg(width, height, ColorType::Rgb, &image, |encoder| {
+                    encoder.set_sampling_factor(sampling);
+                    encoder.set_progressive(progressive);
+                    encoder.set_restart_interval(restart);
+                    // Tables made for the picture come with a scan for each component.
+                    encoder.set_optimized_huffman_tables(optimised);
+                });
+                let what = format!(
+                    "{width} × {height} {sampling:?} progressive {progressive} restart {restart} optimised {optimised}"
+                );
+                let within = if width < 10 { 90 } else { 12 };
+                assert_quarters(&decoded(&bytes), within, &what);
+            }
+        }
+    }
+    for (what, bytes) in [
+        ("4:1:1", &include_bytes!("files/interleaved-411.jpg")[..]),
+        ("4:4:0", include_bytes!("files/interleaved-440.jpg")),
+    ] {
+        assert_quarters(&decoded(bytes), 12, what);
+    }
+}
+
+#[test]
+fn jpegs_of_grey_and_of_inks_are_decoded() {
+    let grey: Vec<u8> = (0..64 * 64)
+        .map(|place| if place % 64 < 32 { 40 } else { 200 })
+        .collect();
+    for progressive in [false, true] {
+        let bytes = jpeg(64, 64, ColorType::Luma, &grey, |encoder| {
+            encoder.set_progressive(progressive);
+        });
+        let image = decoded(&bytes);
+        assert!(!image.color().has_color());
+        assert!(image.as_bytes()[8].abs_diff(40) < 3 && image.as_bytes()[56].abs_diff(200) < 3);
+        // The encoder writes inks as Adobe does: 255 is none.
+        let image = quarters(64, 64);
+        let inks: Vec<u8> = image
+            .pixels()
+            .flat_map(|pixel| {
+                let [red, green, blue] = pixel.0;
+                let most = red.max(green).max(blue);
+                let left = |sample: u8| u8::try_from(u16::from(sample) * 255 / u16::from(most)).unwrap();
+                [left(red), left(green), left(blue), most].map(|kept| 255 - kept)
+            })
+            .collect();
+        for colours in [ColorType::Cmyk, ColorType::CmykAsYcck] {
+            let bytes = jpeg(64, 64, colours, &inks, |encoder| encoder.set_progressive(progressive));
+            assert_quarters(&decoded(&bytes), 8, &format!("{colours:?}"));
+        }
+    }
+}
+
+#[test]
+fn pngs_of_every_colour_type_and_depth_are_decoded() {
+    for (colour, depths) in [
+        (0, &[1, 2, 4, 8, 16][..]),
+        (2, &[8, 16]),
+        (3, &[1, 2, 4, 8]),
+        (4, &[8, 16]),
+        (6, &[8, 16]),
+    ] {
+        for &depth in depths {
+            for interlaced in [false, true] {
+                for (width, height) in [(33, 21), (3, 2), (1, 1)] {
+                    let mut png = Png::new(width, height, depth, colour);
+                    png.interlaced = interlaced;
+                    if colour == 3 {
+                        png.chunks.push((*b"PLTE", vec![10, 20, 30, 200, 210, 220]));
+                        png.chunks.push((*b"tRNS", vec![255, 128]));
+                    }
+                    let most = if colour == 3 { 1 } else { u16::MAX >> (16 - depth) };
+                    let bytes = png.file(&|x, y, channel| {
+                        if (x + y) % 2 == 1 || (channel == 3 && x == 0) {
+                            most
+                        } else {
+                            0
+                        }
+                    });
+                    let image = decoded(&bytes);
+                    let what = format!("colour type {colour}, {depth} bits, interlaced {interlaced}, {width} wide");
+                    assert_eq!(image.dimensions(), (width, height), "{what}");
+                    if width == 1 {
+                        continue;
+                    }
+                    let (dark, bright) = match colour {
+                        3 => ([10, 20, 30, 255], [200, 210, 220, 128]),
+                        0 | 2 => ([0, 0, 0, 255], [255; 4]),
+                        _ => ([0, 0, 0, 0], [255; 4]),
+                    };
+                    assert_eq!(image.get_pixel(2, 0).0, dark, "{what}");
+                    assert_eq!(image.get_pixel(1, 0).0, bright, "{what}");
+                    assert_eq!(image.get_pixel(0, 1).0, bright, "{what}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn one_transparent_colour_of_a_png_is_transparent() {
+    let mut png = Png::new(4, 4, 8, 2);
+    png.chunks.push((*b"tRNS", vec![0, 9, 0, 8, 0, 7]));
+    let image = decoded(&png.file(&|x, _, channel| {
+        if x == 0 {
+            9 - u16::try_from(channel).unwrap()
+        } else {
+            50
+        }
+    }));
+    assert_eq!(image.get_pixel(0, 0).0, [9, 8, 7, 0]);
+    assert_eq!(image.get_pixel(1, 0).0, [50, 50, 50, 255]);
+    let mut grey = Png::new(4, 4, 16, 0);
+    grey.chunks.push((*b"tRNS", vec![1, 2]));
+    let image = decoded(&grey.file(&|x, _, _| if x == 0 { 0x0102 } else { 0x0103 }));
+    assert_eq!(image.get_pixel(0, 0).0[3], 0);
+    assert_eq!(image.get_pixel(1, 0).0[3], 255);
+}
+
+#[test]
+fn lossy_webps_are_decoded() {
+    let image = decoded(include_bytes!("files/lossy.webp"));
+    assert!(!image.color().has_alpha());
+    assert_quarters(&image, 8, "lossy");
+    let image = decoded(include_bytes!("files/lossy-alpha.webp"));
+    assert_eq!([4, 28].map(|x| image.get_pixel(x, 4).0[3]), [0, 255]);
+    assert_quarters(&opaque(&image), 8, "lossy with alpha");
+}
+
+fn opaque(image: &DynamicImage) -> DynamicImage {
+    let mut image = image.to_rgba8();
+    for pixel in image.pixels_mut() {
+        pixel.0[3] = 255;
+    }
+    image.into()
+}
+
+#[test]
+fn bmps_of_every_header_are_decoded() {
+    let image = quarters(33, 21);
+    for size in [12, 40, 52, 56, 108, 124] {
+        for top_down in [false, true] {
+            if size == 12 && top_down {
+                continue;
+            }
+            let bytes = bmp(size, top_down, &image);
+            assert_eq!(probe(&bytes).unwrap().format, Format::Bmp);
+            assert_eq!(
+                decoded(&bytes).as_bytes(),
+                image.as_raw().as_slice(),
+                "{size} {top_down}"
+            );
+        }
+    }
+}
+
+#[test]
+fn tiffs_are_decoded_or_refused_by_what_they_are() {
+    let image = quarters(33, 21);
+    let mut written = std::io::Cursor::new(Vec::new());
+    image.write_with_encoder(TiffEncoder::new(&mut written)).unwrap();
+    assert_eq!(decoded(written.get_ref()).as_bytes(), image.as_raw().as_slice());
+    let deep: Vec<u8> = image
+        .iter()
+        .flat_map(|sample| (u16::from(*sample) * 257 + 100).to_le_bytes())
+        .collect();
+    assert_eq!(
+        decoded(&tiff(33, 21, 16, 3, 2, &deep)).as_bytes(),
+        image.as_raw().as_slice()
+    );
+    let inks: Vec<u8> = image
+        .pixels()
+        .flat_map(|p| [255 - p.0[0], 255 - p.0[1], 255 - p.0[2], 0])
+        .collect();
+    assert_quarters(&decoded(&tiff(33, 21, 8, 4, 5, &inks)), 1, "inks");
+    let grey = vec![77; 33 * 21];
+    assert_eq!(decoded(&tiff(33, 21, 8, 1, 1, &grey)).as_bytes(), grey);
+    // White is 0.
+    assert_eq!(decoded(&tiff(33, 21, 8, 1, 0, &grey)).as_bytes()[0], 255 - 77);
+    let bits = vec![0b1010_1010; 5 * 21];
+    assert_eq!(decoded(&tiff(33, 21, 1, 1, 1, &bits)).as_bytes()[..2], [255, 0]);
+    assert_eq!(refusal(&tiff(33, 21, 8, 1, 3, &grey)).code(), "unsupported-picture");
+    assert!(
+        refusal(b"II+\0\x08\0\0\0\0\0\0\0\0\0\0\0")
+            .to_string()
+            .contains("BigTIFF")
+    );
+}
+
+#[test]
+fn avifs_of_every_coding_are_decoded() {
+    let files: [(&str, &[u8]); 7] = [
+        ("8 bits 4:2:0", include_bytes!("files/8-bit-420.avif")),
+        ("8 bits 4:2:0 limited", include_bytes!("files/8-bit-420-limited.avif")),
+        ("8 bits 4:2:2", include_bytes!("files/8-bit-422.avif")),
+        ("8 bits identity", include_bytes!("files/8-bit-identity.avif")),
+        ("10 bits BT.2020", include_bytes!("files/10-bit-444-bt2020.avif")),
+        ("10 bits 4:2:0", include_bytes!("files/10-bit-420.avif")),
+        ("12 bits 4:2:2", include_bytes!("files/12-bit-422.avif")),
+    ];
+    for (what, bytes) in files {
+        let image = decoded(bytes);
+        assert_eq!(image.dimensions(), (33, 21), "{what}");
+        assert!(!image.color().has_alpha(), "{what}");
+        assert_quarters(&image, 8, what);
+    }
+    let grey = decoded(include_bytes!("files/8-bit-grey-limited.avif"));
+    for (place, [red, green, blue]) in [(4, QUARTERS[0]), (28, QUARTERS[1])] {
+        let luma = (u32::from(red) * 299 + u32::from(green) * 587 + u32::from(blue) * 114) / 1_000;
+        let found = grey.get_pixel(place, 4).0;
+        assert!(
+            found[..3].iter().all(|sample| u32::from(*sample).abs_diff(luma) < 6),
+            "{found:?} {luma}"
+        );
+    }
+}
+
+#[test]
+fn an_avif_has_its_transparency() {
+    let image = decoded(include_bytes!("files/alpha.avif"));
+    assert_eq!([4, 28].map(|x| image.get_pixel(x, 4).0[3]), [0, 255]);
+    assert_quarters(&opaque(&image), 8, "alpha");
+    let image = decoded(include_bytes!("files/alpha-premultiplied.avif"));
+    assert_eq!([4, 28].map(|x| image.get_pixel(x, 4).0[3]), [0, 255]);
+    assert!(image.get_pixel(28, 4).0[1].abs_diff(QUARTERS[1][1]) < 8);
+}
+
+#[test]
+fn cut_off_and_damaged_avifs_end_well() {
+    let whole = include_bytes!("files/alpha.avif");
+    for end in 0..whole.len() {
+        let error = pixels(&whole[..end], &Limits::default(), &|| false).unwrap_err();
+        assert!(
+            ["truncated", "corrupt", "not-an-image"].contains(&error.code()),
+            "{end}: {error}"
+        );
+    }
+}
+
+#[test]
+fn heic_is_refused_by_its_name() {
+    for head in [
+        &b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"[..],
+        b"\0\0\0\x18ftypmif1\0\0\0\0mif1heix",
+    ] {
+        let Err(ProbeError::Media(error)) = probe(head) else {
+            panic!("{head:?} is taken");
+        };
+        assert!(
+            error.to_string().contains("HEIC") && error.to_string().contains("JPEG or AVIF"),
+            "{error}"
+        );
+    }
+    // A film is no picture.
+    let film = probe(b"\0\0\0\x18ftypisom\0\0\0\0isommp42\0\0\0\0").unwrap_err();
+    assert_eq!(film, ProbeError::Media(MediaError::NotAnImage));
+}
+
+#[test]
+fn a_decoder_stops_when_it_is_told() {
+    let image = quarters(1_500, 1_000);
+    let rgba = DynamicImage::ImageRgb8(image.clone());
+    let mut files = vec![
+        jpeg(1_500, 1_000, ColorType::Rgb, &image, |_| {}),
+        jpeg(1_500, 1_000, ColorType::Rgb, &image, |encoder| {
+            encoder.set_progressive(true);
+        }),
+        bmp(40, false, &image),
+        include_bytes!("files/large-alpha.avif").to_vec(),
+    ];
+    for format in [
+        image::ImageFormat::Png,
+        image::ImageFormat::Tiff,
+        image::ImageFormat::WebP,
+        image::ImageFormat::Gif,
+    ] {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        rgba.write_to(&mut bytes, format).unwrap();
+        files.push(bytes.into_inner());
+    }
+    for bytes in files {
+        let format = probe(&bytes).unwrap().format;
+        let stopped = pixels(&bytes, &Limits::default(), &|| true).unwrap_err();
+        assert_eq!(stopped, MediaError::Cancelled, "{format:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn damaged_files_never_panic(
+        file in 0_usize..7,
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        cut in proptest::option::of(any::<prop::sample::Index>()),
+    ) {
+        let image = quarters(33, 21);
+        let mut bytes = match file {
+            0 => include_bytes!("files/alpha.avif").to_vec(),
+            1 => include_bytes!("files/10-bit-420.avif").to_vec(),
+            2 => bmp(40, true, &image),
+            3 => tiff(33, 21, 8, 3, 2, &image),
+            4 => tiff(33, 21, 16, 4, 5, &[50; 33 * 21 * 8]),
+            5 => include_bytes!("files/lossy-alpha.webp").to_vec(),
+            _ => include_bytes!("files/interleaved-411.jpg").to_vec(),
+        };
+        for (place, value) in changes {
+            let place = place.index(bytes.len());
+            bytes[place] = value;
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        let small = Limits { max_pixels: 1_000_000, ..Limits::default() };
+        if let Ok(image) = pixels(&bytes, &small, &|| false) {
+            let probed = probe(&bytes).unwrap();
+            prop_assert_eq!((image.width(), image.height()), (probed.width, probed.height));
+        }
+    }
+}
