@@ -9,8 +9,10 @@
 mod decode;
 mod encode;
 mod error;
+mod exif;
 mod facts;
 mod format;
+mod iptc;
 mod limits;
 mod orientation;
 mod policy;
@@ -22,6 +24,7 @@ pub mod sample;
 mod strip;
 mod tiff;
 mod variant;
+mod xmp;
 
 pub use error::MediaError;
 pub use facts::Facts;
@@ -30,5 +33,5 @@ pub use limits::Limits;
 pub use policy::Policy;
 pub use probe::{Probe, ProbeError, probe};
 pub use process::{Cleaned, Processed, Rendered, Settings, process};
-pub use strip::{Removed, RemovedKind};
+pub use strip::{Removed, RemovedKind, Stripped, strip};
 pub use variant::{Fit, Gravity, NoColour, NoGravity, Output, Rgb, STANDARD_QUALITY, Variant};
