@@ -111,37 +111,10 @@ fn data<'a>(bytes: &'a [u8], items: &Items<'a>, item: &Item) -> Option<Cow<'a, [
 fn report(bytes: &[u8], items: &Items<'_>, finds: &mut Finds) -> Result<(), MediaError> {
     let needed = items.needed();
     for item in &items.all {
-        if needed.contains(&item.id) {
-            if data(bytes, items, item).is_none() {
-                return Err(MediaError::Truncated);
-            }
-            continue;
-        }
-        let content = data(bytes, items, item).unwrap_or_default();
-        let size = content.len().max(1);
-        match &item.kind {
-            b"Exif" => {
-                // How far behind this number the block begins.
-                let skip = content.first_chunk().map_or(0, |skip| u32::from_be_bytes(*skip));
-                let skip = usize::try_from(skip).unwrap_or(usize::MAX).saturating_add(4);
-                let block = content.get(skip..).unwrap_or_default();
-                finds.exif_gone(block.strip_prefix(EXIF_HEADER).unwrap_or(block), size);
-            }
-            b"mime" if item.media_type == b"application/rdf+xml" => {
-                finds.xmp(&content, size);
-            }
-            b"av01" | b"grid" | b"iovl" | b"iden" | b"tmap" => {
-                let thumbnail = items.is_thumbnail(item.id);
-                finds.add(
-                    if thumbnail {
-                        RemovedKind::Thumbnail
-                    } else {
-                        RemovedKind::OtherPictures
-                    },
-                    size,
-                );
-            }
-            _ => finds.add(RemovedKind::Private, size),
+        if !needed.contains(&item.id) {
+            report_item(bytes, items, item, finds);
+        } else if data(bytes, items, item).is_none() {
+            return Err(MediaError::Truncated);
         }
     }
     let unknown = items.unknown + items.unknown_properties();
@@ -149,6 +122,26 @@ fn report(bytes: &[u8], items: &Items<'_>, finds: &mut Finds) -> Result<(), Medi
         finds.add(RemovedKind::Private, unknown);
     }
     Ok(())
+}
+
+fn report_item(bytes: &[u8], items: &Items<'_>, item: &Item, finds: &mut Finds) {
+    let content = data(bytes, items, item).unwrap_or_default();
+    let size = content.len().max(1);
+    match &item.kind {
+        b"Exif" => {
+            // How far behind this number the block begins.
+            let skip = content.first_chunk().map_or(0, |skip| u32::from_be_bytes(*skip));
+            let skip = usize::try_from(skip).unwrap_or(usize::MAX).saturating_add(4);
+            let block = content.get(skip..).unwrap_or_default();
+            finds.exif_gone(block.strip_prefix(EXIF_HEADER).unwrap_or(block), size);
+        }
+        b"mime" if item.media_type == b"application/rdf+xml" => {
+            finds.xmp(&content, size);
+        }
+        _ if items.is_thumbnail(item.id) => finds.add(RemovedKind::Thumbnail, size),
+        _ if items.is_picture(item.id) => finds.add(RemovedKind::OtherPictures, size),
+        _ => finds.add(RemovedKind::Private, size),
+    }
 }
 
 /// Bytes of the data that no item uses.
@@ -189,17 +182,19 @@ fn still<'a>(
             let length: usize = item.extents.iter().map(Range::len).sum();
             let extent = place..place + length;
             place += length;
-            (item.id, false, vec![extent])
+            // An item that is made of others has no data.
+            let extents = if length == 0 { Vec::new() } else { vec![extent] };
+            (item.id, false, extents)
         };
         kept.iter().map(locate).collect::<Vec<_>>()
     };
     let brand = boxed(*b"ftyp", brand.body);
     // Once to see how long it gets, once with the places that follow from it.
-    let length = items.write(&needed, &locate(0), None)?.len();
+    let length = items.write(&needed, &locate(0), None, 0)?.len();
     let start = brand.len() + 8 + length + 8;
     let mut pieces = Pieces::of(bytes);
     pieces.write(brand)?;
-    pieces.write(boxed(*b"meta", &items.write(&needed, &locate(start), None)?))?;
+    pieces.write(boxed(*b"meta", &items.write(&needed, &locate(start), None, 0)?))?;
     let size = u32::try_from(total + 8).map_err(|_| MediaError::corrupt("it is larger than 4 GiB"))?;
     pieces.write([&size.to_be_bytes()[..], b"mdat"].concat())?;
     // The boxes in a meta box stand behind its version and flags.
@@ -225,7 +220,7 @@ fn sequence<'a>(
     finds: &mut Finds,
 ) -> Result<Pieces<'a>, Trouble> {
     let mut patches = Patches::default();
-    movie::clean(movie, &mut patches, finds)?;
+    let tracks = movie::clean(movie, &mut patches, finds)?;
     for found in top {
         match &found.kind {
             b"ftyp" | b"meta" | b"moov" | b"mdat" => {}
@@ -235,7 +230,9 @@ fn sequence<'a>(
     }
     let needed = items.needed();
     let mut inside = items.data.as_ref().map_or(Vec::new(), |data| data.body.to_vec());
-    for item in items.all.iter().filter(|item| !needed.contains(&item.id)) {
+    let (kept, gone): (Vec<&Item>, Vec<&Item>) = items.all.iter().partition(|item| needed.contains(&item.id));
+    let mut zeros = Vec::new();
+    for item in gone {
         if items.is_picture(item.id) {
             return Err(Trouble::Strange("its movie may share the data of its further pictures"));
         }
@@ -243,19 +240,47 @@ fn sequence<'a>(
             if item.inside {
                 inside.get_mut(extent.clone()).unwrap_or_default().fill(0);
             } else {
-                patches.zero(data_range(top, extent)?);
+                zeros.push(data_range(top, extent)?);
             }
         }
     }
-    let kept = items.all.iter().filter(|item| needed.contains(&item.id));
-    let located: Vec<_> = kept.map(|item| (item.id, item.inside, item.extents.clone())).collect();
+    // Tracks mostly name the same items once more.
+    for track in &tracks {
+        for item in &track.all {
+            let known = items
+                .all
+                .iter()
+                .any(|known| known.extents == item.extents && known.inside == item.inside);
+            if !known {
+                report_item(bytes, track, item, finds);
+            }
+            for extent in item.extents.iter().filter(|_| !item.inside) {
+                zeros.push(data_range(top, extent)?);
+            }
+        }
+    }
+    let lies_in = |range: &Range<usize>, other: &Range<usize>| range.start < other.end && other.start < range.end;
+    let outside = kept.iter().filter(|item| !item.inside).flat_map(|item| &item.extents);
+    if outside
+        .clone()
+        .any(|extent| zeros.iter().any(|zero| lies_in(zero, extent)))
+    {
+        return Err(Trouble::Strange("parts of it lie over one another"));
+    }
+    patches.zeros(zeros);
+    let located: Vec<_> = kept
+        .iter()
+        .map(|item| (item.id, item.inside, item.extents.clone()))
+        .collect();
     let data = (!inside.is_empty()).then_some(inside.as_slice());
-    let mut body = items.write(&needed, &located, data)?;
-    let room = (meta.whole.len() - 8).checked_sub(body.len());
-    match room {
-        Some(0) => {}
-        Some(room) if room >= 8 => body.extend(boxed(*b"free", &vec![0; room - 8])),
-        Some(_) | None => return Err(Trouble::Strange("its list of items leaves no room to be written anew")),
+    let length = items.write(&needed, &located, data, 0)?.len();
+    let no_room = Trouble::Strange("its list of items leaves no room to be written anew");
+    let room = (meta.whole.len() - 8).checked_sub(length).ok_or(no_room)?;
+    // Too little for a box is added to the first.
+    let pad = if room < 8 { room } else { 0 };
+    let mut body = items.write(&needed, &located, data, pad)?;
+    if room >= 8 {
+        body.extend(boxed(*b"free", &vec![0; room - 8]));
     }
     patches.put(meta.whole.clone(), boxed(*b"meta", &body));
     let patches = patches

@@ -89,10 +89,13 @@ fn extension(label: u8, whole: &[u8], finds: &mut Finds) -> Kept {
                 .unwrap_or_default();
             // A zero would end the block.
             let packet = if packet.contains(&0) { &[] } else { packet };
-            return match finds.xmp(packet, size) {
-                Some(kept) if !kept.is_empty() => Kept::Edited(with_xmp(whole, &kept)),
-                Some(_) | None => Kept::Nothing,
-            };
+            if !packet.is_empty() {
+                return match finds.xmp(packet, size) {
+                    Some(kept) if !kept.is_empty() => Kept::Edited(with_xmp(whole, &kept)),
+                    Some(_) | None => Kept::Nothing,
+                };
+            }
+            RemovedKind::Xmp
         }
         0xfe | 0x01 if finds.only_places() => return Kept::AsItIs,
         0xfe | 0x01 => RemovedKind::Comment,

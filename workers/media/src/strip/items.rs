@@ -6,7 +6,7 @@ use crate::MediaError;
 use std::ops::Range;
 
 /// Items, extents and references at most; a grid of the largest picture has hundreds.
-const MOST: usize = 1 << 14;
+const MOST: usize = 1 << 12;
 /// Kinds of items that are pictures, or made of pictures.
 const PICTURES: [&[u8; 4]; 5] = [b"av01", b"grid", b"iovl", b"iden", b"tmap"];
 /// Properties that the look depends on, or that say how to decode; ISO/IEC 23008-12, AV1-ISOBMFF, AVIF 1.1.
@@ -34,7 +34,7 @@ struct Reference {
     to: Vec<u32>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Items<'a> {
     pub(super) all: Vec<Item>,
     pub(super) primary: u32,
@@ -64,21 +64,26 @@ impl From<MediaError> for Trouble {
 }
 
 impl<'a> Items<'a> {
+    /// The items of a track's meta box: what they are and where they lie, and nothing more.
+    pub(super) fn of_track(body: &'a [u8]) -> Result<Self, Trouble> {
+        let mut reader = Reader(body);
+        reader.full()?;
+        let mut read = Self::default();
+        let children = boxes(reader.0)?;
+        let child = |kind: &[u8; 4]| children.iter().find(|child| child.kind == *kind);
+        if let (Some(infos), Some(locations)) = (child(b"iinf"), child(b"iloc")) {
+            read.infos(infos.body)?;
+            read.locations(locations.body)?;
+        }
+        read.data = child(b"idat").cloned();
+        Ok(read)
+    }
+
     /// Reads the meta box with this body.
     pub(super) fn read(body: &'a [u8]) -> Result<Self, Trouble> {
         let mut reader = Reader(body);
         reader.full()?;
-        let mut read = Self {
-            all: Vec::new(),
-            primary: 0,
-            references: Vec::new(),
-            data: None,
-            properties: Vec::new(),
-            associations: Vec::new(),
-            groups: Vec::new(),
-            handler: &[],
-            unknown: 0,
-        };
+        let mut read = Self::default();
         let children = boxes(reader.0)?;
         let child = |kind: &[u8; 4]| children.iter().find(|child| child.kind == *kind);
         let needed = |kind| child(kind).ok_or_else(|| MediaError::corrupt("a box of its items is missing"));
@@ -128,6 +133,9 @@ impl<'a> Items<'a> {
                 b"mime" => reader.0.split(|byte| *byte == 0).nth(1).unwrap_or_default(),
                 _ => &[],
             };
+            if self.all.iter().any(|item| item.id == id) {
+                return Err(Trouble::Strange("two of its items have one number"));
+            }
             if self.all.len() >= MOST {
                 return Err(Trouble::Strange("it has too many items"));
             }
@@ -174,7 +182,11 @@ impl<'a> Items<'a> {
                     "an item of it lies in another item, or in another file",
                 ));
             }
-            if let Some(item) = self.all.iter_mut().find(|item| item.id == id) {
+            if let Some(item) = self
+                .all
+                .iter_mut()
+                .find(|item| item.id == id && item.extents.is_empty())
+            {
                 item.inside = method == 1;
                 item.extents = found;
             }
@@ -251,18 +263,20 @@ impl<'a> Items<'a> {
         self.all.iter().any(|item| item.id == id && &item.kind == b"tmap")
     }
 
-    /// The body of a meta box with the items `needed`, which lie where `located` says (id, in the box itself, extents).
+    /// The body of a meta box with the items `needed`, which lie where `located` says (id, in the box itself, extents), `pad` bytes longer
+    /// than it has to be.
     pub(super) fn write(
         &self,
         needed: &[u32],
         located: &[(u32, bool, Vec<Range<usize>>)],
         data: Option<&[u8]>,
+        pad: usize,
     ) -> Result<Vec<u8>, MediaError> {
         let wide = needed.iter().any(|id| *id > 0xffff);
         let full = |version: bool| [u8::from(version), 0, 0, 0];
         let mut handler = self.handler.get(..12).ok_or(MediaError::Truncated)?.to_vec();
         // Reserved, and a name of nothing.
-        handler.extend([0; 13]);
+        handler.resize(12 + 13 + pad, 0);
         let mut primary = full(wide).to_vec();
         put_id(&mut primary, self.primary, wide);
         let mut infos = full(false).to_vec();

@@ -9,6 +9,8 @@
 //! TIFF it removes what [`Policy::Strip`] does.
 
 mod avif;
+#[cfg(test)]
+mod avif_tests;
 mod bmp;
 mod boxes;
 mod finds;

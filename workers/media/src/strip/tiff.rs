@@ -188,6 +188,7 @@ fn rewrite<'a>(
             return Ok(Some("its JPEG tables do not parse"));
         };
         note(finds, gone);
+        tables.kind = 7;
         tables.count = u32::try_from(clean.len()).unwrap_or(0);
         tables.value = Cow::Owned(clean);
     }
