@@ -4,7 +4,7 @@
 use super::{
     boxes::{Found, Reader, boxed, boxes},
     finds::Finds,
-    items::Trouble,
+    items::{Items, Trouble},
     removed::RemovedKind,
 };
 use crate::MediaError;
@@ -25,7 +25,20 @@ impl Patches {
         self.put(range, boxed(*b"free", &vec![0; length.saturating_sub(8)]));
     }
 
-    pub(super) fn zero(&mut self, range: Range<usize>) {
+    /// Zeros over all of these, which may lie over one another.
+    pub(super) fn zeros(&mut self, mut ranges: Vec<Range<usize>>) {
+        ranges.sort_by_key(|range| range.start);
+        let mut end = 0;
+        for range in ranges {
+            let start = range.start.max(end);
+            end = end.max(range.end);
+            if start < end {
+                self.zero(start..end);
+            }
+        }
+    }
+
+    fn zero(&mut self, range: Range<usize>) {
         let length = range.len();
         self.put(range, vec![0; length]);
     }
@@ -49,12 +62,26 @@ enum Level {
     Media,
 }
 
-/// Cleans the movie box, and counts the frames of its first track.
-pub(super) fn clean(movie: &Found<'_>, patches: &mut Patches, finds: &mut Finds) -> Result<(), Trouble> {
-    container(Level::Movie, movie.body, movie.body_start(), patches, finds)
+/// Cleans the movie box, and counts the frames of its tracks; returns the items that lie in the file's data.
+pub(super) fn clean<'a>(
+    movie: &Found<'a>,
+    patches: &mut Patches,
+    finds: &mut Finds,
+) -> Result<Vec<Items<'a>>, Trouble> {
+    let mut items = Vec::new();
+    let start = movie.body_start();
+    container(Level::Movie, movie.body, start, &mut items, patches, finds)?;
+    Ok(items)
 }
 
-fn container(level: Level, body: &[u8], base: usize, patches: &mut Patches, finds: &mut Finds) -> Result<(), Trouble> {
+fn container<'a>(
+    level: Level,
+    body: &'a [u8],
+    base: usize,
+    items: &mut Vec<Items<'a>>,
+    patches: &mut Patches,
+    finds: &mut Finds,
+) -> Result<(), Trouble> {
     let children = boxes(body)?;
     for child in &children {
         let whole = base + child.whole.start..base + child.whole.end;
@@ -63,12 +90,16 @@ fn container(level: Level, body: &[u8], base: usize, patches: &mut Patches, find
             (Level::Movie, b"mvhd") | (Level::Track, b"tkhd") | (Level::Media, b"mdhd") => {
                 times(child.body, inner, patches, finds)?;
             }
-            (Level::Movie, b"trak") => container(Level::Track, child.body, inner, patches, finds)?,
-            (Level::Track, b"mdia") => container(Level::Media, child.body, inner, patches, finds)?,
+            (Level::Movie, b"trak") => container(Level::Track, child.body, inner, items, patches, finds)?,
+            (Level::Track, b"mdia") => container(Level::Media, child.body, inner, items, patches, finds)?,
             (Level::Media, b"hdlr") => handler(child.body, inner, patches, finds)?,
             (Level::Movie, b"mvex" | b"iods") | (Level::Track, b"edts" | b"tref") | (Level::Media, b"minf") => {}
             (_, b"free" | b"skip") if child.body.iter().all(|byte| *byte == 0) => {}
             _ => {
+                if &child.kind == b"meta" {
+                    // One that cannot be read is not known to name anything outside itself.
+                    items.extend(Items::of_track(child.body).ok());
+                }
                 finds.add(RemovedKind::Private, whole.len());
                 patches.blank(whole);
             }
