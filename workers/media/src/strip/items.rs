@@ -263,8 +263,8 @@ impl<'a> Items<'a> {
         self.all.iter().any(|item| item.id == id && &item.kind == b"tmap")
     }
 
-    /// The body of a meta box with the items `needed`, which lie where `located` says (id, in the box itself, extents), `pad` bytes longer
-    /// than it has to be.
+    /// The body of a meta box with the items `needed`, which lie where `located` says (id, in the box itself, extents),
+    /// `pad` bytes longer than it has to be.
     pub(super) fn write(
         &self,
         needed: &[u32],
