@@ -44,6 +44,22 @@ pub enum MediaError {
         /// The longest side allowed.
         limit: u32,
     },
+    /// It moves in more frames than allowed.
+    #[error("the picture has {frames} frames, more than the {limit} that are allowed")]
+    TooManyFrames {
+        /// Frames.
+        frames: u32,
+        /// Frames at most.
+        limit: u32,
+    },
+    /// It moves longer than allowed.
+    #[error("the picture moves for {duration_ms} ms, longer than the {limit_ms} ms that are allowed")]
+    TooLong {
+        /// How long it moves, milliseconds.
+        duration_ms: u64,
+        /// How long it may, milliseconds.
+        limit_ms: u64,
+    },
     /// The caller asked to stop: the one failure that is not of the bytes.
     #[error("the work was stopped")]
     Cancelled,
@@ -60,6 +76,8 @@ impl MediaError {
             Self::Corrupt { .. } => "corrupt",
             Self::TooManyPixels { .. } => "too-many-pixels",
             Self::SideTooLong { .. } => "side-too-long",
+            Self::TooManyFrames { .. } => "too-many-frames",
+            Self::TooLong { .. } => "too-long",
             Self::Cancelled => "cancelled",
         }
     }

@@ -2,9 +2,9 @@
 
 use crate::{
     Rgb,
+    exif::{Block, Entry, tag},
     strip::{Removed, RemovedKind},
 };
-use exif::{Exif, In, Reader, Tag};
 use serde::{Deserialize, Serialize};
 
 /// Facts that a tenant may want to keep although the file forgets them.
@@ -30,107 +30,100 @@ pub struct Facts {
     pub duration_ms: Option<u64>,
 }
 
-/// Longest text that is kept of a field.
-const LONGEST: usize = 200;
-
-fn text(exif: &Exif, tag: Tag) -> Option<String> {
-    let field = exif.get_field(tag, In::PRIMARY)?;
-    let text = match &field.value {
-        exif::Value::Ascii(parts) => parts
-            .iter()
-            .map(|part| String::from_utf8_lossy(part))
-            .collect::<Vec<_>>()
-            .join(" "),
-        _ => field.display_value().to_string(),
-    };
-    let text: String = text.chars().filter(|c| !c.is_control()).take(LONGEST).collect();
-    let text = text.trim().to_owned();
-    (!text.is_empty()).then_some(text)
-}
-
 /// Facts, and in words what a TIFF block gives away. A block that does not parse gives nothing away that is known.
 pub(crate) fn read(tiff: &[u8]) -> (Facts, Vec<Removed>) {
-    let Ok(exif) = Reader::new()
-        .continue_on_error(true)
-        .read_raw(tiff.to_vec())
-        .or_else(|error| error.distill_partial_result(|_| {}))
-    else {
+    let Some(block) = Block::read(tiff) else {
         return (Facts::default(), Vec::new());
     };
+    let text = |tag| block.field(tag).and_then(Entry::text);
     let facts = Facts {
-        camera_make: text(&exif, Tag::Make),
-        camera_model: text(&exif, Tag::Model),
-        lens: text(&exif, Tag::LensModel),
-        taken_at: exif.get_field(Tag::DateTimeOriginal, In::PRIMARY).and_then(taken_at),
+        camera_make: text(tag::MAKE),
+        camera_model: text(tag::MODEL),
+        lens: text(tag::LENS_MODEL),
+        taken_at: text(tag::TAKEN_AT).as_deref().and_then(moment),
         ..Facts::default()
     };
-    (facts, given_away(&exif))
+    let given_away = given_away(&block, &facts);
+    (facts, given_away)
 }
 
-fn taken_at(field: &exif::Field) -> Option<String> {
-    let exif::Value::Ascii(parts) = &field.value else {
-        return None;
-    };
-    exif::DateTime::from_ascii(parts.first()?)
-        .ok()
-        .map(|moment| moment.to_string())
-}
-
-fn given_away(exif: &Exif) -> Vec<Removed> {
-    let mut found = Vec::new();
-    let mut note = |kind: RemovedKind, detail: Option<String>| {
-        if let Some(detail) = detail {
-            found.push(Removed {
-                what: kind,
-                detail,
-                bytes: 0,
-            });
-        }
-    };
-    let position = [
-        Tag::GPSLatitude,
-        Tag::GPSLatitudeRef,
-        Tag::GPSLongitude,
-        Tag::GPSLongitudeRef,
-    ]
-    .map(|tag| {
-        exif.get_field(tag, In::PRIMARY)
-            .map(|field| field.display_value().to_string())
+/// `YYYY:MM:DD HH:MM:SS` with the dashes that everybody else writes; a clock that was never set tells nothing.
+fn moment(text: &str) -> Option<String> {
+    let mut moment = text.get(..19)?.as_bytes().to_vec();
+    let shaped = moment.iter().enumerate().all(|(place, byte)| match place {
+        4 | 7 | 13 | 16 => *byte == b':',
+        10 => *byte == b' ',
+        _ => byte.is_ascii_digit(),
     });
-    if let [Some(latitude), ns, Some(longitude), ew] = position {
-        let detail = format!(
-            "{latitude} {}, {longitude} {}",
-            ns.unwrap_or_default(),
-            ew.unwrap_or_default()
-        );
-        note(RemovedKind::GpsPosition, Some(detail));
-    } else if exif.fields().any(|field| field.tag.context() == exif::Context::Gps) {
-        note(RemovedKind::GpsPosition, Some(String::new()));
+    if !shaped || moment.starts_with(b"0000") {
+        return None;
     }
-    let camera = [text(exif, Tag::Make), text(exif, Tag::Model)]
+    for dash in [4, 7] {
+        *moment.get_mut(dash)? = b'-';
+    }
+    String::from_utf8(moment).ok()
+}
+
+fn given_away(block: &Block<'_>, facts: &Facts) -> Vec<Removed> {
+    let mut found = places(block);
+    let mut note = |kind: RemovedKind, detail: Option<String>| {
+        found.extend(detail.map(|detail| Removed::part(kind, &detail)));
+    };
+    let text = |tag| block.field(tag).and_then(Entry::text);
+    let has = |tag| block.field(tag).map(|_| String::new());
+    let camera = [facts.camera_make.clone(), facts.camera_model.clone()]
         .into_iter()
         .flatten()
         .collect::<Vec<_>>()
         .join(" ");
     note(RemovedKind::Camera, (!camera.is_empty()).then_some(camera));
-    note(RemovedKind::CameraSerial, text(exif, Tag::BodySerialNumber));
-    note(RemovedKind::Lens, text(exif, Tag::LensModel));
-    note(RemovedKind::LensSerial, text(exif, Tag::LensSerialNumber));
-    note(
-        RemovedKind::Owner,
-        text(exif, Tag::CameraOwnerName).or_else(|| text(exif, Tag::Artist)),
-    );
-    note(
-        RemovedKind::TakenAt,
-        exif.get_field(Tag::DateTimeOriginal, In::PRIMARY).and_then(taken_at),
-    );
-    note(RemovedKind::Software, text(exif, Tag::Software));
-    let has = |tag: Tag, place: In| exif.get_field(tag, place).map(|_| String::new());
-    note(RemovedKind::MakerNote, has(Tag::MakerNote, In::PRIMARY));
+    note(RemovedKind::CameraSerial, text(tag::BODY_SERIAL));
+    note(RemovedKind::Lens, facts.lens.clone());
+    note(RemovedKind::LensSerial, text(tag::LENS_SERIAL));
+    note(RemovedKind::Owner, text(tag::OWNER).or_else(|| text(tag::ARTIST)));
+    note(RemovedKind::Copyright, text(tag::COPYRIGHT));
+    note(RemovedKind::TakenAt, facts.taken_at.clone());
+    note(RemovedKind::Software, text(tag::SOFTWARE));
+    note(RemovedKind::MakerNote, has(tag::MAKER_NOTE));
     note(
         RemovedKind::Comment,
-        has(Tag::UserComment, In::PRIMARY).or_else(|| has(Tag::ImageDescription, In::PRIMARY)),
+        has(tag::USER_COMMENT).or_else(|| has(tag::DESCRIPTION)),
     );
-    note(RemovedKind::Thumbnail, has(Tag::JPEGInterchangeFormat, In::THUMBNAIL));
+    let thumbnail = block
+        .thumbnail
+        .as_ref()
+        .and_then(|directory| directory.find(tag::JPEG_OFFSET));
+    note(RemovedKind::Thumbnail, thumbnail.map(|_| String::new()));
     found
+}
+
+/// The position that a block tells.
+pub(crate) fn places(block: &Block<'_>) -> Vec<Removed> {
+    let pointer = block.primary.find(tag::GPS);
+    let geo = block
+        .primary
+        .entries
+        .iter()
+        .any(|entry| tag::GEO_TIFF.contains(&entry.tag));
+    let Some(gps) = block.gps.as_ref() else {
+        let told = pointer.is_some() || geo;
+        return told
+            .then(|| Removed::part(RemovedKind::GpsPosition, ""))
+            .into_iter()
+            .collect();
+    };
+    // GPSLatitudeRef, GPSLatitude, GPSLongitudeRef, GPSLongitude: 1 to 4.
+    let side = |tag, reference| {
+        let degrees = gps.find(tag)?.rationals(block.order);
+        let reference = gps.find(reference).and_then(Entry::text).unwrap_or_default();
+        match degrees.as_slice() {
+            [degrees, minutes, seconds, ..] => Some(format!("{degrees} deg {minutes} min {seconds} sec {reference}")),
+            _ => None,
+        }
+    };
+    let detail = match (side(2, 1), side(4, 3)) {
+        (Some(latitude), Some(longitude)) => format!("{latitude}, {longitude}"),
+        _ => String::new(),
+    };
+    vec![Removed::part(RemovedKind::GpsPosition, &detail)]
 }

@@ -1,6 +1,6 @@
 //! What is decoded at all.
 
-use crate::MediaError;
+use crate::{Facts, MediaError};
 use serde::{Deserialize, Serialize};
 
 /// Bounds that are checked from headers, before any decoder runs. 0 is unlimited.
@@ -44,6 +44,24 @@ impl Limits {
                 width,
                 height,
                 limit: self.max_side,
+            });
+        }
+        Ok(())
+    }
+
+    /// Of a picture that moves.
+    pub(crate) fn check_motion(&self, facts: &Facts) -> Result<(), MediaError> {
+        let (frames, duration_ms) = (facts.frames.unwrap_or(1), facts.duration_ms.unwrap_or(0));
+        if self.max_frames > 0 && frames > self.max_frames {
+            return Err(MediaError::TooManyFrames {
+                frames,
+                limit: self.max_frames,
+            });
+        }
+        if self.max_duration_ms > 0 && duration_ms > self.max_duration_ms {
+            return Err(MediaError::TooLong {
+                duration_ms,
+                limit_ms: self.max_duration_ms,
             });
         }
         Ok(())

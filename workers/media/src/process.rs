@@ -85,6 +85,13 @@ pub fn process(bytes: &[u8], settings: &Settings, cancel: &dyn Fn() -> bool) -> 
     let probed = probed(bytes)?;
     probed.check(&settings.limits)?;
     let stripped = strip::strip(probed.format, bytes, settings.policy)?;
+    settings.limits.check_motion(&stripped.facts)?;
+    if let Some(reason) = stripped.not_lossless {
+        return Err(MediaError::Unsupported {
+            format: probed.format.name(),
+            problem: format!("it cannot be cleaned: {reason}"),
+        });
+    }
     go_on()?;
     let (image, profile) = decoded(&probed, &stripped.bytes, cancel)?.into_light();
     go_on()?;

@@ -1,11 +1,17 @@
 //! JPEG, ITU-T T.81 annex B: every segment before the end of the picture is looked at; entropy-coded data is copied.
 //!
 //! Kept: what decoding needs, JFIF without its thumbnail, ICC profiles (ICC.1 annex B.4, any number of parts), Adobe's
-//! colour transform. Everything else goes, and so does everything after the first EOI.
+//! colour transform. Everything else goes, and so does everything after the first EOI. Where only places go, EXIF, XMP
+//! and Photoshop's resources stay without them, comments and thumbnails as they are; an extension of XMP goes, since its
+//! digest stands in the packet and it holds whole pictures.
 
-use super::{Finds, RemovedKind, Stripped};
+use super::{
+    finds::{Finds, LARGEST_BLOCK},
+    pieces::{Mark, Pieces},
+    removed::RemovedKind,
+};
 use crate::{
-    MediaError,
+    MediaError, Policy,
     tiff::{self, EXIF_HEADER},
 };
 use memchr::memchr;
@@ -13,78 +19,218 @@ use memchr::memchr;
 const ICC: &[u8] = b"ICC_PROFILE\0";
 const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
 const XMP_EXTENSION: &[u8] = b"http://ns.adobe.com/xmp/extension/\0";
+const PHOTOSHOP: &[u8] = b"Photoshop 3.0\0";
+/// Version, flags and transform stand in Adobe's first 12 bytes.
+const ADOBE: usize = 12;
+/// JFIF without a thumbnail.
+const JFIF: usize = 14;
+/// A segment's data at most.
+const LARGEST_SEGMENT: usize = 65_533;
 /// Scans of a progressive picture cost a pass over all coefficients each; encoders write about ten.
 const MOST_SCANS: u32 = 200;
 
-pub(super) fn strip(bytes: &[u8]) -> Result<Stripped, MediaError> {
-    let mut finds = Finds::default();
-    let mut body = Vec::with_capacity(bytes.len());
-    let mut jfif = None;
-    let mut scans = 0;
-    let mut place = 2;
-    loop {
-        let code = marker(bytes, &mut place)?;
-        match code {
-            0xd9 => break,
-            // TEM stands alone.
-            0x01 => continue,
-            0xd0..=0xd8 => return Err(MediaError::corrupt("a marker stands where none may")),
-            _ => {}
-        }
-        let length = match bytes.get(place..place + 2) {
-            Some(&[high, low]) => usize::from(u16::from_be_bytes([high, low])),
-            _ => return Err(MediaError::Truncated),
-        };
-        if length < 2 {
-            return Err(MediaError::corrupt("a segment is shorter than its own length"));
-        }
-        let data = bytes.get(place + 2..place + length).ok_or(MediaError::Truncated)?;
-        place += length;
-        match code {
-            0xe0 if data.starts_with(b"JFIF\0") && data.len() >= 14 && jfif.is_none() => {
-                jfif = Some(keep_jfif(data, &mut finds));
-            }
-            0xe2 if data.starts_with(ICC) => segment(&mut body, code, data),
-            0xee if data.starts_with(b"Adobe") => segment(&mut body, code, data),
-            0xe0..=0xef => note(&mut finds, code, data, length + 2),
-            0xfe => finds.add(RemovedKind::Comment, length + 2),
-            // Reserved for extensions: no decoder needs them.
-            0x02..=0xbf | 0xc8 | 0xf0..=0xfd => finds.add(RemovedKind::Private, length + 2),
-            0xda => {
-                scans += 1;
-                if scans > MOST_SCANS {
-                    return Err(MediaError::corrupt(format!("it has more than {MOST_SCANS} scans")));
-                }
-                segment(&mut body, code, data);
-                let end = scan_end(bytes, place)?;
-                body.extend_from_slice(bytes.get(place..end).ok_or(MediaError::Truncated)?);
-                place = end;
-            }
-            _ => segment(&mut body, code, data),
-        }
-    }
+pub(super) fn walk<'a>(bytes: &'a [u8], finds: &mut Finds) -> Result<Pieces<'a>, MediaError> {
+    finds.largest_exif = LARGEST_SEGMENT - EXIF_HEADER.len();
+    let mut walk = Walk::of(bytes, finds);
+    walk.pieces.keep(0..2)?;
+    // JFIF stands first, then the orientation: both may be found later.
+    let (first, second) = (walk.pieces.mark()?, walk.pieces.mark()?);
+    let (end, scans) = walk.segments(bytes, first)?;
     if scans == 0 {
         return Err(MediaError::corrupt("it ends without a picture"));
     }
-    let trailing = bytes.len().saturating_sub(place);
-    if trailing > 0 {
-        finds.add(RemovedKind::Trailing, trailing);
+    walk.photoshop();
+    if let Some(orientation) = walk.finds.orientation_to_write() {
+        let block = [EXIF_HEADER, &tiff::only_orientation(orientation)].concat();
+        walk.pieces.write_at(second, &segment(0xe1, &block));
     }
-    let mut out = Vec::with_capacity(body.len() + 64);
-    out.extend([0xff, 0xd8]);
-    if let Some(jfif) = jfif {
-        segment(&mut out, 0xe0, &jfif);
+    if bytes.len() > end {
+        walk.finds.add(RemovedKind::Trailing, bytes.len() - end);
     }
-    if let Some(orientation @ 2..=8) = finds.orientation {
-        segment(
-            &mut out,
-            0xe1,
-            &[EXIF_HEADER, &tiff::only_orientation(orientation)].concat(),
-        );
+    Ok(walk.pieces)
+}
+
+/// A stream within another file, tables without a picture too, and what went of it. It has no orientation of its own.
+pub(super) fn stream(bytes: &[u8]) -> Result<(Vec<u8>, Finds), MediaError> {
+    let mut finds = Finds::new(Policy::Strip);
+    let mut walk = Walk::of(bytes, &mut finds);
+    if !bytes.starts_with(&[0xff, 0xd8]) {
+        return Err(MediaError::corrupt("it does not begin like a JPEG"));
     }
-    out.extend_from_slice(&body);
-    out.extend([0xff, 0xd9]);
-    Ok(finds.into_stripped(out))
+    walk.pieces.keep(0..2)?;
+    let first = walk.pieces.mark()?;
+    let (end, _) = walk.segments(bytes, first)?;
+    walk.photoshop();
+    let clean = walk.pieces.finish();
+    if bytes.len() > end {
+        finds.add(RemovedKind::Trailing, bytes.len() - end);
+    }
+    Ok((clean, finds))
+}
+
+struct Walk<'a, 'f> {
+    pieces: Pieces<'a>,
+    finds: &'f mut Finds,
+    jfif: bool,
+    /// Photoshop's resources, which may go over several segments, their size there, and where the first stood.
+    photoshop: Option<(Vec<u8>, usize, Mark)>,
+}
+
+impl<'a, 'f> Walk<'a, 'f> {
+    fn of(bytes: &'a [u8], finds: &'f mut Finds) -> Self {
+        Self {
+            pieces: Pieces::of(bytes),
+            finds,
+            jfif: false,
+            photoshop: None,
+        }
+    }
+
+    /// All segments; returns where the picture ends, and how many scans it has.
+    fn segments(&mut self, bytes: &'a [u8], first: Mark) -> Result<(usize, u32), MediaError> {
+        let mut scans = 0;
+        let mut place = 2;
+        loop {
+            let code = marker(bytes, &mut place)?;
+            let start = place - 2;
+            match code {
+                0xd9 => {
+                    self.pieces.keep(start..place)?;
+                    return Ok((place, scans));
+                }
+                // TEM stands alone.
+                0x01 => continue,
+                0xd0..=0xd8 => return Err(MediaError::corrupt("a marker stands where none may")),
+                _ => {}
+            }
+            let length = match bytes.get(place..place + 2) {
+                Some(&[high, low]) => usize::from(u16::from_be_bytes([high, low])),
+                _ => return Err(MediaError::Truncated),
+            };
+            if length < 2 {
+                return Err(MediaError::corrupt("a segment is shorter than its own length"));
+            }
+            let data = bytes.get(place + 2..place + length).ok_or(MediaError::Truncated)?;
+            place += length;
+            let size = length + 2;
+            match code {
+                0xe0 if data.starts_with(b"JFIF\0") && data.len() >= JFIF && !self.jfif => {
+                    self.jfif = true;
+                    let jfif = self.jfif(data);
+                    self.pieces.write_at(first, &jfif);
+                }
+                0xe2 if data.starts_with(ICC) => self.pieces.keep(start..place)?,
+                0xee if data.starts_with(b"Adobe") => {
+                    let kept = data.get(..ADOBE).unwrap_or(data);
+                    if kept.len() < data.len() {
+                        self.finds.add(RemovedKind::Private, data.len() - kept.len());
+                    }
+                    self.pieces.write(segment(code, kept))?;
+                }
+                0xe0..=0xef => self.metadata(code, data, start..place)?,
+                0xfe if self.finds.only_places() => self.pieces.keep(start..place)?,
+                0xfe => self.finds.add(RemovedKind::Comment, size),
+                // Reserved for extensions: no decoder needs them.
+                0x02..=0xbf | 0xc8 | 0xf0..=0xfd => self.finds.add(RemovedKind::Private, size),
+                0xda => {
+                    scans += 1;
+                    if scans > MOST_SCANS {
+                        return Err(MediaError::corrupt(format!("it has more than {MOST_SCANS} scans")));
+                    }
+                    place = scan_end(bytes, place)?;
+                    self.pieces.keep(start..place)?;
+                }
+                _ => self.pieces.keep(start..place)?,
+            }
+        }
+    }
+
+    /// JFIF's version and density. Its thumbnail goes, unless only places do.
+    fn jfif(&mut self, data: &[u8]) -> Vec<u8> {
+        if self.finds.only_places() {
+            return segment(0xe0, data);
+        }
+        if data.len() > JFIF {
+            self.finds.add(RemovedKind::Thumbnail, data.len() - JFIF);
+        }
+        let mut kept: Vec<u8> = data.iter().take(JFIF - 2).copied().collect();
+        kept.extend([0, 0]);
+        segment(0xe0, &kept)
+    }
+
+    /// An application's segment that no decoder needs.
+    fn metadata(&mut self, code: u8, data: &[u8], place: std::ops::Range<usize>) -> Result<(), MediaError> {
+        let size = place.len();
+        let kept = match code {
+            // Also "JFXX", which is nothing but a thumbnail.
+            0xe0 if self.finds.only_places() && data.starts_with(b"JF") => return self.pieces.keep(place),
+            0xe1 => {
+                if let Some(block) = data.strip_prefix(EXIF_HEADER) {
+                    self.finds.exif(block, size).map(|kept| [EXIF_HEADER, &kept].concat())
+                } else if let Some(packet) = data.strip_prefix(XMP) {
+                    self.finds.xmp(packet, size).map(|kept| [XMP, &kept].concat())
+                } else {
+                    let extension = data.starts_with(XMP_EXTENSION);
+                    self.finds.add(
+                        if extension {
+                            RemovedKind::Xmp
+                        } else {
+                            RemovedKind::Private
+                        },
+                        size,
+                    );
+                    None
+                }
+            }
+            0xed if data.starts_with(PHOTOSHOP) => {
+                let part = data.get(PHOTOSHOP.len()..).unwrap_or_default();
+                return self.photoshop_part(part, size);
+            }
+            _ => {
+                self.finds.add(
+                    match code {
+                        0xe0 => RemovedKind::Thumbnail,
+                        0xe2 if data.starts_with(b"MPF\0") => RemovedKind::OtherPictures,
+                        0xeb => RemovedKind::Provenance,
+                        0xed => RemovedKind::Iptc,
+                        _ => RemovedKind::Private,
+                    },
+                    size,
+                );
+                None
+            }
+        };
+        match kept {
+            Some(kept) => self.pieces.write(segment(code, &kept)),
+            None => Ok(()),
+        }
+    }
+
+    fn photoshop_part(&mut self, part: &[u8], size: usize) -> Result<(), MediaError> {
+        if self.photoshop.is_none() {
+            self.photoshop = Some((Vec::new(), 0, self.pieces.mark()?));
+        }
+        let Some((bytes, total, _)) = &mut self.photoshop else {
+            return Ok(());
+        };
+        *total = total.saturating_add(size);
+        // One byte over the limit says that there was more.
+        let room = (LARGEST_BLOCK + 1).saturating_sub(bytes.len());
+        bytes.extend_from_slice(part.get(..room).unwrap_or(part));
+        Ok(())
+    }
+
+    /// What stays of Photoshop's resources, in as many segments as it takes.
+    fn photoshop(&mut self) {
+        let Some((resources, size, mark)) = self.photoshop.take() else {
+            return;
+        };
+        if let Some(kept) = self.finds.iptc(&resources, size) {
+            for part in kept.chunks(LARGEST_SEGMENT - PHOTOSHOP.len()) {
+                self.pieces.write_at(mark, &segment(0xed, &[PHOTOSHOP, part].concat()));
+            }
+        }
+    }
 }
 
 /// The next marker's code; fill bytes before it are passed over.
@@ -117,42 +263,20 @@ fn scan_end(bytes: &[u8], start: usize) -> Result<usize, MediaError> {
     }
 }
 
-fn segment(out: &mut Vec<u8>, code: u8, data: &[u8]) {
-    // Data that came from a segment, or is a few bytes long, fits a segment.
-    let length = u16::try_from(data.len() + 2).unwrap_or(u16::MAX);
-    out.extend([0xff, code]);
-    out.extend(length.to_be_bytes());
-    out.extend_from_slice(data);
-}
-
-/// JFIF's version and density; its thumbnail goes.
-fn keep_jfif(data: &[u8], finds: &mut Finds) -> Vec<u8> {
-    let mut kept: Vec<u8> = data.iter().take(12).copied().collect();
-    kept.extend([0, 0]);
-    if data.len() > 14 {
-        finds.add(RemovedKind::Thumbnail, data.len() - 14);
-    }
-    kept
-}
-
-fn note(finds: &mut Finds, code: u8, data: &[u8], size: usize) {
-    let what = match code {
-        0xe0 => RemovedKind::Thumbnail,
-        0xe1 if data.starts_with(EXIF_HEADER) => {
-            return finds.exif(data.get(EXIF_HEADER.len()..).unwrap_or_default(), size);
-        }
-        0xe1 if data.starts_with(XMP) || data.starts_with(XMP_EXTENSION) => RemovedKind::Xmp,
-        0xe2 if data.starts_with(b"MPF\0") => RemovedKind::OtherPictures,
-        0xeb => RemovedKind::Provenance,
-        0xed => RemovedKind::Iptc,
-        _ => RemovedKind::Private,
-    };
-    finds.add(what, size);
+/// A segment. Its data came from one, or is a few bytes long.
+fn segment(code: u8, data: &[u8]) -> Vec<u8> {
+    let [high, low] = u16::try_from(data.len() + 2).unwrap_or(u16::MAX).to_be_bytes();
+    [&[0xff, code, high, low], data].concat()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Format, Stripped};
+
+    fn strip(bytes: &[u8]) -> Result<Stripped, MediaError> {
+        crate::strip(Format::Jpeg, bytes, Policy::Strip)
+    }
 
     fn plain() -> Vec<u8> {
         let mut out = Vec::new();
@@ -167,7 +291,7 @@ mod tests {
         let plain = plain();
         let mut out = vec![0xff, 0xd8];
         for (code, data) in segments {
-            segment(&mut out, *code, data);
+            out.extend(segment(*code, data));
         }
         out.extend_from_slice(&plain[2..]);
         out.extend_from_slice(trailing);
@@ -262,7 +386,7 @@ mod tests {
     fn a_scan_bomb_is_refused() {
         let mut bytes = vec![0xff, 0xd8];
         for _ in 0..=MOST_SCANS {
-            segment(&mut bytes, 0xda, &[1, 1, 0, 0, 63, 0]);
+            bytes.extend(segment(0xda, &[1, 1, 0, 0, 63, 0]));
         }
         bytes.extend([0xff, 0xd9]);
         assert_eq!(strip(&bytes).unwrap_err().code(), "corrupt");

@@ -1,164 +1,81 @@
 //! Metadata, removed losslessly: containers are taken apart and put together, pixels are copied as they are coded.
+//!
+//! Every walk goes through the whole file, whatever the policy: one that is cut off, or is a bomb, is refused. A kept
+//! byte is copied once.
+//!
+//! [`Policy::StripLocation`] takes every place and leaves the rest valid. What cannot be searched for places goes whole:
+//! maker notes, blocks of a program's own, provenance records (their signatures would be broken besides), further
+//! pictures (they carry EXIF of their own), XMP that is split or does not parse, blocks over 1 MiB. In AVIF, BMP and
+//! TIFF it removes what [`Policy::Strip`] does.
 
+mod avif;
+#[cfg(test)]
+mod avif_tests;
+mod bmp;
+mod boxes;
+mod finds;
 mod gif;
+mod items;
 mod jpeg;
+mod movie;
+mod pieces;
 mod png;
+mod png_text;
+mod removed;
+mod tiff;
 mod webp;
 
-use crate::{Facts, Format, MediaError, Policy, facts, tiff};
-use serde::{Deserialize, Serialize};
-use std::fmt;
-
-/// A kind of thing that a file gives away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RemovedKind {
-    /// Where it was taken.
-    GpsPosition,
-    /// The camera's serial number.
-    CameraSerial,
-    /// The lens's serial number.
-    LensSerial,
-    /// The camera's owner, or the artist.
-    Owner,
-    /// The camera.
-    Camera,
-    /// The lens.
-    Lens,
-    /// When it was taken.
-    TakenAt,
-    /// Programs that wrote it.
-    Software,
-    /// The maker's private notes.
-    MakerNote,
-    /// A smaller picture of the picture, which may show what was cut off.
-    Thumbnail,
-    /// Free text.
-    Comment,
-    /// EXIF, whatever is in it.
-    Exif,
-    /// XMP.
-    Xmp,
-    /// IPTC and other resources of image editors.
-    Iptc,
-    /// Further pictures of a multi-picture file.
-    OtherPictures,
-    /// A provenance record, C2PA.
-    Provenance,
-    /// Blocks of a program's own.
-    Private,
-    /// Bytes after the picture's end.
-    Trailing,
-}
-
-impl fmt::Display for RemovedKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::GpsPosition => "GPS position",
-            Self::CameraSerial => "camera serial number",
-            Self::LensSerial => "lens serial number",
-            Self::Owner => "owner or artist",
-            Self::Camera => "camera model",
-            Self::Lens => "lens model",
-            Self::TakenAt => "date taken",
-            Self::Software => "software",
-            Self::MakerNote => "maker notes",
-            Self::Thumbnail => "embedded thumbnail",
-            Self::Comment => "comment",
-            Self::Exif => "EXIF",
-            Self::Xmp => "XMP",
-            Self::Iptc => "IPTC",
-            Self::OtherPictures => "further pictures",
-            Self::Provenance => "provenance record",
-            Self::Private => "private data",
-            Self::Trailing => "trailing bytes",
-        })
-    }
-}
-
-/// Something that was removed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Removed {
-    /// What.
-    pub what: RemovedKind,
-    /// What it said, where that is short and readable.
-    pub detail: String,
-    /// Its size in the file; 0 for a part of a block that is named too.
-    pub bytes: u64,
-}
+use crate::{Facts, Format, MediaError, Policy};
+use finds::Finds;
+pub(crate) use removed::readable;
+pub use removed::{Removed, RemovedKind};
 
 /// A file without what it gave away.
-#[derive(Debug, Clone)]
-pub(crate) struct Stripped {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) removed: Vec<Removed>,
-    pub(crate) facts: Facts,
-    /// EXIF orientation, 1 to 8.
-    pub(crate) orientation: u8,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stripped {
+    /// The file, clean unless `not_lossless` says otherwise.
+    pub bytes: Vec<u8>,
+    /// What is gone, the most telling first.
+    pub removed: Vec<Removed>,
+    /// What the metadata told, and the frames of an animation.
+    pub facts: Facts,
+    /// EXIF orientation, 1 to 8: how the pixels are to be turned. The file says so itself. Always 1 for AVIF, whose
+    /// decoders turn by its own properties.
+    pub orientation: u8,
+    /// Why the file cannot be cleaned as it is coded: its pixels are to be coded anew, and `bytes`, which are those that
+    /// came, are not to be kept. Rare, and only with AVIF, BMP and TIFF.
+    pub not_lossless: Option<&'static str>,
 }
 
-/// Takes the container apart and puts it together without what `policy` does not keep.
-pub(crate) fn strip(format: Format, bytes: &[u8], _policy: Policy) -> Result<Stripped, MediaError> {
-    match format {
-        Format::Jpeg => jpeg::strip(bytes),
-        Format::Png => png::strip(bytes),
-        Format::WebP => webp::strip(bytes),
-        Format::Gif => gif::strip(bytes),
-        Format::Avif | Format::Bmp | Format::Tiff => Err(MediaError::Unsupported {
-            format: format.name(),
-            problem: "not yet".to_owned(),
-        }),
-    }
-}
-
-/// What a walk through a container has found so far.
-#[derive(Debug, Default)]
-struct Finds {
-    removed: Vec<Removed>,
-    facts: Facts,
-    orientation: Option<u8>,
-}
-
-impl Finds {
-    fn add(&mut self, what: RemovedKind, bytes: usize) {
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        match self
-            .removed
-            .iter_mut()
-            .find(|removed| removed.what == what && removed.bytes > 0)
-        {
-            Some(removed) => removed.bytes = removed.bytes.saturating_add(bytes),
-            None => self.removed.push(Removed {
-                what,
-                detail: String::new(),
-                bytes,
-            }),
-        }
-    }
-
-    /// A TIFF block of EXIF. One that holds nothing but the orientation is what is written here: no find.
-    fn exif(&mut self, block: &[u8], bytes: usize) {
-        let orientation = tiff::orientation(block);
-        self.orientation.get_or_insert(orientation);
-        if block == tiff::only_orientation(orientation) && orientation != 1 {
-            return;
-        }
-        let (facts, given_away) = facts::read(block);
-        if self.facts == Facts::default() {
-            self.facts = facts;
-        }
-        self.add(RemovedKind::Exif, bytes);
-        self.removed.extend(given_away);
-    }
-
-    fn into_stripped(self, bytes: Vec<u8>) -> Stripped {
-        let mut removed = self.removed;
-        removed.sort_by_key(|removed| removed.what);
-        Stripped {
-            bytes,
-            removed,
-            facts: self.facts,
-            orientation: self.orientation.unwrap_or(1),
-        }
-    }
+/// Takes the container apart and puts it together without what `policy` does not keep. Pixels stay as they are coded,
+/// so does the ICC profile. Doing it twice changes nothing and finds nothing.
+///
+/// With [`Policy::Keep`] the bytes come back as they are, after the same walk.
+///
+/// # Errors
+/// When the file is cut off, or contradicts its format.
+pub fn strip(format: Format, bytes: &[u8], policy: Policy) -> Result<Stripped, MediaError> {
+    let mut finds = Finds::new(match (format, policy) {
+        (Format::Jpeg | Format::Png | Format::WebP | Format::Gif, Policy::StripLocation) => Policy::StripLocation,
+        (_, Policy::Strip | Policy::StripLocation | Policy::Keep) => Policy::Strip,
+    });
+    let pieces = match format {
+        Format::Jpeg => jpeg::walk(bytes, &mut finds),
+        Format::Png => png::walk(bytes, &mut finds),
+        Format::WebP => webp::walk(bytes, &mut finds),
+        Format::Gif => gif::walk(bytes, &mut finds),
+        Format::Avif => avif::walk(bytes, &mut finds),
+        Format::Bmp => bmp::walk(bytes, &mut finds),
+        Format::Tiff => tiff::walk(bytes, &mut finds),
+    }?;
+    let (removed, facts, orientation, lossy) = finds.finish();
+    let keep = policy == Policy::Keep;
+    let as_it_came = keep || lossy.is_some();
+    Ok(Stripped {
+        bytes: if as_it_came { bytes.to_vec() } else { pieces.finish() },
+        removed: if keep { Vec::new() } else { removed },
+        facts,
+        orientation,
+        not_lossless: if keep { None } else { lossy },
+    })
 }

@@ -1,84 +1,170 @@
 //! PNG, W3C third edition: chunks that the picture's look depends on are copied, all others go, and what follows IEND.
+//!
+//! Where only places go, EXIF, XMP, texts and the time stay without them.
 
-use super::{Finds, RemovedKind, Stripped};
+use super::{
+    finds::Finds,
+    pieces::Pieces,
+    png_text::{self, Texts},
+    removed::RemovedKind,
+};
 use crate::{MediaError, tiff};
+use std::ops::Range;
 
 const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 
-pub(super) fn strip(bytes: &[u8]) -> Result<Stripped, MediaError> {
-    let mut finds = Finds::default();
-    let mut out = Vec::with_capacity(bytes.len());
-    out.extend_from_slice(SIGNATURE);
-    let mut rest = bytes.get(SIGNATURE.len()..).ok_or(MediaError::Truncated)?;
-    let mut first = true;
+pub(super) fn walk<'a>(bytes: &'a [u8], finds: &mut Finds) -> Result<Pieces<'a>, MediaError> {
+    let mut pieces = Pieces::of(bytes);
+    pieces.keep(0..SIGNATURE.len())?;
+    let mut texts = Texts::default();
+    let mut place = SIGNATURE.len();
     // Where the pixels begin: the orientation goes before them, so that a reader that stops at them has seen it.
     let mut pixels = None;
+    let mut animated = false;
     loop {
-        let chunk = Chunk::next(&mut rest)?;
-        if first != (chunk.kind == b"IHDR") {
+        let chunk = Chunk::at(bytes, place)?;
+        if (place == SIGNATURE.len()) != (chunk.kind == b"IHDR") {
             return Err(MediaError::corrupt(
                 "its header is not the first chunk, or not the only one",
             ));
         }
-        first = false;
-        match chunk.kind {
-            b"IHDR" | b"PLTE" | b"IDAT" | b"IEND" | b"tRNS" | b"iCCP" | b"sRGB" | b"gAMA" | b"cHRM" | b"cICP"
-            | b"mDCV" | b"cLLI" | b"sBIT" | b"bKGD" | b"pHYs" | b"acTL" | b"fcTL" | b"fdAT" => {
-                if chunk.kind == b"IDAT" {
-                    pixels.get_or_insert(out.len());
-                }
-                chunk.check()?;
-                out.extend_from_slice(chunk.whole);
-                if chunk.kind == b"IEND" {
-                    break;
-                }
+        place = chunk.whole.end;
+        let size = chunk.whole.len();
+        let kept = match chunk.kind {
+            b"IHDR" | b"IDAT" | b"IEND" | b"PLTE" | b"iCCP" => None,
+            b"acTL" if pixels.is_none() => {
+                animated = true;
+                Some(8)
             }
-            b"eXIf" => finds.exif(chunk.data, chunk.whole.len()),
-            b"tEXt" | b"zTXt" | b"iTXt" => note_text(&mut finds, &chunk),
-            b"tIME" => finds.add(RemovedKind::TakenAt, chunk.whole.len()),
-            b"caBX" => finds.add(RemovedKind::Provenance, chunk.whole.len()),
+            b"fcTL" | b"fdAT" if animated => {
+                if chunk.kind == b"fcTL" {
+                    finds.frame(shown_for(chunk.data));
+                }
+                None
+            }
+            // Frames that no decoder shows.
+            b"acTL" | b"fcTL" | b"fdAT" => {
+                finds.add(RemovedKind::OtherPictures, size);
+                continue;
+            }
+            // What they have at most: more would be a place to hide in.
+            b"tRNS" => Some(256),
+            b"sRGB" => Some(1),
+            b"gAMA" | b"cICP" | b"sBIT" => Some(4),
+            b"cHRM" => Some(32),
+            b"mDCV" => Some(24),
+            b"cLLI" => Some(8),
+            b"bKGD" => Some(6),
+            b"pHYs" => Some(9),
             kind if kind.first().is_some_and(u8::is_ascii_uppercase) => {
                 return Err(MediaError::corrupt("it needs a critical chunk that is unknown"));
             }
-            _ => finds.add(RemovedKind::Private, chunk.whole.len()),
+            _ => {
+                if let Some(written) = metadata(finds, &mut texts, &chunk) {
+                    match written {
+                        Kept::AsItIs => pieces.keep(chunk.whole)?,
+                        Kept::Edited(bytes) => pieces.write(bytes)?,
+                    }
+                }
+                continue;
+            }
+        };
+        if kept.is_some_and(|most| chunk.data.len() > most) {
+            finds.add(RemovedKind::Private, size);
+            continue;
+        }
+        chunk.check(bytes)?;
+        if chunk.kind == b"IDAT" && pixels.is_none() {
+            pixels = Some(pieces.mark()?);
+        }
+        pieces.keep(chunk.whole)?;
+        if chunk.kind == b"IEND" {
+            break;
         }
     }
     let pixels = pixels.ok_or_else(|| MediaError::corrupt("it ends without a picture"))?;
-    if let Some(orientation @ 2..=8) = finds.orientation {
-        out.splice(pixels..pixels, chunk(*b"eXIf", &tiff::only_orientation(orientation)));
+    if let Some(orientation) = finds.orientation_to_write() {
+        pieces.write_at(pixels, &chunk(*b"eXIf", &tiff::only_orientation(orientation)));
     }
-    if !rest.is_empty() {
-        finds.add(RemovedKind::Trailing, rest.len());
+    if bytes.len() > place {
+        finds.add(RemovedKind::Trailing, bytes.len() - place);
     }
-    Ok(finds.into_stripped(out))
+    Ok(pieces)
+}
+
+/// What stays of a chunk.
+enum Kept {
+    AsItIs,
+    Edited(Vec<u8>),
+}
+
+/// A chunk that the picture's look does not depend on.
+fn metadata(finds: &mut Finds, texts: &mut Texts, found: &Chunk<'_>) -> Option<Kept> {
+    let size = found.whole.len();
+    match found.kind {
+        b"eXIf" => finds
+            .exif(found.data, size)
+            .map(|block| Kept::Edited(chunk(*b"eXIf", &block))),
+        b"tEXt" | b"zTXt" | b"iTXt" => match texts.look(finds, found.kind, found.data, size)? {
+            png_text::Kept::AsItIs => Some(Kept::AsItIs),
+            png_text::Kept::Edited(kind, data) => Some(Kept::Edited(chunk(kind, &data))),
+        },
+        b"tIME" if finds.only_places() && found.data.len() == 7 => Some(Kept::AsItIs),
+        b"tIME" => {
+            finds.add(RemovedKind::TakenAt, size);
+            None
+        }
+        b"caBX" => {
+            finds.add(RemovedKind::Provenance, size);
+            None
+        }
+        _ => {
+            finds.add(RemovedKind::Private, size);
+            None
+        }
+    }
+}
+
+/// How long an fcTL chunk shows its frame, milliseconds: numerator and denominator of seconds, 0 is a hundredth.
+fn shown_for(data: &[u8]) -> u64 {
+    let short = |place: usize| match data.get(place..place + 2) {
+        Some(&[high, low]) => u64::from(u16::from_be_bytes([high, low])),
+        _ => 0,
+    };
+    let parts = match short(22) {
+        0 => 100,
+        parts => parts,
+    };
+    short(20) * 1_000 / parts
 }
 
 struct Chunk<'a> {
     kind: &'a [u8],
     data: &'a [u8],
-    whole: &'a [u8],
+    whole: Range<usize>,
 }
 
 impl<'a> Chunk<'a> {
-    fn next(rest: &mut &'a [u8]) -> Result<Self, MediaError> {
-        let length: [u8; 4] = rest
-            .get(..4)
-            .and_then(|part| part.try_into().ok())
-            .ok_or(MediaError::Truncated)?;
-        let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+    fn at(bytes: &'a [u8], start: usize) -> Result<Self, MediaError> {
+        let rest = bytes.get(start..).ok_or(MediaError::Truncated)?;
+        let length = u32::from_be_bytes(*rest.first_chunk().ok_or(MediaError::Truncated)?);
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
         let end = length.checked_add(12).ok_or(MediaError::Truncated)?;
-        let whole = rest.get(..end).ok_or(MediaError::Truncated)?;
-        let (Some(kind), Some(data)) = (whole.get(4..8), whole.get(8..length + 8)) else {
+        let (Some(kind), Some(data), Some(_)) = (rest.get(4..8), rest.get(8..end - 4), rest.get(..end)) else {
             return Err(MediaError::Truncated);
         };
-        *rest = rest.get(end..).unwrap_or_default();
-        Ok(Self { kind, data, whole })
+        Ok(Self {
+            kind,
+            data,
+            whole: start..start + end,
+        })
     }
 
     /// What is kept must be whole.
-    fn check(&self) -> Result<(), MediaError> {
-        let sum = crc32fast::hash(self.whole.get(4..self.data.len() + 8).unwrap_or_default());
-        if self.whole.ends_with(&sum.to_be_bytes()) {
+    fn check(&self, bytes: &[u8]) -> Result<(), MediaError> {
+        let whole = bytes.get(self.whole.clone()).unwrap_or_default();
+        let sum = crc32fast::hash(whole.get(4..self.data.len() + 8).unwrap_or_default());
+        if whole.ends_with(&sum.to_be_bytes()) {
             Ok(())
         } else {
             Err(MediaError::corrupt(format!(
@@ -91,28 +177,20 @@ impl<'a> Chunk<'a> {
 
 fn chunk(kind: [u8; 4], data: &[u8]) -> Vec<u8> {
     let body = [&kind, data].concat();
-    // The only chunk written here has 26 bytes.
+    // What is written here has a mebibyte or two at most.
     let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
     [&length.to_be_bytes()[..], &body, &crc32fast::hash(&body).to_be_bytes()].concat()
-}
-
-fn note_text(finds: &mut Finds, chunk: &Chunk<'_>) {
-    let keyword = chunk.data.split(|byte| *byte == 0).next().unwrap_or_default();
-    let what = match keyword {
-        b"XML:com.adobe.xmp" => RemovedKind::Xmp,
-        b"Software" => RemovedKind::Software,
-        b"Author" => RemovedKind::Owner,
-        b"Raw profile type exif" | b"Raw profile type APP1" => RemovedKind::Exif,
-        b"Raw profile type iptc" => RemovedKind::Iptc,
-        _ => RemovedKind::Comment,
-    };
-    finds.add(what, chunk.whole.len());
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Format, Policy, Stripped};
     use image::ImageEncoder;
+
+    fn strip(bytes: &[u8]) -> Result<Stripped, MediaError> {
+        crate::strip(Format::Png, bytes, Policy::Strip)
+    }
 
     fn plain() -> Vec<u8> {
         let mut out = Vec::new();

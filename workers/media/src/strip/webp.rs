@@ -1,42 +1,71 @@
 //! WebP, RFC 9649: chunks of the picture are copied, EXIF, XMP and unknown ones go, and the flags say so.
+//!
+//! Unknown chunks within frames go too. Where only places go, EXIF and XMP stay without them.
 
-use super::{Finds, RemovedKind, Stripped};
+use super::{
+    finds::Finds,
+    pieces::{Mark, Pieces},
+    removed::RemovedKind,
+};
 use crate::{
     MediaError,
     tiff::{self, EXIF_HEADER},
 };
+use std::ops::Range;
 
 const FLAG_EXIF: u8 = 0b0000_1000;
 const FLAG_XMP: u8 = 0b0000_0100;
+/// RIFF, its size, WEBP.
+const HEADER: usize = 12;
+/// What a frame says of itself before its chunks.
+const FRAME: usize = 16;
 
-pub(super) fn strip(bytes: &[u8]) -> Result<Stripped, MediaError> {
-    let size: [u8; 4] = bytes
-        .get(4..8)
-        .and_then(|part| part.try_into().ok())
+pub(super) fn walk<'a>(bytes: &'a [u8], finds: &mut Finds) -> Result<Pieces<'a>, MediaError> {
+    let size = bytes
+        .get(4..)
+        .and_then(<[u8]>::first_chunk)
         .ok_or(MediaError::Truncated)?;
-    let end = usize::try_from(u32::from_le_bytes(size))
+    let end = usize::try_from(u32::from_le_bytes(*size))
         .unwrap_or(usize::MAX)
         .saturating_add(8);
-    let mut rest = bytes.get(12..end).ok_or(MediaError::Truncated)?;
-    let mut finds = Finds::default();
-    let mut body = Vec::with_capacity(bytes.len());
+    let inside = bytes.get(..end).filter(|inside| inside.len() >= HEADER);
+    let inside = inside.ok_or(MediaError::Truncated)?;
+    let mut pieces = Pieces::of(bytes);
+    let header = pieces.mark()?;
+    pieces.write_at(header, b"RIFF\0\0\0\0WEBP");
     let (mut pixels, mut extended) = (false, None);
-    while !rest.is_empty() {
-        let (kind, data, whole) = next(&mut rest)?;
-        match kind {
-            b"VP8X" => {
-                extended = Some(body.len() + 8);
-                body.extend_from_slice(whole);
-            }
-            b"VP8 " | b"VP8L" | b"ANMF" => {
+    let mut metadata: Vec<([u8; 4], Vec<u8>)> = Vec::new();
+    let mut place = HEADER;
+    while place < end {
+        let chunk = Chunk::at(inside, place)?;
+        let start = std::mem::replace(&mut place, chunk.whole.end);
+        let size = chunk.whole.len();
+        match chunk.kind {
+            b"VP8X" if start == HEADER => extended = Some(header_chunk(&mut pieces, chunk.data)?),
+            b"VP8 " | b"VP8L" => {
                 pixels = true;
-                body.extend_from_slice(whole);
+                chunk.keep(&mut pieces)?;
             }
-            b"ALPH" | b"ICCP" | b"ANIM" => body.extend_from_slice(whole),
-            b"EXIF" => finds.exif(data.strip_prefix(EXIF_HEADER).unwrap_or(data), whole.len()),
-            b"XMP " => finds.add(RemovedKind::Xmp, whole.len()),
-            b"C2PA" => finds.add(RemovedKind::Provenance, whole.len()),
-            _ => finds.add(RemovedKind::Private, whole.len()),
+            b"ANMF" => {
+                pixels = true;
+                frame(inside, &chunk, &mut pieces, finds)?;
+            }
+            b"ALPH" | b"ICCP" | b"ANIM" => chunk.keep(&mut pieces)?,
+            b"EXIF" => {
+                let block = chunk.data.strip_prefix(EXIF_HEADER).unwrap_or(chunk.data);
+                // Readers pass over EXIF that the header does not announce, and look no further in simple files.
+                if extended.is_some_and(|(flags, _)| flags & FLAG_EXIF != 0) {
+                    metadata.extend(finds.exif(block, size).map(|kept| (*b"EXIF", kept)));
+                } else {
+                    finds.exif_gone(block, size);
+                }
+            }
+            b"XMP " if extended.is_some() => {
+                metadata.extend(finds.xmp(chunk.data, size).map(|kept| (*b"XMP ", kept)));
+            }
+            b"XMP " => finds.add(RemovedKind::Xmp, size),
+            b"C2PA" => finds.add(RemovedKind::Provenance, size),
+            _ => finds.add(RemovedKind::Private, size),
         }
     }
     if !pixels {
@@ -45,50 +74,133 @@ pub(super) fn strip(bytes: &[u8]) -> Result<Stripped, MediaError> {
     if bytes.len() > end {
         finds.add(RemovedKind::Trailing, bytes.len() - end);
     }
-    // Only an extended file may say how it is to be turned.
-    let turned = extended.and(finds.orientation).filter(|orientation| *orientation != 1);
-    if let Some(flags) = extended.and_then(|place| body.get_mut(place)) {
-        *flags &= !(FLAG_EXIF | FLAG_XMP);
-        if turned.is_some() {
-            *flags |= FLAG_EXIF;
-        }
+    if let Some((flags, mark)) = extended {
+        close(&mut pieces, finds, flags, mark, metadata)?;
     }
-    if let Some(orientation) = turned {
-        let block = tiff::only_orientation(orientation);
-        body.extend(b"EXIF");
-        body.extend(u32::try_from(block.len()).unwrap_or(u32::MAX).to_le_bytes());
-        body.extend(block);
-    }
-    let mut out = Vec::with_capacity(body.len() + 12);
-    out.extend(b"RIFF");
-    out.extend(u32::try_from(body.len() + 4).unwrap_or(u32::MAX).to_le_bytes());
-    out.extend(b"WEBP");
-    out.extend_from_slice(&body);
-    Ok(finds.into_stripped(out))
+    // The parts of a file whose size has 32 bits are no larger.
+    let riff = u32::try_from(pieces.len() - 8).unwrap_or(u32::MAX);
+    pieces.overwrite(header, 4, &riff.to_le_bytes());
+    Ok(pieces)
 }
 
-type Chunk<'a> = (&'a [u8], &'a [u8], &'a [u8]);
+/// VP8X: flags, canvas; what a writer put behind them goes.
+fn header_chunk(pieces: &mut Pieces<'_>, data: &[u8]) -> Result<(u8, Mark), MediaError> {
+    let data = data
+        .get(..10)
+        .ok_or_else(|| MediaError::corrupt("its extended header is too short"))?;
+    let mark = pieces.mark()?;
+    pieces.write_at(mark, &chunk(*b"VP8X", data));
+    Ok((data.first().copied().unwrap_or(0), mark))
+}
 
-fn next<'a>(rest: &mut &'a [u8]) -> Result<Chunk<'a>, MediaError> {
-    let kind = rest.get(..4).ok_or(MediaError::Truncated)?;
-    let length: [u8; 4] = rest
-        .get(4..8)
-        .and_then(|part| part.try_into().ok())
-        .ok_or(MediaError::Truncated)?;
-    let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
-    let end = length.checked_add(8).ok_or(MediaError::Truncated)?;
-    let data = rest.get(8..end).ok_or(MediaError::Truncated)?;
-    // Chunks are padded to an even size; the last one's padding is missing in some files.
-    let padded = (end + (length & 1)).min(rest.len());
-    let whole = rest.get(..padded).ok_or(MediaError::Truncated)?;
-    *rest = rest.get(padded..).unwrap_or_default();
-    Ok((kind, data, whole))
+/// Metadata that stays, and the flags that say of it.
+fn close(
+    pieces: &mut Pieces<'_>,
+    finds: &Finds,
+    flags: u8,
+    mark: Mark,
+    mut metadata: Vec<([u8; 4], Vec<u8>)>,
+) -> Result<(), MediaError> {
+    if let Some(orientation) = finds.orientation_to_write() {
+        metadata.push((*b"EXIF", tiff::only_orientation(orientation)));
+    }
+    let mut flags = flags & !(FLAG_EXIF | FLAG_XMP);
+    for (kind, data) in metadata {
+        flags |= if &kind == b"EXIF" { FLAG_EXIF } else { FLAG_XMP };
+        pieces.write(chunk(kind, &data))?;
+    }
+    pieces.overwrite(mark, 8, &[flags]);
+    Ok(())
+}
+
+/// A frame of an animation: its picture is kept, chunks that are no part of it are not.
+fn frame(bytes: &[u8], whole: &Chunk<'_>, pieces: &mut Pieces<'_>, finds: &mut Finds) -> Result<(), MediaError> {
+    let header = whole.data.get(..FRAME).ok_or(MediaError::Truncated)?;
+    if let Some(&[low, middle, high]) = header.get(12..15) {
+        finds.frame(u32::from_le_bytes([low, middle, high, 0]).into());
+    }
+    let start = whole.whole.start + 8;
+    let inside = bytes.get(..start + whole.data.len()).ok_or(MediaError::Truncated)?;
+    let mut place = start + FRAME;
+    let mut kept = Vec::new();
+    let mut gone = 0;
+    while place < inside.len() {
+        let chunk = Chunk::at(inside, place)?;
+        place = chunk.whole.end;
+        match chunk.kind {
+            b"ALPH" | b"VP8 " | b"VP8L" if kept.len() < 2 => kept.push(chunk),
+            _ => gone += chunk.whole.len(),
+        }
+    }
+    if gone == 0 {
+        return whole.keep(pieces);
+    }
+    finds.add(RemovedKind::Private, gone);
+    let size: usize = kept.iter().map(|chunk| chunk.whole.len() + chunk.missing()).sum();
+    let size = u32::try_from(FRAME + size).unwrap_or(u32::MAX);
+    pieces.write([b"ANMF", &size.to_le_bytes()[..], header].concat())?;
+    kept.iter().try_for_each(|chunk| chunk.keep(pieces))
+}
+
+struct Chunk<'a> {
+    kind: &'a [u8],
+    data: &'a [u8],
+    /// With its padding, as far as it is there.
+    whole: Range<usize>,
+}
+
+impl<'a> Chunk<'a> {
+    fn at(bytes: &'a [u8], start: usize) -> Result<Self, MediaError> {
+        let rest = bytes.get(start..).ok_or(MediaError::Truncated)?;
+        let length = rest
+            .get(4..)
+            .and_then(<[u8]>::first_chunk)
+            .ok_or(MediaError::Truncated)?;
+        let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
+        let end = length.checked_add(8).ok_or(MediaError::Truncated)?;
+        let (Some(kind), Some(data)) = (rest.get(..4), rest.get(8..end)) else {
+            return Err(MediaError::Truncated);
+        };
+        // Chunks are padded to an even size; the last one's padding is missing in some files.
+        let padded = (end + (length & 1)).min(rest.len());
+        Ok(Self {
+            kind,
+            data,
+            whole: start..start + padded,
+        })
+    }
+
+    /// How much padding is missing.
+    const fn missing(&self) -> usize {
+        (self.whole.end - self.whole.start) % 2
+    }
+
+    fn keep(&self, pieces: &mut Pieces<'_>) -> Result<(), MediaError> {
+        pieces.keep(self.whole.clone())?;
+        if self.missing() > 0 {
+            pieces.write(vec![0])?;
+        }
+        Ok(())
+    }
+}
+
+fn chunk(kind: [u8; 4], data: &[u8]) -> Vec<u8> {
+    // What is written here has a mebibyte at most.
+    let size = u32::try_from(data.len()).unwrap_or(u32::MAX).to_le_bytes();
+    let mut out = [&kind[..], &size, data].concat();
+    out.resize(out.len() + data.len() % 2, 0);
+    out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Format, Policy, Stripped};
     use image::ImageEncoder;
+
+    fn strip(bytes: &[u8]) -> Result<Stripped, MediaError> {
+        crate::strip(Format::WebP, bytes, Policy::Strip)
+    }
 
     fn lossless() -> Vec<u8> {
         let mut out = Vec::new();
