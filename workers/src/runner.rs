@@ -3,6 +3,8 @@
 use crate::{
     admission::Admission,
     context::JobContext,
+    decoder::Decoder,
+    helpers::{Died, Helpers},
     registry::{Entry, Registry},
 };
 use futures_util::FutureExt;
@@ -66,12 +68,17 @@ pub struct Settings {
     pub memory: ByteCount,
     /// Processors for pixels and hashes.
     pub processors: usize,
+    /// Where pictures are decoded.
+    pub helpers: Helpers,
+    /// How long a helper process may work on one picture.
+    pub helper_time: Duration,
     /// What it can do.
     pub registry: Registry,
 }
 
 impl Settings {
-    /// Every pool, sized by the configuration.
+    /// Every pool, sized by the configuration; pictures are decoded in this process until [`Settings::decoding`] says
+    /// otherwise, since only the program knows whether it can be its own helper.
     #[must_use]
     pub fn from_config(config: &Config) -> Self {
         let slots = config.worker_media_slots.max(1);
@@ -97,6 +104,8 @@ impl Settings {
             ],
             memory: config.worker_memory,
             processors: slots,
+            helpers: Helpers::Inline,
+            helper_time: config.media_helper_timeout,
             registry: Registry::standard(),
         }
     }
@@ -105,6 +114,13 @@ impl Settings {
     #[must_use]
     pub fn only(mut self, pools: &[Pool]) -> Self {
         self.pools.retain(|settings| pools.contains(&settings.pool));
+        self
+    }
+
+    /// With pictures decoded there.
+    #[must_use]
+    pub fn decoding(mut self, helpers: Helpers) -> Self {
+        self.helpers = helpers;
         self
     }
 }
@@ -120,6 +136,7 @@ struct Worker {
     registry: Registry,
     admission: Admission,
     processors: Arc<Semaphore>,
+    decoder: Decoder,
     claims: Batcher<JobId, Claim>,
     settlements: Batcher<Settlement, bool>,
     running: Mutex<BTreeSet<JobId>>,
@@ -132,6 +149,9 @@ struct Worker {
 pub async fn run(services: Services, settings: Settings) {
     let worker = Arc::new(Worker::new(services, &settings));
     tracing::info!(worker = %worker.name, memory = %settings.memory, "worker started");
+    if settings.pools.iter().any(|pool| pool.pool == Pool::Media) {
+        worker.decoder.open().await;
+    }
     let tasks = TaskTracker::new();
     let idle = CancellationToken::new();
     tokio::join!(
@@ -147,6 +167,7 @@ pub async fn run(services: Services, settings: Settings) {
         },
         beat(&worker, &idle),
     );
+    worker.decoder.close().await;
     tracing::info!(worker = %worker.name, "worker stopped");
 }
 
@@ -324,6 +345,7 @@ impl Worker {
             registry: settings.registry.clone(),
             admission: Admission::new(settings.memory),
             processors: Arc::new(Semaphore::new(settings.processors.max(1))),
+            decoder: Decoder::of(settings),
             running: Mutex::default(),
             noted: Mutex::default(),
             name,
@@ -532,6 +554,8 @@ impl Worker {
             admission: self.admission.clone(),
             processors: Arc::clone(&self.processors),
             cancel: CancellationToken::new(),
+            last_cause: claimed.last_cause.clone(),
+            decoder: self.decoder.clone(),
             tenant,
             tenant_id: claimed.tenant.clone(),
             lifecycle: services.lifecycle.clone(),
@@ -561,6 +585,12 @@ impl Worker {
 
     /// Tries again after the policy's delay, or gives up when the attempts are used up.
     fn again(&self, claimed: &Claimed, entry: &Entry, source: BoxError) -> (Outcome, Ack) {
+        // A picture that decoders die of is found by what its attempts before left here.
+        let code = if source.is::<Died>() {
+            Reason::DECODER_DIED
+        } else {
+            "transient"
+        };
         let error = JobError::Transient {
             not_before: None,
             source,
@@ -584,7 +614,7 @@ impl Worker {
         (
             Outcome::Again {
                 due_at,
-                reason: Reason::new("transient", chain),
+                reason: Reason::new(code, chain),
             },
             Ack::Again(delay),
         )
