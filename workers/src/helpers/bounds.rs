@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 /// Bytes that a picture may take beyond what its headers call for: what an allocator keeps between its blocks, and what
-/// vectors that grow have at hand. Measured with the pictures of `cli/tests/it/helpers.rs`: at most a fifth of it is used.
+/// vectors that grow have at hand. With it, no picture of `benches/helpers.rs` needs more than a third of what its headers
+/// call for.
 const SLACK: u64 = 32 * 1024 * 1024;
 
 /// Writable memory of process `pid`, bytes, used or not; `None` where it is not told.

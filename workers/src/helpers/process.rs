@@ -238,11 +238,15 @@ impl Helper {
             Err(_) => Some(Cause::Time(time)),
         };
         // One that broke off its pipes is about to be gone by itself, and its status tells why.
-        let (status, words) = match cause {
-            Some(_) => self.post_mortem().await,
-            None => self.autopsy().await,
-        };
-        let cause = cause.unwrap_or_else(|| judge(status, &words, memory, time));
+        let by_itself = cause.is_none() && self.ends().await;
+        let (status, words) = self.post_mortem().await;
+        let cause = cause.unwrap_or_else(|| {
+            if by_itself {
+                judge(status, &words, memory, time)
+            } else {
+                Cause::Answer("it closed its pipes and went on".to_owned())
+            }
+        });
         self.end = cause.label();
         tracing::warn!(helper.pid = self.pid, "a helper is gone: it {cause}{}", quoted(&words));
         Err(Died { cause, words })
@@ -264,14 +268,13 @@ impl Helper {
         self.words.take()
     }
 
-    /// Waits for the end of one that seems to be ending.
-    async fn autopsy(&mut self) -> (Option<ExitStatus>, String) {
-        let _ = tokio::time::timeout(DYING, async {
+    /// Waits for the end of one that seems to be ending. Whether it does.
+    async fn ends(&mut self) -> bool {
+        let end = async {
             self.words.listen().await;
             self.child.wait().await
-        })
-        .await;
-        self.post_mortem().await
+        };
+        matches!(tokio::time::timeout(DYING, end).await, Ok(Ok(_)))
     }
 
     /// Kills it where it lives, and says how it ended and what it said last.
