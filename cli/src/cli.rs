@@ -84,6 +84,9 @@ pub(crate) enum Command {
         /// The tenant
         tenant: TenantId,
     },
+    /// Decode pictures for the worker that started this
+    #[command(name = mediamill_workers::helpers::ARGUMENT, hide = true)]
+    MediaHelper,
     /// Print a script that completes this command line in a shell
     Completions {
         /// The shell

@@ -16,6 +16,7 @@ use mediamill_shared::{
     queue::Broker,
     services::Services,
 };
+use mediamill_workers::helpers::{HelperPool, Helpers, Missing};
 use serde::Serialize;
 use std::{process::ExitCode, time::Duration};
 
@@ -54,6 +55,7 @@ pub(crate) async fn run(services: &Services, json: bool) -> anyhow::Result<ExitC
         ),
         finding("together", String::new(), fit_together(config)),
     ];
+    findings.push(finding("pictures", String::new(), within(pictures(config)).await));
     findings.extend(Box::pin(tenancy::findings(services)).await);
     for finding in &findings {
         if json {
@@ -196,6 +198,24 @@ async fn objects(services: &Services) -> Found {
         )),
         (Err(error), _) | (Ok(_), Err(error)) => Err((chain(&error), ADVICE)),
     }
+}
+
+/// Whether a hostile picture meets a process that can do nothing with what it takes over.
+async fn pictures(config: &Config) -> Found {
+    const ADVICE: &str = "helpers are this program, started anew: look whether this user may start processes, and whether /proc is mounted";
+    let helpers = Helpers::of_this_program(config).map_err(|error| (chain(&error), ADVICE))?;
+    let Helpers::Program(program) = helpers else {
+        return Ok("are decoded in the worker's own process, as MEDIAMILL_MEDIA_HELPERS says".to_owned());
+    };
+    let pool = HelperPool::new(program, 1, DEADLINE);
+    let confinement = pool.open().await.map_err(|error| (chain(&error), ADVICE))?;
+    pool.close().await;
+    let mut found = "are decoded in confined processes".to_owned();
+    for missing in confinement.missing {
+        let Missing { step, problem, advice } = missing;
+        found.push_str(&format!("; without {step} ({problem}): {advice}"));
+    }
+    Ok(found)
 }
 
 /// Whether the back ends that were chosen can do together what each does alone.

@@ -9,6 +9,7 @@ mod cli;
 mod completions;
 mod dead;
 mod doctor;
+mod helper;
 mod input;
 mod jobs;
 mod keys;
@@ -31,7 +32,6 @@ use crate::{
 use anyhow::Context;
 use clap::Parser;
 use mediamill_shared::{config::Config, jobs::Pool};
-use mediamill_workers::Settings;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -55,6 +55,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         Command::Secrets(Secrets::Generate) => return secrets::generate(cli.json),
+        Command::MediaHelper => return helper::serve(),
         _ => {}
     }
     let config = Config::load(cli.config.as_deref())?;
@@ -68,7 +69,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 async fn dispatch(command: Command, config: Config, json: bool) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve => {
-            let worker = Settings::from_config(&config);
+            let worker = helper::worker(&config)?;
             serve::run(config, vec![Role::Api, Role::Worker(worker), Role::Scheduler]).await
         }
         Command::Api => serve::run(config, vec![Role::Api]).await,
@@ -78,7 +79,7 @@ async fn dispatch(command: Command, config: Config, json: bool) -> anyhow::Resul
             } else {
                 args.pools
             };
-            let worker = Settings::from_config(&config).only(&pools);
+            let worker = helper::worker(&config)?.only(&pools);
             serve::run(config, vec![Role::Worker(worker)]).await
         }
         Command::Scheduler(args) => match args.command {
@@ -120,6 +121,7 @@ async fn dispatch(command: Command, config: Config, json: bool) -> anyhow::Resul
             completions::run(shell)?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::MediaHelper => helper::serve(),
         Command::Usage { tenant } => {
             operator::with(config, async |services| usage::run(services, &tenant, json).await).await
         }

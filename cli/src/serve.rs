@@ -2,7 +2,7 @@
 //!
 //! Signals are listened for from the beginning, so one ends a process that still waits for its database. A role that ends by itself takes the process with it: half a process is worse than none.
 
-use crate::{migrate, operator, output};
+use crate::{helper, migrate, operator, output};
 use anyhow::{Context, bail};
 use futures_util::future::BoxFuture;
 use mediamill_api::MetricsPage;
@@ -69,7 +69,7 @@ impl Failure {
 
 /// Runs what works in the background, for all tenants, until a signal.
 pub(crate) async fn background(config: Config) -> anyhow::Result<ExitCode> {
-    let worker = Settings::from_config(&config);
+    let worker = helper::worker(&config)?;
     run(config, vec![Role::Worker(worker), Role::Scheduler]).await
 }
 

@@ -1,6 +1,6 @@
 //! What a handler may use: its own tenant, and nothing that names another.
 
-use crate::admission::Admission;
+use crate::{admission::Admission, decoder::Decoder};
 use mediamill_shared::{
     cache::{Cache, CachePort, JOB_CHANNEL},
     clock::Clock,
@@ -40,6 +40,9 @@ pub struct JobContext {
     pub processors: Arc<Semaphore>,
     /// Ends with the attempt: its timeout, or the worker's end. Work off the async threads looks at it.
     pub cancel: CancellationToken,
+    /// Stable code of the attempt before this one, where that failed.
+    pub last_cause: Option<String>,
+    pub(crate) decoder: Decoder,
     pub(crate) tenant: Option<Tenant>,
     pub(crate) tenant_id: Option<TenantId>,
     pub(crate) lifecycle: Lifecycle,

@@ -6,7 +6,9 @@
 
 mod admission;
 mod context;
+mod decoder;
 pub mod handlers;
+pub mod helpers;
 mod registry;
 mod runner;
 

@@ -48,7 +48,12 @@ fn the_help_is_as_released() {
         let help = command.render_help().to_string();
         let help: Vec<&str> = help.trim_end().lines().map(str::trim_end).collect();
         writeln!(text, "\n## {path}\n\n```text\n{}\n```", help.join("\n")).unwrap();
-        let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+        let names: Vec<String> = command
+            .get_subcommands()
+            .map(|sub| sub.get_name().to_owned())
+            // A worker calls it, and nobody else.
+            .filter(|name| name != mediamill_workers::helpers::ARGUMENT)
+            .collect();
         for name in names.iter().filter(|name| *name != "help") {
             if let Some(sub) = command.find_subcommand_mut(name) {
                 write(sub, &format!("{path} {name}"), text);

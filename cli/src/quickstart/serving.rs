@@ -2,12 +2,11 @@
 
 use super::{gallery, tenant};
 use crate::{
-    output,
+    helper, output,
     serve::{Failure, supervise},
 };
 use anyhow::{Context, bail};
 use mediamill_shared::services::Services;
-use mediamill_workers::Settings;
 use std::{
     io::ErrorKind,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -29,7 +28,7 @@ pub(crate) async fn start(services: &Services, failure: &Failure) -> anyhow::Res
     supervise(&services.shutdown, "api", failure, async move {
         Ok(mediamill_api::serve(&own, "api", listener, router).await?)
     });
-    let (own, settings) = (services.clone(), Settings::from_config(&services.config));
+    let (own, settings) = (services.clone(), helper::worker(&services.config)?);
     supervise(&services.shutdown, "worker", failure, async move {
         mediamill_workers::run(own, settings).await;
         Ok(())

@@ -8,6 +8,7 @@
 
 mod batches;
 mod distributed;
+mod helpers;
 mod house;
 mod http;
 mod isolation;

@@ -108,9 +108,10 @@ fn the_doctor_finds_a_sound_installation_sound_and_names_what_is_not() {
     let report = program.answer(&["doctor"]);
     assert_eq!(
         report.lines().filter(|line| line.starts_with("ok ")).count(),
-        10,
+        11,
         "{report}"
     );
+    assert!(report.contains("are decoded in confined processes"), "{report}");
     assert!(
         crate::program::files(&folder.path().join("objects")).is_empty(),
         "the probe stayed"

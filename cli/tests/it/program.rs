@@ -112,6 +112,11 @@ impl Program {
 }
 
 impl Running {
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The first line it writes that holds `text`.
     pub(crate) fn says(&mut self, text: &str) -> String {
         loop {

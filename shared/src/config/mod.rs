@@ -4,10 +4,12 @@
 //! in the environment, is refused. Secrets stand in URLs and in `master_keys`; they are never printed.
 
 mod access;
+mod helpers;
 mod servers;
 pub(crate) mod values;
 
 pub use access::{AddressList, SecretList, SignatureMode};
+pub use helpers::MediaHelpers;
 pub use servers::{PlacementPolicy, ServerEntry, ServerList};
 
 use crate::{
@@ -184,7 +186,14 @@ macro_rules! own_reader {
         })+
     };
 }
-own_reader!(ServerList, PlacementPolicy, SecretList, AddressList, SignatureMode);
+own_reader!(
+    ServerList,
+    PlacementPolicy,
+    SecretList,
+    AddressList,
+    SignatureMode,
+    MediaHelpers
+);
 
 impl Value for Option<Isolation> {
     fn read(text: &str) -> Result<Self, String> {
@@ -306,6 +315,10 @@ keys! {
     worker_media_slots: usize = "0",
     /// Memory that a worker's pictures take at most; one that needs more fails.
     worker_memory: ByteCount = "2 GiB",
+    /// Where pictures are decoded: `process` (helper processes that can open nothing and reach nobody) or `inline` (the worker's own process, for systems that cannot confine one; a decoder that is taken over has all that the worker has).
+    media_helpers: MediaHelpers = "process",
+    /// How long a helper process may work on one picture, by the clock and of processor time; it is ended then. An attempt takes at most 120s, whatever this says.
+    media_helper_timeout: Duration = "60s",
     /// How long a stopping process finishes what it has in hand.
     grace_period: Duration = "25s",
     /// How long a process believes what it knows of a tenant or a key before it asks again.

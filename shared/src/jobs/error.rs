@@ -27,6 +27,8 @@ impl Reason {
     pub const MOVE_GIVEN_UP: &'static str = "move-given-up";
     /// The job needs more memory than any worker here has.
     pub const TOO_LARGE_FOR_WORKER: &'static str = "too-large-for-worker";
+    /// The process that decodes the picture does not survive it.
+    pub const DECODER_DIED: &'static str = "decoder-died";
 
     /// `code` is kebab-case and never changes its meaning; `text` fits "failed: {text}".
     #[must_use]

@@ -34,6 +34,8 @@ metrics! {
     Gauge QUEUE_OLDEST_SECONDS = "mediamill_queue_oldest_seconds": "How long the oldest due job has waited, seconds, by pool.";
     Gauge WORKER_SLOTS = "mediamill_worker_slots": "Slots of this worker, by pool and state: total, busy.";
     Gauge WORKER_MEMORY_BYTES = "mediamill_worker_memory_bytes": "Memory budget of this worker, bytes, by state: total, used.";
+    Counter HELPERS_STARTED = "mediamill_helpers_started_total": "Helper processes started.";
+    Counter HELPERS_ENDED = "mediamill_helpers_ended_total": "Helper processes ended, by reason: retired (all is well), cut (its attempt ended first), memory, time, signal, exit, answer (it was not what was asked).";
     Counter RESOLVER_LOOKUPS = "mediamill_resolver_lookups_total": "Tenants looked up beyond this process, by layer: cache, database.";
     Gauge TENANTS = "mediamill_tenants": "Tenants, by state.";
     Gauge TENANT_CONNECTIONS = "mediamill_tenant_connections": "Connections of this process to databases of one tenant each, by state: open, ceiling.";

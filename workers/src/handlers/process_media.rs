@@ -3,10 +3,10 @@
 //! Every effect is keyed by ids: object keys by media and variant, the ledger by the job, so a repeated attempt meets
 //! what it made before. The staged bytes go last, when nothing needs them any more.
 
-use crate::context::JobContext;
+use crate::{context::JobContext, decoder::refused};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
-use mediamill_media::{Limits, MediaError, Probe, ProbeError, Processed, Settings, probe, process};
+use mediamill_media::{Limits, MediaError, Probe, ProbeError, Processed, Settings, probe};
 use mediamill_shared::{
     clock::Stopwatch,
     ids::{MediaId, TenantId},
@@ -39,23 +39,14 @@ pub(crate) async fn run(job: ProcessMedia, cx: &JobContext) -> Result<(), JobErr
     let needed = probed.memory_bytes(job.bytes.unsigned(), &settings);
     let permit = cx
         .admission
-        .admit(needed)
+        .admit(cx.decoder.memory(needed, job.bytes.unsigned()))
         .await
         .map_err(|too_large| JobError::permanent(Reason::TOO_LARGE_FOR_WORKER, too_large.to_string()))?;
 
     cx.stage("processing").await;
     let staged = fetch(&job, cx).await?;
-    let cancel = cx.cancel.clone();
     let watch = Stopwatch::start();
-    let processed = cx
-        .compute(move || {
-            let processed = process(&staged, &settings, &|| cancel.is_cancelled());
-            // The memory is free once the pixels are: what is left are the encoded files.
-            drop((staged, permit));
-            processed
-        })
-        .await?
-        .map_err(refused)?;
+    let processed = cx.decoder.make(cx, staged, settings, needed, permit).await?;
     metrics::histogram!(names::MEDIA_STAGE_SECONDS, "stage" => "pixels").record(watch.elapsed());
 
     cx.stage("placing").await;
@@ -115,20 +106,6 @@ fn settings(cx: &JobContext) -> Result<Settings, JobError> {
         },
         ..defaults
     })
-}
-
-/// The engine's word that a picture is not to be had from these bytes.
-fn refused(error: MediaError) -> JobError {
-    if matches!(error, MediaError::Cancelled) {
-        return JobError::Transient {
-            not_before: None,
-            source: Box::new(error),
-        };
-    }
-    JobError::Permanent {
-        reason: Reason::new(error.code(), error.to_string()),
-        source: Some(Box::new(error)),
-    }
 }
 
 fn staged_key(job: &ProcessMedia) -> Result<ObjectKey, JobError> {

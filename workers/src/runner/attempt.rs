@@ -1,7 +1,7 @@
 //! One claimed attempt: run under its timeout, judged, settled, noted.
 
 use super::{Ack, Worker};
-use crate::{context::JobContext, registry::Entry};
+use crate::{context::JobContext, helpers::Died, registry::Entry};
 use futures_util::FutureExt;
 use mediamill_shared::{
     BoxError, chain,
@@ -162,6 +162,8 @@ impl Worker {
             admission: self.admission.clone(),
             processors: Arc::clone(&self.processors),
             cancel: CancellationToken::new(),
+            last_cause: claimed.last_cause.clone(),
+            decoder: self.decoder.clone(),
             tenant,
             tenant_id: claimed.tenant.clone(),
             lifecycle: services.lifecycle.clone(),
@@ -191,6 +193,12 @@ impl Worker {
 
     /// Tries again after the policy's delay, or gives up when the attempts are used up.
     fn again(&self, claimed: &Claimed, entry: &Entry, source: BoxError) -> (Outcome, Ack) {
+        // A picture that decoders die of is found by what its attempts before left here.
+        let code = if source.is::<Died>() {
+            Reason::DECODER_DIED
+        } else {
+            "transient"
+        };
         let error = JobError::Transient {
             not_before: None,
             source,
@@ -214,7 +222,7 @@ impl Worker {
         (
             Outcome::Again {
                 due_at,
-                reason: Reason::new("transient", chain),
+                reason: Reason::new(code, chain),
             },
             Ack::Again(delay),
         )

@@ -5,14 +5,14 @@ mod settings;
 
 pub use settings::{PoolSettings, Settings};
 
-use crate::{admission::Admission, registry::Registry};
+use crate::{admission::Admission, decoder::Decoder, registry::Registry};
 use mediamill_shared::{
     cache::{CachePort, JOB_CHANNEL},
     clock::Stopwatch,
     control::jobs::{self, Claim, JobRow, Outcome, SILENCE, Settlement},
     db::{Batcher, DbError},
     ids::{JobId, ProcessId, TenantId},
-    jobs::JobState,
+    jobs::{JobState, Pool},
     queue::{Broker, Consume, Delivery},
     retry::RetryPolicy,
     services::Services,
@@ -42,6 +42,7 @@ struct Worker {
     registry: Registry,
     admission: Admission,
     processors: Arc<Semaphore>,
+    decoder: Decoder,
     claims: Batcher<JobId, Claim>,
     settlements: Batcher<Settlement, bool>,
     running: Mutex<BTreeSet<JobId>>,
@@ -54,6 +55,9 @@ struct Worker {
 pub async fn run(services: Services, settings: Settings) {
     let worker = Arc::new(Worker::new(services, &settings));
     tracing::info!(worker = %worker.name, memory = %settings.memory, "worker started");
+    if settings.pools.iter().any(|pool| pool.pool == Pool::Media) {
+        worker.decoder.open().await;
+    }
     let tasks = TaskTracker::new();
     let idle = CancellationToken::new();
     tokio::join!(
@@ -69,6 +73,7 @@ pub async fn run(services: Services, settings: Settings) {
         },
         beat(&worker, &idle),
     );
+    worker.decoder.close().await;
     tracing::info!(worker = %worker.name, "worker stopped");
 }
 
@@ -238,6 +243,7 @@ impl Worker {
             registry: settings.registry.clone(),
             admission: Admission::new(settings.memory),
             processors: Arc::new(Semaphore::new(settings.processors.max(1))),
+            decoder: Decoder::of(settings),
             running: Mutex::default(),
             noted: Mutex::default(),
             name,

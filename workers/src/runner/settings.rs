@@ -1,7 +1,8 @@
 //! What a worker does, and how much of it at a time.
 
-use crate::registry::Registry;
+use crate::{helpers::Helpers, registry::Registry};
 use mediamill_shared::{config::Config, jobs::Pool, units::ByteCount};
+use std::time::Duration;
 
 /// One pool's share of a worker.
 #[derive(Debug, Clone, Copy)]
@@ -23,12 +24,17 @@ pub struct Settings {
     pub memory: ByteCount,
     /// Processors for pixels and hashes.
     pub processors: usize,
+    /// Where pictures are decoded.
+    pub helpers: Helpers,
+    /// How long a helper process may work on one picture.
+    pub helper_time: Duration,
     /// What it can do.
     pub registry: Registry,
 }
 
 impl Settings {
-    /// Every pool, sized by the configuration.
+    /// Every pool, sized by the configuration; pictures are decoded in this process until [`Settings::decoding`] says
+    /// otherwise, since only the program knows whether it can be its own helper.
     #[must_use]
     pub fn from_config(config: &Config) -> Self {
         let slots = config.worker_media_slots.max(1);
@@ -55,6 +61,8 @@ impl Settings {
             ],
             memory: config.worker_memory,
             processors: slots,
+            helpers: Helpers::Inline,
+            helper_time: config.media_helper_timeout,
             registry: Registry::standard(),
         }
     }
@@ -63,6 +71,13 @@ impl Settings {
     #[must_use]
     pub fn only(mut self, pools: &[Pool]) -> Self {
         self.pools.retain(|settings| pools.contains(&settings.pool));
+        self
+    }
+
+    /// With pictures decoded there.
+    #[must_use]
+    pub fn decoding(mut self, helpers: Helpers) -> Self {
+        self.helpers = helpers;
         self
     }
 }

@@ -16,7 +16,7 @@ sql! {
     CLAIM (1) = "UPDATE jobs SET state = 'running', attempts = attempts + 1, deliveries = deliveries + 1, worker = $1, touched_at = $2, \
         published_at = COALESCE(published_at, $2) \
         WHERE id IN (VALUES {rows}) AND (state || '' = 'queued' OR (state || '' = 'running' AND touched_at <= $3)) \
-        RETURNING id, tenant, kind, payload, attempts, deliveries, trace, reserved_bytes, created_at";
+        RETURNING id, tenant, kind, payload, attempts, deliveries, trace, reserved_bytes, created_at, cause_code";
     STATES (1) = "SELECT id, state FROM jobs WHERE id IN (VALUES {rows})";
     TOUCH (1) = "UPDATE jobs SET touched_at = $1 WHERE state || '' = 'running' AND worker = $2 AND id IN (VALUES {rows})";
     DONE (2) = "UPDATE jobs SET state = 'done', cause_code = NULL, cause = NULL, reserved_bytes = 0, deliveries = 0, lease_until = 0, \
@@ -56,6 +56,8 @@ pub struct Claimed {
     pub reserved: ByteCount,
     /// When it was accepted.
     pub created_at: Millis,
+    /// Stable code of the attempt before this one, where that failed.
+    pub last_cause: Option<String>,
 }
 
 /// What became of a claim.
@@ -254,5 +256,6 @@ fn read_claimed(row: &AnyRow) -> Result<Claimed, DbError> {
         trace: text(row, 6)?,
         reserved: ByteCount::new(row.try_get(7).during(WHAT)?),
         created_at: Millis::new(row.try_get(8).during(WHAT)?),
+        last_cause: row.try_get(9).during(WHAT)?,
     })
 }
