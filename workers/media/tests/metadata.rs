@@ -78,7 +78,9 @@ fn photoshop() -> Vec<u8> {
 }
 
 fn picture() -> RgbImage {
-    RgbImage::from_fn(24, 16, |x, y| Rgb([x, y, x ^ y].map(|part| part.to_le_bytes()[0] * 9)))
+    RgbImage::from_fn(24, 16, |x, y| {
+        Rgb([x, y, x ^ y].map(|part| part.to_le_bytes()[0].wrapping_mul(9)))
+    })
 }
 
 fn plain(format: ImageFormat) -> Vec<u8> {
