@@ -78,7 +78,9 @@ fn photoshop() -> Vec<u8> {
 }
 
 fn picture() -> RgbImage {
-    RgbImage::from_fn(24, 16, |x, y| Rgb([x, y, x ^ y].map(|part| part.to_le_bytes()[0] * 9)))
+    RgbImage::from_fn(24, 16, |x, y| {
+        Rgb([x, y, x ^ y].map(|part| part.to_le_bytes()[0].wrapping_mul(9)))
+    })
 }
 
 fn plain(format: ImageFormat) -> Vec<u8> {
@@ -102,10 +104,17 @@ fn dirty(format: Format) -> Vec<u8> {
 fn jpeg() -> Vec<u8> {
     let plain = plain(ImageFormat::Jpeg);
     let mut out = vec![0xff, 0xd8];
+    // Digest, size of the whole, place in it.
+    let extension = [
+        &b"http://ns.adobe.com/xmp/extension/\0"[..],
+        b"0123456789ABCDEF0123456789ABCDEF\0\0\0\x0f\0\0\0\0",
+        b"PLACE-EXTENSION",
+    ]
+    .concat();
     for (code, data) in [
         (0xe1, [b"Exif\0\0", &exif()[..]].concat()),
         (0xe1, [b"http://ns.adobe.com/xap/1.0/\0", xmp().as_bytes()].concat()),
-        (0xe1, b"http://ns.adobe.com/xmp/extension/\0PLACE-EXTENSION".to_vec()),
+        (0xe1, extension),
         (0xe2, b"MPF\0PLACE-MPF".to_vec()),
         (0xe2, b"ICC_PROFILE\0\x01\x01a profile".to_vec()),
         (0xeb, b"JP PLACE-C2PA".to_vec()),

@@ -164,7 +164,7 @@ mod tests {
         let mut exif = vec![
             text(tag::TAKEN_AT, b"2026:03:14 18:22:05\0"),
             field(tag::MAKER_NOTE, 7, 17, b"SECRET-MAKERNOTE!"),
-            field(tag::USER_COMMENT, 7, 15, b"ASCII\0\0\0a remark"),
+            field(tag::USER_COMMENT, 7, 16, b"ASCII\0\0\0a remark"),
             Field::long(tag::INTEROP, 0, order),
         ];
         let at = directory(&mut out, order, &mut exif);

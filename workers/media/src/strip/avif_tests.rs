@@ -23,8 +23,10 @@ fn long(number: usize) -> [u8; 4] {
 const COLOUR: &[u8] = b"colour-as-coded";
 const ALPHA: &[u8] = b"alpha-as-coded";
 
-/// Item, kind, what its entry says behind the kind, its data.
-fn items() -> Vec<(u16, &'static [u8; 4], &'static [u8], Vec<u8>)> {
+/// Number, kind, what its entry says behind the kind, its data.
+type Item = (u16, &'static [u8; 4], &'static [u8], Vec<u8>);
+
+fn items() -> Vec<Item> {
     let exif = [
         &[0, 0, 0, 0][..],
         b"II*\0\x08\0\0\0\x01\0\x10\x01\x02\0\x0e\0\0\0\x1a\0\0\0\0\0\0\0SECRET-CAMERA\0",
