@@ -75,7 +75,7 @@ fn eight_bits(image: DynamicImage) -> DynamicImage {
     }
 }
 
-fn refused(error: &ImageError) -> MediaError {
+pub(crate) fn refused(error: &ImageError) -> MediaError {
     match error {
         ImageError::IoError(io) if io.kind() == ErrorKind::UnexpectedEof => MediaError::Truncated,
         ImageError::Limits(limit) => match limit.kind() {

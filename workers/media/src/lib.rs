@@ -6,16 +6,23 @@
 //!
 //! To add a format: a variant in [`Format`], a reader in `probe.rs`, a file in `strip/`.
 
+mod animate;
+mod animation;
+mod colour;
 mod decode;
 mod encode;
 mod error;
 mod facts;
+mod finish;
 mod format;
+mod geometry;
 mod limits;
+mod look;
 mod orientation;
 mod policy;
 mod probe;
 mod process;
+mod render;
 mod resize;
 #[cfg(feature = "samples")]
 pub mod sample;

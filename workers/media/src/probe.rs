@@ -1,6 +1,6 @@
 //! Format and size from headers alone.
 
-use crate::{Format, Limits, MediaError, Settings};
+use crate::{Format, Limits, MediaError, Settings, colour, render};
 
 /// What headers tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,21 +75,16 @@ impl Probe {
     /// An upper bound of the memory that [`crate::process`] uses, `input` bytes of file included.
     ///
     /// Decoded once, turned once, converted to 8 bits once: at most three times the decoded size, twice the file (it
-    /// and its cleaned copy), each variant's pixels with one intermediate, and a decoder's own tables.
+    /// and its cleaned copy), the variants with their steps and encoders, the colour profile, and a decoder's own tables.
     #[must_use]
     pub fn memory_bytes(&self, input: u64, settings: &Settings) -> u64 {
         const TABLES: u64 = 4 * 1024 * 1024;
         let decoded = u64::from(self.width) * u64::from(self.height) * u64::from(self.pixel_bytes);
         // Progressive JPEGs keep all coefficients, two bytes for each sample; the others turn or convert once.
         let working = decoded.saturating_mul(3);
-        let variants: u64 = settings
-            .variants
-            .iter()
-            .map(|variant| {
-                let (width, height) = variant.largest(self.width, self.height);
-                u64::from(width) * u64::from(height) * 4 * 3
-            })
-            .sum();
+        let moves = matches!(self.format, Format::Gif | Format::WebP | Format::Png);
+        let variants = render::memory_bytes(settings, self.width, self.height, moves)
+            .saturating_add(colour::memory_bytes(input, self.format == Format::Png));
         working
             .saturating_add(input.saturating_mul(2))
             .saturating_add(variants)
