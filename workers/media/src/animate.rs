@@ -5,7 +5,7 @@
 use crate::{
     Facts, Format, Limits, MediaError, Rendered, Variant,
     animation::{self, Changed, Frames},
-    encode::{Codec, GifAnimation, WebpAnimation},
+    encode::{Codec, GifAnimation, WebpAnimation, guarded},
     finish::finish,
     geometry::{Bounds, Plan},
     orientation,
@@ -75,7 +75,7 @@ pub(crate) fn render(
     let mut tracks: Vec<Track<'_>> = moving
         .into_iter()
         .map(|(place, variant, codec)| {
-            let bounds = Bounds::new(limits, width, height, variant.output.longest_side(true));
+            let bounds = Bounds::new(limits, width, height, variant.output.largest(true));
             let plan = Plan::new(variant, width, height, bounds);
             Track::new(place, variant, plan, codec, frames.loops)
         })
@@ -167,20 +167,20 @@ impl<'a> Track<'a> {
         let picture = chain.picture(frame, self.plan, self.variant.linear)?;
         let finished = finish(picture, self.variant, self.plan, self.codec.transparent()).into_owned();
         let changed = Changed::between(self.last.as_ref(), &finished);
-        match &mut self.writer {
-            Writer::Webp(writer) => writer.add(&changed, delay)?,
-            Writer::Gif(writer) => writer.add(&changed, delay)?,
-        }
+        guarded(|| match &mut self.writer {
+            Writer::Webp(writer) => writer.add(&changed, delay),
+            Writer::Gif(writer) => writer.add(&changed, delay),
+        })?;
         self.pixels = self.pixels.saturating_add(pixels(self.plan.canvas));
         self.last = Some(finished);
         Ok(())
     }
 
     fn finish(self) -> Result<(usize, Rendered), MediaError> {
-        let bytes = match self.writer {
-            Writer::Webp(writer) => writer.finish()?,
-            Writer::Gif(writer) => writer.finish()?,
-        };
+        let bytes = guarded(|| match self.writer {
+            Writer::Webp(writer) => writer.finish(),
+            Writer::Gif(writer) => writer.finish(),
+        })?;
         let (width, height) = self.plan.canvas;
         let rendered = Rendered {
             name: self.variant.name.clone(),

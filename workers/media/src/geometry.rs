@@ -28,8 +28,9 @@ const LONGEST_SIDE: u32 = 65_535;
 const MOST_PIXELS: u64 = 200_000_000;
 
 impl Bounds {
-    /// For a picture of `width` × `height`, which is within `limits` itself, in a file whose sides end at `format_side`.
-    pub(crate) fn new(limits: &Limits, width: u32, height: u32, format_side: u32) -> Self {
+    /// For a picture of `width` × `height`, which is within `limits` itself, in a file that takes sides and pixels up to
+    /// `largest`.
+    pub(crate) fn new(limits: &Limits, width: u32, height: u32, largest: (u32, u64)) -> Self {
         let side = match limits.max_side {
             0 => LONGEST_SIDE.max(width).max(height),
             limit => limit,
@@ -39,8 +40,8 @@ impl Bounds {
             limit => limit,
         };
         Self {
-            side: side.min(format_side).max(1),
-            pixels,
+            side: side.min(largest.0).max(1),
+            pixels: pixels.min(largest.1).max(1),
         }
     }
 
@@ -205,7 +206,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn plan(variant: &Variant, width: u32, height: u32) -> Plan {
-        let bounds = Bounds::new(&Limits::default(), width, height, u32::MAX);
+        let bounds = Bounds::new(&Limits::default(), width, height, (u32::MAX, u64::MAX));
         Plan::new(variant, width, height, bounds)
     }
 
@@ -343,7 +344,7 @@ mod tests {
             orientation in 1_u8..=8,
         ) {
             let limits = Limits { max_pixels, max_side, ..Limits::default() };
-            let bounds = Bounds::new(&limits, width, height, 65_535);
+            let bounds = Bounds::new(&limits, width, height, (65_535, u64::MAX));
             let plan = Plan::new(&variant, width, height, bounds);
             prop_assert!(plan.cut.0 >= 1 && plan.cut.1 >= 1);
             prop_assert!(plan.cut.0 <= plan.scaled.0 && plan.cut.1 <= plan.scaled.1);

@@ -4,7 +4,8 @@
 //! how much memory a picture may be decoded, [`process`] cleans it and makes its variants. Every failure is one of the
 //! bytes, never of the machine: a [`MediaError`] is permanent, and no input makes this crate panic or run away.
 //!
-//! To add a format: a variant in [`Format`], a reader in `probe.rs`, a file in `strip/`.
+//! To add a format that comes in: a variant in [`Format`], a reader in `probe.rs`, a file in `strip/`. To add one that goes
+//! out: a variant in [`Output`], one in `encode/mod.rs`, a file beside it.
 
 mod animate;
 mod animation;

@@ -119,7 +119,7 @@ pub(crate) fn stills(
     let mut planned: Vec<(usize, &Variant, Plan)> = wanted
         .iter()
         .map(|(place, variant)| {
-            let bounds = Bounds::new(limits, width, height, variant.output.longest_side(false));
+            let bounds = Bounds::new(limits, width, height, variant.output.largest(false));
             (*place, *variant, Plan::new(variant, width, height, bounds))
         })
         .collect();
@@ -164,7 +164,7 @@ pub(crate) fn memory_bytes(settings: &Settings, width: u32, height: u32, moves: 
     for variant in &settings.variants {
         let moves = moves && variant.animated;
         let size = |width: u32, height: u32| {
-            let bounds = Bounds::new(&settings.limits, width, height, variant.output.longest_side(false));
+            let bounds = Bounds::new(&settings.limits, width, height, variant.output.largest(false));
             let plan = Plan::new(variant, width, height, bounds);
             (pixels(plan.canvas), pixels(plan.cut))
         };

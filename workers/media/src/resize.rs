@@ -75,7 +75,7 @@ mod tests {
 
     fn half(source: &DynamicImage, linear: bool) -> DynamicImage {
         let (width, height) = (source.width(), source.height());
-        let bounds = Bounds::new(&Limits::default(), width, height, u32::MAX);
+        let bounds = Bounds::new(&Limits::default(), width, height, (u32::MAX, u64::MAX));
         let plan = Plan::new(
             &Variant::new("v", Some(width / 2), None, Fit::Inside),
             width,

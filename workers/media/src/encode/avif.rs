@@ -6,15 +6,20 @@ use image::DynamicImage;
 use ravif::{Encoder, Img};
 use rgb::FromSlice;
 
-/// Of 1, which takes minutes, to 10.
+/// Of 1, which takes minutes, to 10. Two million pixels take two seconds of a core, and up to eight when they are noise.
 const SPEED: u8 = 9;
+/// For larger pictures: twice as fast.
+const LARGE_SPEED: u8 = 10;
+/// Pixels of a picture that is not large.
+const SMALL: u64 = 2_000_000;
 
 pub(super) fn encode(image: &DynamicImage, quality: u8) -> Result<Vec<u8>, MediaError> {
     let quality = f32::from(quality);
+    let large = u64::from(image.width()) * u64::from(image.height()) > SMALL;
     let encoder = Encoder::new()
         .with_quality(quality)
         .with_alpha_quality(quality)
-        .with_speed(SPEED)
+        .with_speed(if large { LARGE_SPEED } else { SPEED })
         .with_num_threads(Some(1));
     let (width, height) = (image.width() as usize, image.height() as usize);
     let file = match image {
