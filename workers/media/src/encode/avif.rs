@@ -8,13 +8,15 @@ use rgb::FromSlice;
 
 /// Of 1, which takes minutes, to 10. Two million pixels take two seconds of a core, and up to eight when they are noise.
 const SPEED: u8 = 9;
+/// Quality beyond this makes files, and takes memory, several times as large, and nobody sees it.
+const BEST: u8 = 90;
 /// For larger pictures: twice as fast.
 const LARGE_SPEED: u8 = 10;
 /// Pixels of a picture that is not large.
 const SMALL: u64 = 2_000_000;
 
 pub(super) fn encode(image: &DynamicImage, quality: u8) -> Result<Vec<u8>, MediaError> {
-    let quality = f32::from(quality);
+    let quality = f32::from(quality.min(BEST));
     let large = u64::from(image.width()) * u64::from(image.height()) > SMALL;
     let encoder = Encoder::new()
         .with_quality(quality)
