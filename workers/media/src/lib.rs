@@ -4,23 +4,31 @@
 //! how much memory a picture may be decoded, [`process`] cleans it and makes its variants. Every failure is one of the
 //! bytes, never of the machine: a [`MediaError`] is permanent, and no input makes this crate panic or run away.
 //!
-//! To add a format: a variant in [`Format`], a file in `probe/`, one in `strip/`, one in `decode/`.
+//! To add a format that comes in: a variant in [`Format`], a file in `probe/`, one in `strip/`, one in `decode/`. To add one
+//! that goes out: a variant in [`Output`], one in `encode/mod.rs`, a file beside it.
 
+mod animate;
+mod animation;
 mod avif;
+mod colour;
 mod decode;
 mod encode;
 mod error;
 mod exif;
 mod facts;
+mod finish;
 mod format;
-mod isobmff;
+mod geometry;
 mod iptc;
+mod isobmff;
 mod limits;
+mod look;
 mod orientation;
 mod pixels;
 mod policy;
 mod probe;
 mod process;
+mod render;
 mod resize;
 #[cfg(feature = "samples")]
 pub mod sample;

@@ -8,7 +8,7 @@ use crate::{
 use image::DynamicImage;
 
 /// The picture's pixels, 8 bits a sample, as stored: nothing is removed, turned or made; of an animation its first
-/// frame. Inks are turned into light without regard to their profile.
+/// frame. Inks are turned into light by their profile.
 ///
 /// # Errors
 /// When the bytes are no picture that may be decoded, or `cancel` says so.

@@ -1,12 +1,10 @@
 //! One picture: cleaned once, decoded once, made into every variant.
 
 use crate::{
-    Facts, Fit, Format, Limits, MediaError, Policy, Removed, Variant, encode, orientation,
+    Facts, Fit, Format, Limits, MediaError, Policy, Removed, Variant, animate, colour, orientation,
     pixels::{decoded, probed},
-    resize, strip,
+    render, strip,
 };
-use fast_image_resize::Resizer;
-use image::DynamicImage;
 use serde::{Deserialize, Serialize};
 
 /// What is wanted of a picture.
@@ -55,7 +53,7 @@ pub struct Cleaned {
 pub struct Rendered {
     /// Its name.
     pub name: String,
-    /// The file, without metadata.
+    /// The file, without metadata. Its checksum is the store's, which has to have one anyway.
     pub bytes: Vec<u8>,
     /// Its format.
     pub format: Format,
@@ -72,7 +70,7 @@ pub struct Processed {
     pub original: Cleaned,
     /// Variants, in the order of the settings.
     pub variants: Vec<Rendered>,
-    /// What its metadata told.
+    /// What its metadata told and its pixels look like.
     pub facts: Facts,
 }
 
@@ -93,10 +91,30 @@ pub fn process(bytes: &[u8], settings: &Settings, cancel: &dyn Fn() -> bool) -> 
         });
     }
     go_on()?;
-    let (image, profile) = decoded(&probed, &stripped.bytes, cancel)?.into_light();
+    let mut facts = stripped.facts;
+    let mut wanted: Vec<render::Wanted<'_>> = settings.variants.iter().enumerate().collect();
+    let input = animate::Input {
+        format: probed.format,
+        bytes: &stripped.bytes,
+        size: (probed.width, probed.height),
+        orientation: stripped.orientation,
+        memory: probed.frames_bytes(),
+        cancel,
+    };
+    let mut variants = animate::render(&input, &wanted, &settings.limits, &mut facts, &go_on)?;
+    wanted.retain(|(place, _)| variants.iter().all(|(made, _)| made != place));
+    let decoded = decoded(&probed, &stripped.bytes, cancel)?;
+    // Where the container itself turns the picture, metadata has no say.
+    let orientation = decoded.turned.unwrap_or(stripped.orientation);
+    let numbers = decoded.cicp;
+    let (image, profile) = decoded.into_light();
+    let profile = profile.or_else(|| colour::by_numbers(numbers?));
     go_on()?;
-    let variants = render(&image, profile.as_deref(), stripped.orientation, settings, &go_on)?;
-    let (width, height) = orientation::displayed(probed.width, probed.height, stripped.orientation);
+    let mut chain = render::Chain::new(&image, profile.as_deref(), orientation);
+    let stills = render::stills(&mut chain, &image, &wanted, &settings.limits, &mut facts, &go_on)?;
+    variants.extend(stills);
+    variants.sort_by_key(|(place, _)| *place);
+    let (width, height) = orientation::displayed(probed.width, probed.height, orientation);
     let original = Cleaned {
         bytes: stripped.bytes,
         format: probed.format,
@@ -106,69 +124,7 @@ pub fn process(bytes: &[u8], settings: &Settings, cancel: &dyn Fn() -> bool) -> 
     };
     Ok(Processed {
         original,
-        variants,
-        facts: stripped.facts,
+        variants: variants.into_iter().map(|(_, variant)| variant).collect(),
+        facts,
     })
-}
-
-/// The largest first, each from the smallest one before it that has enough pixels: most of the work is done once.
-/// Pictures are turned upright when they are small.
-fn render(
-    full: &DynamicImage,
-    profile: Option<&[u8]>,
-    orientation: u8,
-    settings: &Settings,
-    go_on: &dyn Fn() -> Result<(), MediaError>,
-) -> Result<Vec<Rendered>, MediaError> {
-    let (width, height) = orientation::displayed(full.width(), full.height(), orientation);
-    let mut wanted: Vec<(usize, &Variant, resize::Plan)> = settings
-        .variants
-        .iter()
-        .enumerate()
-        .map(|(place, variant)| {
-            let plan = variant.plan(width, height);
-            (
-                place,
-                variant,
-                if orientation::turned(orientation) {
-                    plan.swapped()
-                } else {
-                    plan
-                },
-            )
-        })
-        .collect();
-    wanted.sort_by_key(|(_, _, plan)| std::cmp::Reverse(u64::from(plan.scaled.0) * u64::from(plan.scaled.1)));
-    let mut resizer = Resizer::new();
-    // Whole pictures made so far, ever smaller.
-    let mut steps: Vec<DynamicImage> = Vec::new();
-    let mut rendered: Vec<(usize, Rendered)> = Vec::with_capacity(wanted.len());
-    for (place, variant, plan) in wanted {
-        go_on()?;
-        let source = steps.iter().rev().find(|step| plan.fits_in(step)).unwrap_or(full);
-        let image = resize::resize(&mut resizer, source, plan)?;
-        let upright = if orientation == 1 {
-            None
-        } else {
-            Some(orientation::upright(image.clone(), orientation))
-        };
-        let shown = upright.as_ref().unwrap_or(&image);
-        let (format, bytes) = encode::encode(shown, variant.quality, profile)?;
-        let (width, height) = (shown.width(), shown.height());
-        rendered.push((
-            place,
-            Rendered {
-                name: variant.name.clone(),
-                bytes,
-                format,
-                width,
-                height,
-            },
-        ));
-        if plan.cut == plan.scaled {
-            steps.push(image);
-        }
-    }
-    rendered.sort_by_key(|(place, _)| *place);
-    Ok(rendered.into_iter().map(|(_, rendered)| rendered).collect())
 }

@@ -27,14 +27,14 @@ pub struct Variant {
     /// Quality of lossy formats, 1 to 100.
     #[serde(default = "standard_quality")]
     pub quality: u8,
-    /// What stands behind transparency, and beside a picture that is contained. `None`: transparency stays where the
-    /// format has it, and is white elsewhere.
+    /// What stands behind transparency, and beside a picture that is contained. `None`: nothing where the format has
+    /// transparency, and white elsewhere.
     #[serde(default)]
     pub background: Option<Rgb>,
     /// Sharpening after scaling, percent, 0 to 100.
     #[serde(default)]
     pub sharpen: u8,
-    /// Whether it may have more pixels than the original.
+    /// Whether it is scaled up where the box is larger; at most to what [`crate::Limits`] say of originals.
     #[serde(default)]
     pub enlarge: bool,
     /// Whether it is scaled in linear light: exact, and slower.
@@ -51,7 +51,7 @@ pub struct Variant {
 pub enum Fit {
     /// Fills the box; what stands out is cut off where gravity says.
     Cover,
-    /// Whole, within the box, and the rest of the box filled with the background.
+    /// Whole, within the box, and the rest of the box filled with the background. A box needs both sides.
     Contain,
     /// Whole, within the box.
     #[default]
@@ -71,7 +71,7 @@ pub struct Gravity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Output {
-    /// JPEG; PNG where there is transparency or the sides are too long for JPEG; WebP where it moves.
+    /// JPEG; PNG where the picture has transparency or the sides are too long for JPEG; WebP where it moves.
     #[default]
     Auto,
     /// JPEG.

@@ -38,6 +38,7 @@ pub(super) fn decode(bytes: &[u8], cancel: &dyn Fn() -> bool) -> Result<Decoded,
     if decoded.profile.is_none() {
         decoded.cicp = cicp(colours);
     }
+    decoded.turned = Some(picture.orientation);
     Ok(decoded)
 }
 

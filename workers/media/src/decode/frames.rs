@@ -27,6 +27,8 @@ pub struct Frames<'a> {
     source: Source<'a>,
     /// How often they are shown; `None` is for ever.
     pub plays: Option<u32>,
+    /// The ICC profile their colours are meant in.
+    pub(crate) profile: Option<Vec<u8>>,
 }
 
 enum Source<'a> {
@@ -34,6 +36,19 @@ enum Source<'a> {
     /// A picture that does not move: its only frame.
     Still(&'a [u8], u64),
     Over,
+}
+
+struct Opened<'a> {
+    source: Source<'a>,
+    plays: Option<u32>,
+    profile: Option<Vec<u8>>,
+}
+
+impl Frames<'_> {
+    /// Whether the picture's format says that it moves; it may still have one frame alone.
+    pub(crate) const fn moves(&self) -> bool {
+        matches!(self.source, Source::Moving(_))
+    }
 }
 
 /// The frames of a picture, in at most `memory` bytes; a picture that does not move has one.
@@ -46,39 +61,40 @@ pub(crate) fn frames<'a>(
     memory: u64,
     cancel: &'a dyn Fn() -> bool,
 ) -> Result<Frames<'a>, MediaError> {
-    let (source, plays) = guarded(cancel, || {
+    let opened = guarded(cancel, || {
         open(format, bytes, memory, cancel).map_err(|error| refused(format.name(), &error))
     })?;
     Ok(Frames {
         format,
         cancel,
-        source,
-        plays,
+        source: opened.source,
+        plays: opened.plays,
+        profile: opened.profile,
     })
 }
 
-fn open<'a>(
-    format: Format,
-    bytes: &'a [u8],
-    memory: u64,
-    cancel: &'a dyn Fn() -> bool,
-) -> ImageResult<(Source<'a>, Option<u32>)> {
-    let still = (Source::Still(bytes, memory), Some(1));
+fn open<'a>(format: Format, bytes: &'a [u8], memory: u64, cancel: &'a dyn Fn() -> bool) -> ImageResult<Opened<'a>> {
+    let still = Opened {
+        source: Source::Still(bytes, memory),
+        plays: Some(1),
+        profile: None,
+    };
     let input = Watched::new(bytes, cancel);
     Ok(match format {
         Format::Gif => {
             let mut decoder = GifDecoder::new(input)?;
             decoder.set_limits(limits(memory))?;
-            moving(decoder)
+            moving(decoder, None)
         }
         Format::Png => {
-            let decoder = PngDecoder::with_limits(input, limits(memory))?;
+            let mut decoder = PngDecoder::with_limits(input, limits(memory))?;
             // Frames of 16 bits are composed by nobody: the default image stands for them.
             let deep = decoder.color_type().bytes_per_pixel() > decoder.color_type().channel_count();
             if deep || !decoder.is_apng()? {
                 return Ok(still);
             }
-            moving(decoder.apng()?)
+            let profile = decoder.icc_profile()?;
+            moving(decoder.apng()?, profile)
         }
         Format::WebP => {
             let mut decoder = WebPDecoder::new(input)?;
@@ -87,18 +103,23 @@ fn open<'a>(
             }
             // Without a colour to clear with, nothing is cleared; the file's own is not used by viewers.
             decoder.set_background_color(Rgba([0; 4]))?;
-            moving(decoder)
+            let profile = decoder.icc_profile()?;
+            moving(decoder, profile)
         }
         Format::Jpeg | Format::Avif | Format::Bmp | Format::Tiff => still,
     })
 }
 
-fn moving<'a>(decoder: impl AnimationDecoder<'a>) -> (Source<'a>, Option<u32>) {
+fn moving<'a>(decoder: impl AnimationDecoder<'a>, profile: Option<Vec<u8>>) -> Opened<'a> {
     let plays = match decoder.loop_count() {
         LoopCount::Infinite => None,
         LoopCount::Finite(count) => Some(count.get()),
     };
-    (Source::Moving(decoder.into_frames()), plays)
+    Opened {
+        source: Source::Moving(decoder.into_frames()),
+        plays,
+        profile,
+    }
 }
 
 impl Iterator for Frames<'_> {

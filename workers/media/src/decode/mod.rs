@@ -15,7 +15,7 @@ mod yuv;
 pub(crate) use frames::frames;
 pub use frames::{Frame, Frames};
 
-use crate::{Format, MediaError};
+use crate::{Format, MediaError, colour};
 use image::{DynamicImage, ImageError, error::LimitErrorKind};
 use std::{
     io::ErrorKind,
@@ -34,6 +34,8 @@ pub(crate) struct Decoded {
     pub(crate) profile: Option<Vec<u8>>,
     /// Their primaries and transfer function, where the file tells them in numbers and has no profile.
     pub(crate) cicp: Option<Cicp>,
+    /// How the container turns them for display, an EXIF orientation; `None` where it does not.
+    pub(crate) turned: Option<u8>,
 }
 
 /// Samples, 8 bits each.
@@ -105,6 +107,7 @@ impl Decoded {
             pixels,
             profile: profile.filter(fits),
             cicp: None,
+            turned: None,
         }
     }
 
@@ -116,12 +119,16 @@ impl Decoded {
         }
     }
 
-    /// Light, whatever it was: inks without regard to their profile, which is left out then.
+    /// Light, whatever it was: inks as their profile says, which is left out then.
     pub(crate) fn into_light(self) -> (DynamicImage, Option<Vec<u8>>) {
-        match self.pixels {
-            Pixels::Light(image) => (image, self.profile),
-            Pixels::Ink(inks) => (inks.into_light(), None),
-        }
+        let inks = match self.pixels {
+            Pixels::Light(image) => return (image, self.profile),
+            Pixels::Ink(inks) => inks,
+        };
+        let shown = self.profile.and_then(|profile| {
+            colour::to_srgb_cmyk(&inks.samples, inks.width, inks.height, Some(&profile)).map(DynamicImage::from)
+        });
+        (shown.unwrap_or_else(|| inks.into_light()), None)
     }
 }
 

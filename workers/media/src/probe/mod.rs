@@ -11,7 +11,7 @@ mod png;
 pub(crate) mod tiff;
 mod webp;
 
-use crate::{Format, Limits, MediaError, Settings};
+use crate::{Format, Limits, MediaError, Settings, colour, render};
 
 /// Tables, windows, rows and small things that every decoder has beside its pixels.
 const TABLES: u64 = 2 * 1024 * 1024;
@@ -140,17 +140,21 @@ impl Probe {
     /// the bound by some tens of its own size.
     #[must_use]
     pub fn memory_bytes(&self, input: u64, settings: &Settings) -> u64 {
-        let variants: u64 = settings
-            .variants
-            .iter()
-            .map(|variant| {
-                let (width, height) = variant.largest(self.width, self.height);
-                pixels(width, height).saturating_mul(4 * 3)
-            })
-            .fold(0, u64::saturating_add);
-        self.decoder_bytes
+        let size = pixels(self.width, self.height);
+        let moves = matches!(self.format, Format::Gif | Format::WebP | Format::Png);
+        let mut decoder = self.decoder_bytes;
+        if moves && settings.variants.iter().any(|variant| variant.animated) {
+            // The frame in hand beside what reads the next one.
+            decoder = decoder.max(self.frames_bytes().saturating_add(size.saturating_mul(4)));
+        }
+        if self.format == Format::Jpeg && self.pixel_bytes == 4 {
+            // Inks, and the light that their profile makes of them.
+            decoder = decoder.saturating_add(size.saturating_mul(3));
+        }
+        decoder
             .saturating_add(input.saturating_mul(3))
-            .saturating_add(variants)
+            .saturating_add(render::memory_bytes(settings, self.width, self.height, moves))
+            .saturating_add(colour::memory_bytes(input, self.format == Format::Png))
             .saturating_add(TABLES)
     }
 

@@ -1,0 +1,194 @@
+//! Variants of one picture: scaled from each other, the largest first, finished and encoded.
+
+use crate::{
+    Facts, Limits, MediaError, Rendered, Settings, Variant, animate,
+    colour::ToSrgb,
+    encode::Codec,
+    finish::finish,
+    geometry::{Bounds, Plan},
+    look, orientation,
+    resize::Scaler,
+};
+use image::DynamicImage;
+use std::borrow::Cow;
+
+/// A source and the pictures that were made of it so far.
+pub(crate) struct Chain {
+    scaler: Scaler,
+    orientation: u8,
+    colours: Option<ToSrgb>,
+    /// Whole pictures, upright and in sRGB, ever smaller, and whether they were scaled in linear light.
+    steps: Vec<(DynamicImage, bool)>,
+}
+
+impl Chain {
+    /// For sources like `image`, stored in `orientation`, their colours meant in `profile`.
+    pub(crate) fn new(image: &DynamicImage, profile: Option<&[u8]>, orientation: u8) -> Self {
+        Self {
+            scaler: Scaler::default(),
+            orientation,
+            colours: profile.and_then(|profile| ToSrgb::new(profile, image)),
+            steps: Vec::new(),
+        }
+    }
+
+    /// Forgets what was made: the next picture is made of another source.
+    pub(crate) fn restart(&mut self) {
+        self.steps.clear();
+    }
+
+    /// `source` as `plan` says, without canvas: made of the smallest picture that has enough pixels. Colours are
+    /// converted and pictures are turned when they are small.
+    pub(crate) fn picture<'a>(
+        &'a mut self,
+        source: &'a DynamicImage,
+        plan: Plan,
+        linear: bool,
+    ) -> Result<Cow<'a, DynamicImage>, MediaError> {
+        let place = self
+            .steps
+            .iter()
+            .rposition(|(step, light)| *light == linear && plan.fits_in(step.width(), step.height()));
+        let made = match place.and_then(|place| self.steps.get(place)) {
+            Some((step, _)) if plan.whole() && plan.scaled == (step.width(), step.height()) => None,
+            Some((step, _)) => Some(self.scaler.scale(step, plan, linear)?),
+            None => {
+                let plan = plan.stored(self.orientation);
+                let unscaled = plan.whole() && plan.scaled == (source.width(), source.height());
+                if unscaled && self.orientation == 1 && self.colours.is_none() {
+                    return Ok(Cow::Borrowed(source));
+                }
+                let image = if unscaled {
+                    source.clone()
+                } else {
+                    self.scaler.scale(source, plan, linear)?
+                };
+                Some(self.displayed(image))
+            }
+        };
+        let place = match (made, place) {
+            (Some(made), _) if !plan.whole() => return Ok(Cow::Owned(made)),
+            (Some(made), _) => {
+                self.steps.push((made, linear));
+                self.steps.len() - 1
+            }
+            (None, place) => place.unwrap_or(0),
+        };
+        let step = self.steps.get(place).map(|(step, _)| Cow::Borrowed(step));
+        step.ok_or_else(|| MediaError::corrupt("it has no picture"))
+    }
+
+    /// In sRGB and upright.
+    fn displayed(&self, mut image: DynamicImage) -> DynamicImage {
+        if let Some(colours) = &self.colours {
+            colours.convert(&mut image);
+        }
+        orientation::upright(image, self.orientation)
+    }
+
+    /// Fills in what the picture looks like.
+    fn look(&mut self, source: &DynamicImage, facts: &mut Facts) -> Result<(), MediaError> {
+        let small = self
+            .steps
+            .iter()
+            .rev()
+            .find(|(step, _)| look::enough(step.width(), step.height()));
+        if let Some((step, _)) = small {
+            return look::look(&mut self.scaler, step, facts);
+        }
+        let size = look::size(source.width(), source.height());
+        let small = self.scaler.average(source, size)?;
+        let small = self.displayed(small);
+        look::look(&mut self.scaler, &small, facts)
+    }
+}
+
+/// A variant that is wanted, with its place among the settings.
+pub(crate) type Wanted<'a> = (usize, &'a Variant);
+
+/// Makes the variants of a picture that does not move, and looks at it.
+pub(crate) fn stills(
+    chain: &mut Chain,
+    image: &DynamicImage,
+    wanted: &[Wanted<'_>],
+    limits: &Limits,
+    facts: &mut Facts,
+    go_on: &dyn Fn() -> Result<(), MediaError>,
+) -> Result<Vec<(usize, Rendered)>, MediaError> {
+    let (width, height) = orientation::displayed(image.width(), image.height(), chain.orientation);
+    let mut planned: Vec<(usize, &Variant, Plan)> = wanted
+        .iter()
+        .map(|(place, variant)| {
+            let bounds = Bounds::new(limits, width, height, variant.output.largest(false));
+            (*place, *variant, Plan::new(variant, width, height, bounds))
+        })
+        .collect();
+    planned.sort_by_key(|(_, _, plan)| std::cmp::Reverse(pixels(plan.scaled)));
+    let mut rendered = Vec::with_capacity(planned.len());
+    for (place, variant, plan) in planned {
+        go_on()?;
+        let picture = chain.picture(image, plan, variant.linear)?;
+        let transparent = picture.color().has_alpha() && variant.background.is_none();
+        let codec = Codec::still(variant.output, transparent, plan.canvas.0.max(plan.canvas.1));
+        let finished = finish(picture, variant, plan, codec.transparent());
+        let bytes = codec.encode(&finished, variant.quality)?;
+        rendered.push((
+            place,
+            Rendered {
+                name: variant.name.clone(),
+                bytes,
+                format: codec.format(),
+                width: finished.width(),
+                height: finished.height(),
+            },
+        ));
+    }
+    go_on()?;
+    chain.look(image, facts)?;
+    Ok(rendered)
+}
+
+pub(crate) fn pixels((width, height): (u32, u32)) -> u64 {
+    u64::from(width) * u64::from(height)
+}
+
+/// An upper bound of what the variants of a picture of `width` × `height`, in either orientation, take beside it;
+/// `moves`: whether its format can.
+pub(crate) fn memory_bytes(settings: &Settings, width: u32, height: u32, moves: bool) -> u64 {
+    // What stays: the step that smaller ones are made of, and the file.
+    const STEP: u64 = 4;
+    const FILE: u64 = 5;
+    // What goes before the next variant is made: a copy while it is turned or cut, and those of finishing.
+    const COPY: u64 = 4;
+    let (mut kept, mut working) = (0_u64, 0_u64);
+    for variant in &settings.variants {
+        let moves = moves && variant.animated;
+        let size = |width: u32, height: u32| {
+            let bounds = Bounds::new(&settings.limits, width, height, variant.output.largest(false));
+            let plan = Plan::new(variant, width, height, bounds);
+            (pixels(plan.canvas), pixels(plan.cut))
+        };
+        let (upright, turned) = (size(width, height), size(height, width));
+        let canvas = upright.0.max(turned.0);
+        let cut = upright.1.max(turned.1);
+        let codec = Codec::still(variant.output, true, u32::MAX).pixel_bytes().max(
+            Codec::moving(variant.output)
+                .filter(|_| moves)
+                .map_or(0, Codec::pixel_bytes),
+        );
+        kept = kept
+            .saturating_add(cut.saturating_mul(STEP))
+            .saturating_add(canvas.saturating_mul(FILE));
+        let mut transient = canvas.saturating_mul(COPY * 3 + codec);
+        if variant.linear {
+            // The source in sixteen bits, and the result.
+            let deep = u64::from(width) * u64::from(height);
+            transient = transient.saturating_add(deep.saturating_add(cut).saturating_mul(8));
+        }
+        working = working.max(transient);
+        if moves {
+            kept = kept.saturating_add(animate::memory_bytes(canvas));
+        }
+    }
+    kept.saturating_add(working)
+}
