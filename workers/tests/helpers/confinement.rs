@@ -3,6 +3,12 @@
 //! Each attempt is made by a victim that has confined itself, and by one that has not, so that none fails for a reason of
 //! its own.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests: a failure is the message, and what a victim found goes to its parent"
+)]
+
 use mediamill_workers::helpers::confine;
 use std::{
     io::{self, Read},
