@@ -128,7 +128,7 @@ fn can(name: &str) {
     match name {
         "memory" => {
             let mut large = vec![1_u8; 200_000_000];
-            large.extend_from_slice(&[2; 100_000]);
+            large.resize(200_100_000, 2);
             println!("done {}", large.iter().map(|byte| u64::from(*byte)).sum::<u64>());
         }
         "threads" => {
