@@ -188,6 +188,9 @@ pub(crate) fn judge() {
         assert!(expected, "{name}: {fate:?} was expected: {output:?}");
         println!("{name}: {fate:?}");
     }
+    // What the unconfined ones made.
+    std::fs::remove_file("/tmp/mediamill-confinement").unwrap();
+    std::fs::remove_dir("/tmp/mediamill-confined").unwrap();
     computing_goes_on();
     it_has_three_descriptors_and_no_environment();
 }
