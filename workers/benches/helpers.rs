@@ -19,6 +19,9 @@ const TIME: Duration = Duration::from_secs(60);
 /// Helpers started to know what a start takes.
 const STARTS: u32 = 20;
 
+/// Name, file, and how often it is made.
+type Sample = (String, Vec<u8>, u32);
+
 struct Bench {
     pool: HelperPool,
     tenant: TenantId,
@@ -161,8 +164,8 @@ fn written(image: &DynamicImage, format: ImageFormat) -> Result<Vec<u8>, Box<dyn
     Ok(bytes.into_inner())
 }
 
-/// Pictures with how often they are made: what is common, and what takes much memory for its size.
-fn pictures() -> Result<Vec<(String, Vec<u8>, u32)>, Box<dyn Error>> {
+/// What is common, and what takes much memory for its size.
+fn pictures() -> Result<Vec<Sample>, Box<dyn Error>> {
     let (large, middle) = (draw(4_000, 3_000), draw(2_000, 1_500));
     let (width, height) = (u16::try_from(large.width())?, u16::try_from(large.height())?);
     let mut progressive = Vec::new();

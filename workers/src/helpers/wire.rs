@@ -300,7 +300,7 @@ mod tests {
         type Twist = fn(&mut Made, &mut Vec<Vec<u8>>);
         let twists: [(&str, Twist); 9] = [
             ("a variant's name", |made, _| {
-                "../../etc".clone_into(&mut made.variants[0].0)
+                "../../etc".clone_into(&mut made.variants[0].0);
             }),
             ("a variant less", |made, _| drop(made.variants.pop())),
             ("variants in another order", |made, _| made.variants.swap(0, 1)),
@@ -309,7 +309,7 @@ mod tests {
             ("a page as a picture", |_, files| files[1] = b"<html><script>".to_vec()),
             ("a file less", |_, files| drop(files.pop())),
             ("a fact that never ends", |made, _| {
-                made.facts.lens = Some("x".repeat(LONGEST_TEXT + 1))
+                made.facts.lens = Some("x".repeat(LONGEST_TEXT + 1));
             }),
             ("a flood of removed parts", |made, _| {
                 let part = Removed {
