@@ -39,6 +39,7 @@ fn read(format: Format, bytes: &[u8], memory: u64) -> ImageResult<Decoded> {
         Format::Png => pixels(PngDecoder::new(input)?, memory),
         Format::Gif => pixels(GifDecoder::new(input)?, memory),
         Format::WebP => pixels(WebPDecoder::new(input)?, memory),
+        Format::Avif | Format::Bmp | Format::Tiff => Err(ImageError::IoError(ErrorKind::Unsupported.into())),
     }
 }
 

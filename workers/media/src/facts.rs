@@ -1,10 +1,14 @@
 //! What a picture's metadata tells, read before it is removed.
 
-use crate::strip::{Removed, RemovedKind};
+use crate::{
+    Rgb,
+    strip::{Removed, RemovedKind},
+};
 use exif::{Exif, In, Reader, Tag};
+use serde::{Deserialize, Serialize};
 
 /// Facts that a tenant may want to keep although the file forgets them.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Facts {
     /// Maker of the camera.
     pub camera_make: Option<String>,
@@ -14,6 +18,16 @@ pub struct Facts {
     pub lens: Option<String>,
     /// When it was taken, as the camera wrote it: `YYYY-MM-DD HH:MM:SS`, no zone.
     pub taken_at: Option<String>,
+    /// The colour that most of it has.
+    pub dominant_colour: Option<Rgb>,
+    /// A blurred picture of it in some thirty bytes, base64: [`ThumbHash`](https://evanw.github.io/thumbhash/).
+    pub placeholder: Option<String>,
+    /// Perceptual hash: those of two pictures that look alike differ in few bits.
+    pub perceptual_hash: Option<u64>,
+    /// Frames, where it moves.
+    pub frames: Option<u32>,
+    /// How long it moves, milliseconds.
+    pub duration_ms: Option<u64>,
 }
 
 /// Longest text that is kept of a field.
@@ -48,6 +62,7 @@ pub(crate) fn read(tiff: &[u8]) -> (Facts, Vec<Removed>) {
         camera_model: text(&exif, Tag::Model),
         lens: text(&exif, Tag::LensModel),
         taken_at: exif.get_field(Tag::DateTimeOriginal, In::PRIMARY).and_then(taken_at),
+        ..Facts::default()
     };
     (facts, given_away(&exif))
 }

@@ -1,7 +1,10 @@
 //! Formats, told by content, never by name.
 
+use serde::{Deserialize, Serialize};
+
 /// A format that comes in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Format {
     /// ITU-T T.81.
     Jpeg,
@@ -11,6 +14,12 @@ pub enum Format {
     WebP,
     /// GIF 87a and 89a.
     Gif,
+    /// AV1 Image File Format 1.1, still pictures and sequences.
+    Avif,
+    /// Windows bitmap.
+    Bmp,
+    /// TIFF 6.0; BigTIFF is refused.
+    Tiff,
 }
 
 impl Format {
@@ -22,6 +31,9 @@ impl Format {
             Self::Png => "png",
             Self::WebP => "webp",
             Self::Gif => "gif",
+            Self::Avif => "avif",
+            Self::Bmp => "bmp",
+            Self::Tiff => "tiff",
         }
     }
 
@@ -33,6 +45,9 @@ impl Format {
             Self::Png => "png",
             Self::WebP => "webp",
             Self::Gif => "gif",
+            Self::Avif => "avif",
+            Self::Bmp => "bmp",
+            Self::Tiff => "tif",
         }
     }
 
@@ -44,6 +59,9 @@ impl Format {
             Self::Png => "image/png",
             Self::WebP => "image/webp",
             Self::Gif => "image/gif",
+            Self::Avif => "image/avif",
+            Self::Bmp => "image/bmp",
+            Self::Tiff => "image/tiff",
         }
     }
 

@@ -1,14 +1,19 @@
 //! What is decoded at all.
 
 use crate::MediaError;
+use serde::{Deserialize, Serialize};
 
 /// Bounds that are checked from headers, before any decoder runs. 0 is unlimited.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Width times height.
     pub max_pixels: u64,
     /// The longer side.
     pub max_side: u32,
+    /// Frames of a picture that moves.
+    pub max_frames: u32,
+    /// How long it moves, milliseconds.
+    pub max_duration_ms: u64,
 }
 
 impl Default for Limits {
@@ -16,6 +21,8 @@ impl Default for Limits {
         Self {
             max_pixels: 200_000_000,
             max_side: 65_500,
+            max_frames: 1_000,
+            max_duration_ms: 600_000,
         }
     }
 }

@@ -44,6 +44,13 @@ pub fn probe(head: &[u8]) -> Result<Probe, ProbeError> {
         Format::Png => png(head)?,
         Format::Gif => gif(head)?,
         Format::WebP => webp(head)?,
+        Format::Avif | Format::Bmp | Format::Tiff => {
+            return Err(MediaError::Unsupported {
+                format: format.name(),
+                problem: "not yet".to_owned(),
+            }
+            .into());
+        }
     };
     if width == 0 || height == 0 {
         return Err(MediaError::corrupt("it has no pixels").into());

@@ -1,16 +1,20 @@
 //! One picture: cleaned once, decoded once, made into every variant.
 
 use crate::{
-    Facts, Format, Limits, MediaError, ProbeError, Removed, Variant, decode, encode, orientation, probe, resize, strip,
+    Facts, Fit, Format, Limits, MediaError, Policy, ProbeError, Removed, Variant, decode, encode, orientation, probe,
+    resize, strip,
 };
 use fast_image_resize::Resizer;
 use image::DynamicImage;
+use serde::{Deserialize, Serialize};
 
 /// What is wanted of a picture.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// What is decoded at all.
     pub limits: Limits,
+    /// What happens to metadata.
+    pub policy: Policy,
     /// Which variants are made.
     pub variants: Vec<Variant>,
 }
@@ -18,20 +22,13 @@ pub struct Settings {
 impl Default for Settings {
     /// `thumb` 320 × 320, `medium` 500 wide, `large` 1600 wide.
     fn default() -> Self {
-        use crate::Fit::{Cover, Inside};
-        let variant = |name: &str, width, height, fit| Variant {
-            name: name.to_owned(),
-            width,
-            height,
-            fit,
-            quality: 80,
-        };
         Self {
             limits: Limits::default(),
+            policy: Policy::default(),
             variants: vec![
-                variant("thumb", 320, Some(320), Cover),
-                variant("medium", 500, None, Inside),
-                variant("large", 1_600, None, Inside),
+                Variant::new("thumb", Some(320), Some(320), Fit::Cover),
+                Variant::new("medium", Some(500), None, Fit::Inside),
+                Variant::new("large", Some(1_600), None, Fit::Inside),
             ],
         }
     }
@@ -89,7 +86,7 @@ pub fn process(bytes: &[u8], settings: &Settings, cancel: &dyn Fn() -> bool) -> 
         ProbeError::Media(error) => error,
     })?;
     probed.check(&settings.limits)?;
-    let stripped = strip::strip(probed.format, bytes)?;
+    let stripped = strip::strip(probed.format, bytes, settings.policy)?;
     go_on()?;
     let memory = probed.memory_bytes(0, settings);
     let decoded = decode::decode(probed.format, &stripped.bytes, memory)?;

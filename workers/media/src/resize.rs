@@ -1,32 +1,8 @@
 //! Variants: what is wanted, and the pixels of it.
 
-use crate::MediaError;
+use crate::{Fit, MediaError, Variant};
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::DynamicImage;
-
-/// How a picture meets a box.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fit {
-    /// Fills the box; what stands out on the longer side is cut off, half at each end.
-    Cover,
-    /// Whole, within the box.
-    Inside,
-}
-
-/// A picture that is wanted. Never larger than the original.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Variant {
-    /// Its name.
-    pub name: String,
-    /// Width of the box, pixels, as displayed.
-    pub width: u32,
-    /// Height of the box, pixels, as displayed; `None`: as it comes.
-    pub height: Option<u32>,
-    /// How it meets the box.
-    pub fit: Fit,
-    /// JPEG quality, 1 to 100.
-    pub quality: u8,
-}
 
 /// A size to scale the whole picture to, and how much of its middle is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,13 +20,16 @@ fn scaled(length: u32, numerator: u32, denominator: u32) -> u32 {
 impl Variant {
     /// For a picture of `width` × `height`, as displayed.
     pub(crate) fn plan(&self, width: u32, height: u32) -> Plan {
-        let (box_width, box_height) = (self.width.max(1), self.height.map(|height| height.max(1)));
+        let (box_width, box_height) = (
+            self.width.unwrap_or(u32::MAX).max(1),
+            self.height.map(|height| height.max(1)),
+        );
         // Whether the width decides: the box is narrower than the picture (inside), or wider (cover).
         let wider =
             |box_height: u32| u64::from(width) * u64::from(box_height) >= u64::from(box_width) * u64::from(height);
         let by_width = match (self.fit, box_height) {
             (_, None) => true,
-            (Fit::Inside, Some(box_height)) => wider(box_height),
+            (Fit::Inside | Fit::Contain, Some(box_height)) => wider(box_height),
             (Fit::Cover, Some(box_height)) => !wider(box_height),
         };
         let size = match box_height {
@@ -64,7 +43,7 @@ impl Variant {
             }
         };
         let cut = match self.fit {
-            Fit::Inside => size,
+            Fit::Inside | Fit::Contain => size,
             Fit::Cover => (size.0.min(box_width), size.1.min(box_height.unwrap_or(size.1))),
         };
         Plan { scaled: size, cut }
@@ -116,13 +95,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn variant(width: u32, height: Option<u32>, fit: Fit) -> Variant {
-        Variant {
-            name: "v".into(),
-            width,
-            height,
-            fit,
-            quality: 80,
-        }
+        Variant::new("v", Some(width), height, fit)
     }
 
     #[test]

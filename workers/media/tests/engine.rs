@@ -190,6 +190,7 @@ fn limits_hold_before_anything_is_decoded() {
         limits: Limits {
             max_pixels: 100_000,
             max_side: 0,
+            ..Limits::default()
         },
         ..Settings::default()
     };
@@ -201,6 +202,7 @@ fn limits_hold_before_anything_is_decoded() {
         limits: Limits {
             max_pixels: 0,
             max_side: 399,
+            ..Limits::default()
         },
         ..Settings::default()
     };
@@ -238,7 +240,7 @@ proptest! {
             let place = place.index(bytes.len());
             bytes[place] = value;
         }
-        let small = Settings { limits: Limits { max_pixels: 1_000_000, max_side: 0 }, ..Settings::default() };
+        let small = Settings { limits: Limits { max_pixels: 1_000_000, max_side: 0, ..Limits::default() }, ..Settings::default() };
         if probe(&bytes).is_ok() && let Ok(processed) = process(&bytes, &small, &|| false) {
             let again = process(&processed.original.bytes, &small, &|| false).unwrap();
             prop_assert_eq!(again.original.bytes, processed.original.bytes);

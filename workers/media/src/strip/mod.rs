@@ -5,11 +5,13 @@ mod jpeg;
 mod png;
 mod webp;
 
-use crate::{Facts, Format, MediaError, facts, tiff};
+use crate::{Facts, Format, MediaError, Policy, facts, tiff};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A kind of thing that a file gives away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum RemovedKind {
     /// Where it was taken.
     GpsPosition,
@@ -75,7 +77,7 @@ impl fmt::Display for RemovedKind {
 }
 
 /// Something that was removed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Removed {
     /// What.
     pub what: RemovedKind,
@@ -95,13 +97,17 @@ pub(crate) struct Stripped {
     pub(crate) orientation: u8,
 }
 
-/// Takes the container apart and puts it together without metadata.
-pub(crate) fn strip(format: Format, bytes: &[u8]) -> Result<Stripped, MediaError> {
+/// Takes the container apart and puts it together without what `policy` does not keep.
+pub(crate) fn strip(format: Format, bytes: &[u8], _policy: Policy) -> Result<Stripped, MediaError> {
     match format {
         Format::Jpeg => jpeg::strip(bytes),
         Format::Png => png::strip(bytes),
         Format::WebP => webp::strip(bytes),
         Format::Gif => gif::strip(bytes),
+        Format::Avif | Format::Bmp | Format::Tiff => Err(MediaError::Unsupported {
+            format: format.name(),
+            problem: "not yet".to_owned(),
+        }),
     }
 }
 
