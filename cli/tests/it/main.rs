@@ -12,6 +12,7 @@ mod house;
 mod http;
 mod isolation;
 mod operator;
+mod pictures_cli;
 mod program;
 mod quickstart;
 mod secrets;

@@ -10,15 +10,15 @@ use super::{
 use crate::{
     db::{Bounded, Db, DbError, During, halving, padded, sql},
     ids::{JobId, TenantId},
-    tenancy::{LimitOverrides, NewTenant, Place, ServerName, TENANT_SCHEMA_VERSION, TenantState},
+    tenancy::{LimitOverrides, NewTenant, PictureSettings, Place, ServerName, TENANT_SCHEMA_VERSION, TenantState},
     units::Millis,
 };
 use sqlx::{AnyConnection, Row};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 sql! {
-    INSERT (15) = "INSERT INTO tenants (id, serial, state, server, isolation, table_prefix, schema_version, step, plan, limits, env, trial_until, \
-        version, created_at, updated_at) VALUES {rows} ON CONFLICT (id) DO NOTHING RETURNING id";
+    INSERT (16) = "INSERT INTO tenants (id, serial, state, server, isolation, table_prefix, schema_version, step, plan, limits, env, trial_until, \
+        version, created_at, updated_at, pictures) VALUES {rows} ON CONFLICT (id) DO NOTHING RETURNING id";
     INSERT_HOST (4) = "INSERT INTO tenant_hosts (host, tenant, main, created_at) VALUES {rows} ON CONFLICT (host) DO NOTHING RETURNING host, tenant";
     PLANS (1) = "SELECT id FROM plans WHERE id IN (VALUES {rows})";
     HOST_OWNER = "SELECT tenant FROM tenant_hosts WHERE host = $1";
@@ -29,7 +29,7 @@ sql! {
     ACTIVATE (1) = "UPDATE tenants SET state = $1, step = 'announced', version = CASE WHEN version >= $2 THEN version + 1 ELSE $2 END, updated_at = $2 \
         WHERE state = 'provisioning' AND id IN (VALUES {rows}) RETURNING id";
     CHANGE = "UPDATE tenants SET state = $1, plan = $2, limits = $3, env = $4, trial_until = $5, purge_at = $6, version = CASE WHEN version >= $7 THEN version + 1 ELSE $7 END, \
-        updated_at = $7 WHERE id = $8 AND version = $9 RETURNING version";
+        updated_at = $7, pictures = $10 WHERE id = $8 AND version = $9 RETURNING version";
     REMOVE_HOST = "DELETE FROM tenant_hosts WHERE host = $1 AND tenant = $2";
     UNSET_MAIN = "UPDATE tenant_hosts SET main = 0 WHERE tenant = $1 AND main = 1";
     SET_MAIN = "UPDATE tenant_hosts SET main = 1 WHERE tenant = $1 AND host = $2";
@@ -106,6 +106,16 @@ pub enum Refused {
     TooManyHosts {
         /// The tenant.
         id: TenantId,
+        /// How many.
+        allowed: i64,
+    },
+    /// It would have more variants of a picture than it may.
+    #[error("{whose} may have {allowed} variants of a picture, not {given}")]
+    TooManyVariants {
+        /// A tenant or a plan.
+        whose: String,
+        /// How many there would be.
+        given: usize,
         /// How many.
         allowed: i64,
     },
@@ -238,7 +248,7 @@ async fn insert_tenants(
     while !rest.is_empty() {
         let (these, others) = rest.split_at(halving(rest.len()));
         rest = others;
-        let mut query = INSERT.rows(1, these.len(), 15);
+        let mut query = INSERT.rows(1, these.len(), 16);
         for one in these {
             query = query
                 .bind(one.new.id.as_str().to_owned())
@@ -256,7 +266,8 @@ async fn insert_tenants(
                 // The moment, not 1: a tenant that is made again under an old name must beat what caches know of that one.
                 .bind(now.get())
                 .bind(now.get())
-                .bind(now.get());
+                .bind(now.get())
+                .bind(one.new.pictures.to_column());
         }
         for row in query.fetch_all(&mut *connection).bounded(WHAT).await? {
             made.push(row.try_get(0).during(WHAT)?);
@@ -358,6 +369,8 @@ pub struct Change {
     pub plan: Option<Option<String>>,
     /// All of its own limits.
     pub limits: Option<LimitOverrides>,
+    /// All that it says of its pictures; what it does not is inherited.
+    pub pictures: Option<PictureSettings>,
     /// Its environment, sealed; `Some(None)` empties it.
     pub env: Option<Option<String>>,
     /// Its trial's end; `Some(None)` ends it.
@@ -460,7 +473,8 @@ async fn change_row(
         .bind(purge_at.map(Millis::get))
         .bind(now.get())
         .bind(row.id.as_str().to_owned())
-        .bind(row.version);
+        .bind(row.version)
+        .bind(change.pictures.as_ref().unwrap_or(&row.pictures).to_column());
     let done = query.fetch_optional(connection).bounded(WHAT).await?;
     let version = done.map(|done| done.try_get(0).during(WHAT)).transpose()?;
     Ok(Ok(version))

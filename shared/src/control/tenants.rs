@@ -5,7 +5,7 @@ use crate::{
     db::{Bounded, Db, DbError, During, padded, sql},
     ids::{JobId, TenantId},
     jobs::JobKind,
-    tenancy::{Host, LimitOverrides, Place, PlanPart, TenantPart, TenantState},
+    tenancy::{Host, LimitOverrides, PictureSettings, Place, PlanPart, TenantPart, TenantState},
     units::Millis,
 };
 use sqlx::{
@@ -18,21 +18,21 @@ use std::collections::{BTreeMap, HashMap};
 sql! {
     /// One row for each of the tenant's hosts: everything that a context is made of, in one look.
     BY_HOST (1) = "SELECT h.host, t.id, t.state, t.server, t.isolation, t.table_prefix, t.schema_version, t.moving, t.plan, t.limits, \
-        t.trial_until, t.version, t.updated_at, p.limits, p.version, o.host, o.main FROM tenant_hosts h JOIN tenants t ON t.id = h.tenant \
+        t.trial_until, t.version, t.updated_at, p.limits, p.version, o.host, o.main, t.pictures, p.pictures FROM tenant_hosts h JOIN tenants t ON t.id = h.tenant \
         LEFT JOIN plans p ON p.id = t.plan LEFT JOIN tenant_hosts o ON o.tenant = t.id WHERE h.host IN (VALUES {rows})";
     /// Rows of one tenant stand together.
     BY_ID (1) = "SELECT '', t.id, t.state, t.server, t.isolation, t.table_prefix, t.schema_version, t.moving, t.plan, t.limits, \
-        t.trial_until, t.version, t.updated_at, p.limits, p.version, o.host, o.main FROM tenants t \
+        t.trial_until, t.version, t.updated_at, p.limits, p.version, o.host, o.main, t.pictures, p.pictures FROM tenants t \
         LEFT JOIN plans p ON p.id = t.plan LEFT JOIN tenant_hosts o ON o.tenant = t.id WHERE t.id IN (VALUES {rows}) ORDER BY t.id";
     GET = "SELECT t.id, t.serial, t.state, t.server, t.isolation, t.table_prefix, t.schema_version, t.moving, t.step, t.plan, t.limits, \
-        t.env, t.trial_until, t.purge_at, t.last_job_at, t.version, t.created_at, t.updated_at, h.host FROM tenants t \
+        t.env, t.trial_until, t.purge_at, t.last_job_at, t.version, t.created_at, t.updated_at, t.pictures, h.host FROM tenants t \
         LEFT JOIN tenant_hosts h ON h.tenant = t.id AND h.main = 1 WHERE t.id = $1";
     WITH_HOST = "SELECT t.id, t.serial, t.state, t.server, t.isolation, t.table_prefix, t.schema_version, t.moving, t.step, t.plan, t.limits, \
-        t.env, t.trial_until, t.purge_at, t.last_job_at, t.version, t.created_at, t.updated_at, h.host FROM tenant_hosts o \
+        t.env, t.trial_until, t.purge_at, t.last_job_at, t.version, t.created_at, t.updated_at, t.pictures, h.host FROM tenant_hosts o \
         JOIN tenants t ON t.id = o.tenant LEFT JOIN tenant_hosts h ON h.tenant = t.id AND h.main = 1 WHERE o.host = $1";
     /// One row for each host of each of these.
     MANY (1) = "SELECT t.id, t.serial, t.state, t.server, t.isolation, t.table_prefix, t.schema_version, t.moving, t.step, t.plan, t.limits, \
-        t.env, t.trial_until, t.purge_at, t.last_job_at, t.version, t.created_at, t.updated_at, h.host, h.main FROM tenants t \
+        t.env, t.trial_until, t.purge_at, t.last_job_at, t.version, t.created_at, t.updated_at, t.pictures, h.host, h.main FROM tenants t \
         LEFT JOIN tenant_hosts h ON h.tenant = t.id WHERE t.id IN (VALUES {rows})";
     /// Those in a state for a while that no job will take out of it. Lists of states as the partial indexes have them.
     LEFT = "SELECT t.id FROM tenants t WHERE t.state IN ('provisioning', 'leaving', 'deleting') AND t.state = $1 \
@@ -42,7 +42,7 @@ sql! {
     MOVELESS = "SELECT t.id FROM tenants t WHERE t.moving IS NOT NULL AND t.id > $1 AND NOT EXISTS \
         (SELECT 1 FROM jobs j WHERE j.id = t.moving AND j.state IN ('queued', 'running')) ORDER BY t.id LIMIT $2";
     PAGE = "SELECT t.id, t.serial, t.state, t.server, t.isolation, t.table_prefix, t.schema_version, t.moving, t.step, t.plan, t.limits, \
-        t.env, t.trial_until, t.purge_at, t.last_job_at, t.version, t.created_at, t.updated_at, h.host FROM tenants t \
+        t.env, t.trial_until, t.purge_at, t.last_job_at, t.version, t.created_at, t.updated_at, t.pictures, h.host FROM tenants t \
         LEFT JOIN tenant_hosts h ON h.tenant = t.id AND h.main = 1 \
         WHERE t.serial > $1 AND (t.state = $2 OR $2 IS NULL) AND (t.plan = $3 OR $3 IS NULL) AND (t.server = $4 OR $4 IS NULL) \
         ORDER BY t.serial LIMIT $5";
@@ -83,6 +83,8 @@ pub struct TenantRow {
     pub plan: Option<String>,
     /// What it has of its own.
     pub limits: LimitOverrides,
+    /// What it says of its pictures.
+    pub pictures: PictureSettings,
     /// Its environment, sealed.
     pub env: Option<String>,
     /// Its trial's end.
@@ -221,6 +223,16 @@ fn overrides(row: &AnyRow, column: usize) -> Result<LimitOverrides, DbError> {
     LimitOverrides::from_json(&text).map_err(|error| DbError::unreadable(WHAT, error))
 }
 
+/// What a row says of pictures; nothing is that everything is inherited.
+pub(super) fn pictures(row: &AnyRow, column: usize) -> Result<PictureSettings, DbError> {
+    const WHAT: &str = "read picture settings";
+    let text: Option<String> = row.try_get(column).during(WHAT)?;
+    let settings = text.map(|text| PictureSettings::from_json(&text)).transpose();
+    settings
+        .map(Option::unwrap_or_default)
+        .map_err(|error| DbError::unreadable(WHAT, error))
+}
+
 fn place(row: &AnyRow, server: usize) -> Result<Place, DbError> {
     Ok(Place {
         server: text(row, server)?,
@@ -250,6 +262,7 @@ fn parts(rows: &[&AnyRow]) -> Result<Option<Parts>, DbError> {
         (Some(id), Some(version)) => Some(PlanPart {
             id: id.clone(),
             limits: overrides(row, 13)?,
+            pictures: pictures(row, 18)?,
             version,
         }),
         _ => None,
@@ -262,6 +275,7 @@ fn parts(rows: &[&AnyRow]) -> Result<Option<Parts>, DbError> {
         moving: row.try_get::<Option<String>, _>(7).during(WHAT)?.is_some(),
         plan,
         limits: overrides(row, 9)?,
+        pictures: pictures(row, 17)?,
         trial_until: millis(row, 10)?,
         hosts,
         version: row.try_get(11).during(WHAT)?,
@@ -335,7 +349,7 @@ pub(crate) async fn many_in(
     for row in query.fetch_all(connection).bounded(WHAT).await? {
         let tenant = read(&row)?;
         let host = tenant.host.clone();
-        let main = row.try_get::<Option<i64>, _>(19).during(WHAT)? == Some(1);
+        let main = row.try_get::<Option<i64>, _>(20).during(WHAT)? == Some(1);
         let (tenant, hosts) = found.entry(tenant.id.clone()).or_insert((tenant, Vec::new()));
         if main {
             tenant.host.clone_from(&host);
@@ -642,6 +656,7 @@ fn read(row: &AnyRow) -> Result<TenantRow, DbError> {
         step: row.try_get(8).during(WHAT)?,
         plan: row.try_get(9).during(WHAT)?,
         limits: overrides(row, 10)?,
+        pictures: pictures(row, 18)?,
         env: row.try_get(11).during(WHAT)?,
         trial_until: millis(row, 12)?,
         purge_at: millis(row, 13)?,
@@ -649,6 +664,6 @@ fn read(row: &AnyRow) -> Result<TenantRow, DbError> {
         version: row.try_get(15).during(WHAT)?,
         created_at: Millis::new(row.try_get(16).during(WHAT)?),
         updated_at: Millis::new(row.try_get(17).during(WHAT)?),
-        host: row.try_get(18).during(WHAT)?,
+        host: row.try_get(19).during(WHAT)?,
     })
 }

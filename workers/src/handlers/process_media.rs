@@ -3,10 +3,11 @@
 //! Every effect is keyed by ids: object keys by media and variant, the ledger by the job, so a repeated attempt meets
 //! what it made before. The staged bytes go last, when nothing needs them any more.
 
+use super::picture_settings;
 use crate::context::JobContext;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
-use mediamill_media::{Limits, MediaError, Probe, ProbeError, Processed, Settings, probe, process};
+use mediamill_media::{MediaError, Probe, ProbeError, Processed, probe, process};
 use mediamill_shared::{
     clock::Stopwatch,
     ids::{MediaId, TenantId},
@@ -26,6 +27,8 @@ use mediamill_shared::{
 const HEAD: u64 = 256 * 1024;
 /// Files of one picture that are written at a time.
 const WRITES: usize = 4;
+/// More than the files that several attempts at one picture leave.
+const MOST_FILES: u16 = 100;
 
 pub(crate) async fn run(job: ProcessMedia, cx: &JobContext) -> Result<(), JobError> {
     let db = cx.tenant_db()?;
@@ -33,7 +36,8 @@ pub(crate) async fn run(job: ProcessMedia, cx: &JobContext) -> Result<(), JobErr
         // An attempt before this one got as far as the commit.
         return remove_staged(&job, cx).await;
     }
-    let settings = settings(cx)?;
+    let context = cx.tenant()?.context();
+    let settings = picture_settings::settings(&context.pictures, &context.limits).transient()?;
     let probed = probe_staged(&job, cx).await?;
     probed.check(&settings.limits).map_err(refused)?;
     let needed = probed.memory_bytes(job.bytes.unsigned(), &settings);
@@ -79,6 +83,9 @@ pub(crate) async fn run(job: ProcessMedia, cx: &JobContext) -> Result<(), JobErr
             bytes: media.stored_bytes.minus(job.reserved),
         };
         cx.quota.correct(cx.tenant()?, beyond).await;
+        if cx.attempt > 1 {
+            remove_former(&job, cx, &variants).await?;
+        }
     }
     remove_staged(&job, cx).await
 }
@@ -88,10 +95,7 @@ pub(crate) async fn failed(job: ProcessMedia, cx: &JobContext) -> Result<(), Job
     remove_staged(&job, cx).await?;
     if let Ok(tenant) = cx.tenant() {
         // Files that an earlier attempt may have placed.
-        let prefix = format!("{}/{}/{}", ObjectKey::MEDIA, tenant.id(), job.media);
-        for listed in cx.objects.list(&prefix, None, 100).await.transient()? {
-            cx.objects.delete(&listed.key).await.transient()?;
-        }
+        remove_former(&job, cx, &[]).await?;
         cx.quota
             .release(
                 tenant,
@@ -105,16 +109,15 @@ pub(crate) async fn failed(job: ProcessMedia, cx: &JobContext) -> Result<(), Job
     Ok(())
 }
 
-fn settings(cx: &JobContext) -> Result<Settings, JobError> {
-    let pixels = u64::try_from(cx.tenant()?.context().limits.pixels).unwrap_or(0);
-    let defaults = Settings::default();
-    Ok(Settings {
-        limits: Limits {
-            max_pixels: pixels,
-            ..defaults.limits.clone()
-        },
-        ..defaults
-    })
+/// Removes what earlier attempts placed and this one did not: they may have worked by other settings.
+async fn remove_former(job: &ProcessMedia, cx: &JobContext, placed: &[Variant]) -> Result<(), JobError> {
+    let prefix = format!("{}/{}/{}", ObjectKey::MEDIA, cx.tenant()?.id(), job.media);
+    for listed in cx.objects.list(&prefix, None, MOST_FILES).await.transient()? {
+        if !placed.iter().any(|variant| variant.object == listed.key) {
+            cx.objects.delete(&listed.key).await.transient()?;
+        }
+    }
+    Ok(())
 }
 
 /// The engine's word that a picture is not to be had from these bytes.
