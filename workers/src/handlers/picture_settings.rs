@@ -40,20 +40,20 @@ mod tests {
     use serde_json::{Value, json};
     use std::collections::BTreeSet;
 
-    fn settings_of(json: &Value, limits: tenancy::Limits) -> Settings {
+    fn settings_of(json: &Value, limits: &tenancy::Limits) -> Settings {
         let tenant = PictureSettings::from_json(&json.to_string()).unwrap();
         let layers = PictureLayers {
             tenant: &tenant,
             plan: None,
         };
-        settings(&layers.resolve(), &limits).unwrap()
+        settings(&layers.resolve(), limits).unwrap()
     }
 
     #[test]
     fn what_is_built_in_is_what_the_engine_does_by_default() {
         let mut limits = tenancy::Limits::builtin();
         limits.set(Limit::Frames, 1_000);
-        assert_eq!(settings_of(&json!({}), limits), Settings::default());
+        assert_eq!(settings_of(&json!({}), &limits), Settings::default());
     }
 
     /// Every option, each as it is by no default.
@@ -146,15 +146,15 @@ mod tests {
         for (limit, value) in [(Limit::Variants, 2), (Limit::Frames, 50), (Limit::Pixels, 9)] {
             limits.set(limit, value);
         }
-        let bound = settings_of(&wanted, limits);
+        let bound = settings_of(&wanted, &limits);
         let names: Vec<&str> = bound.variants.iter().map(|variant| variant.name.as_str()).collect();
         assert_eq!((names, bound.policy), (vec!["a", "b"], Policy::Keep));
         assert_eq!((bound.limits.max_frames, bound.limits.max_pixels), (50, 9));
         limits.set(Limit::Variants, 0);
         limits.set(Limit::Frames, 0);
-        let free = settings_of(&wanted, limits);
+        let free = settings_of(&wanted, &limits);
         assert_eq!((free.variants.len(), free.limits.max_frames), (3, 0));
         limits.set(Limit::Frames, i64::MAX);
-        assert_eq!(settings_of(&wanted, limits).limits.max_frames, u32::MAX);
+        assert_eq!(settings_of(&wanted, &limits).limits.max_frames, u32::MAX);
     }
 }

@@ -11,7 +11,10 @@ use crate::{
     },
     ids::TenantId,
     services::Services,
-    tenancy::{LifecycleError, Limit, LimitOverrides, NewTenant, Origin, PictureSettings, Pictures, ProvisionError},
+    tenancy::{
+        LifecycleError, Limit, LimitOverrides, NewTenant, Origin, PictureSettings, Pictures, ProvisionError,
+        VariantPreset,
+    },
     testing::{PATIENCE, World, make_tenant},
 };
 use std::time::Duration;
@@ -30,7 +33,7 @@ fn settings(text: &str) -> PictureSettings {
 
 /// Metadata, and the names of what is made.
 fn told(pictures: &Pictures) -> (String, String) {
-    let names: Vec<&str> = pictures.variants.iter().map(|variant| variant.name()).collect();
+    let names: Vec<&str> = pictures.variants.iter().map(VariantPreset::name).collect();
     (pictures.metadata.to_string(), names.join(" "))
 }
 

@@ -314,10 +314,8 @@ mod tests {
                 .collect();
             format!(r#"{{"variants": [{}]}}"#, variants.join(","))
         };
-        let longest = format!(
-            r##", "width": 2000, "height": 2000, "fit": "contain", "gravity": "1000:1000", "output": "webp-lossless", "quality": 100, "background": "#ffffff", "sharpen": 100, "enlarge": true, "linear": true, "animated": true"##
-        );
-        let most = PictureSettings::from_json(&many(20, &longest)).unwrap();
+        let longest = r##", "width": 2000, "height": 2000, "fit": "contain", "gravity": "1000:1000", "output": "webp-lossless", "quality": 100, "background": "#ffffff", "sharpen": 100, "enlarge": true, "linear": true, "animated": true"##;
+        let most = PictureSettings::from_json(&many(20, longest)).unwrap();
         assert!(most.to_json().len() < 8_192, "a row stays small");
         assert!(refused(&many(21, "")).contains("21 variants are too many"));
         let boxed = |options: &str| PictureSettings::from_json(&many(5, options));
