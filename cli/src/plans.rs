@@ -99,6 +99,9 @@ fn with_fields(services: &Services, plan: &Plan, fields: &PlanFields) -> anyhow:
         let of = SealedFor::PlanEnv(plan.id.clone());
         plan.env = services.secrets.seal_env(&of, &env.read()?, &services.entropy)?;
     }
+    if let Some(pictures) = &fields.pictures {
+        plan.pictures = pictures.read()?;
+    }
     if let Some(isolation) = &fields.isolation {
         plan.isolation = isolation.0;
     }
@@ -131,6 +134,9 @@ pub(crate) async fn edit(services: &Services, id: &str, fields: &PlanFields) -> 
         plan.name = fields.name.clone().unwrap_or_else(|| plan.name.clone());
         if fields.env.is_some() {
             plan.env.clone_from(&seen.env);
+        }
+        if fields.pictures.is_some() {
+            plan.pictures.clone_from(&seen.pictures);
         }
         if fields.isolation.is_some() {
             plan.isolation = seen.isolation;
@@ -218,6 +224,7 @@ async fn one(services: &Services, plan: &Plan, show_env: bool, json: bool) -> an
         ("name", output::plain(&plan.name)),
         ("tenants", tenants.to_string()),
         ("limits", plan.limits.to_json()),
+        ("pictures", plan.pictures.to_json()),
         ("env", output::plain(&value["env"].to_string())),
         (
             "isolation",
@@ -243,7 +250,7 @@ fn env(services: &Services, plan: &Plan, show: bool) -> anyhow::Result<Value> {
 fn ours(services: &Services, plan: &Plan, show_env: bool) -> anyhow::Result<Value> {
     let limits: Value = serde_json::from_str(&plan.limits.to_json())?;
     Ok(json!({
-        "id": plan.id, "name": plan.name, "limits": limits, "env": env(services, plan, show_env)?,
+        "id": plan.id, "name": plan.name, "limits": limits, "pictures": plan.pictures, "env": env(services, plan, show_env)?,
         "isolation": plan.isolation, "server": plan.server.as_ref().map(ToString::to_string), "version": plan.version,
         "created_at": plan.created_at, "updated_at": plan.updated_at,
     }))

@@ -24,6 +24,7 @@ mediamill_shared::on_both_sides!(
     bytes_that_are_no_picture_fail_for_good_with_their_cause,
     a_lying_header_fails_before_any_decode,
     a_job_that_runs_again_counts_once,
+    what_a_lost_attempt_placed_by_other_settings_is_removed,
     a_deleted_picture_leaves_nothing,
     a_poison_job_is_dead_after_its_delivery_limit,
     two_workers_share_the_work,
@@ -120,6 +121,29 @@ async fn a_job_that_runs_again_counts_once(world: World) {
     let db = world.tenant().await.db().unwrap();
     assert_eq!(db.usage().await.unwrap().media, 1);
     assert!(db.media(&media).await.unwrap().is_some());
+    world.assert_at_rest().await;
+    services.shutdown.stop();
+}
+
+async fn what_a_lost_attempt_placed_by_other_settings_is_removed(world: World) {
+    let services = &world.services;
+    let (media, job) = world.upload(sample::small(1)).await;
+    let long_ago = services.clock.now().before(jobs::SILENCE * 2);
+    let claims = jobs::claim(&services.control, "gone", std::slice::from_ref(&job), long_ago).await;
+    assert!(matches!(claims.unwrap().as_slice(), [jobs::Claim::Yours(_)]));
+    let former = ObjectKey::placed(world.tenant().await.id(), &media, "former", "jpg").unwrap();
+    let bytes = bytes::Bytes::from_static(b"a variant that is not wanted any more");
+    services.objects.put(&former, bytes, "image/jpeg").await.unwrap();
+    work(services);
+    assert_eq!(world.finished(&job).await.state, JobState::Done);
+    let db = world.tenant().await.db().unwrap();
+    let recorded = db.variants(&media).await.unwrap().into_iter();
+    let mut recorded: Vec<ObjectKey> = recorded.map(|variant| variant.object).collect();
+    let listed = services.objects.list(ObjectKey::MEDIA, None, 10).await.unwrap();
+    let mut listed: Vec<ObjectKey> = listed.into_iter().map(|listed| listed.key).collect();
+    recorded.sort();
+    listed.sort();
+    assert_eq!(listed, recorded);
     world.assert_at_rest().await;
     services.shutdown.stop();
 }

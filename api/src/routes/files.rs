@@ -21,7 +21,7 @@ const PRESIGNED: Duration = Duration::from_secs(600);
 
 /// Serves a file of a picture, or redirects to where the store serves it.
 #[utoipa::path(get, path = "/m/{id}/{variant}", tag = "files",
-    params(("id" = String, Path), ("variant" = String, Path, description = "`original`, `large`, `medium`, `thumb`; an extension that fits is allowed")),
+    params(("id" = String, Path), ("variant" = String, Path, description = "`original` or a variant's name; an extension that fits is allowed")),
     responses((status = 200, description = "The file."), (status = 206, description = "The range that was asked for."),
         (status = 302, description = "Where the store serves it."), (status = 304, description = "The client has it."),
         (status = 404, description = "not-found"), (status = 416, description = "range-not-satisfiable")))]
@@ -91,6 +91,7 @@ pub(crate) async fn serve(
 fn fits(extension: &str, format: &str) -> bool {
     match format {
         "jpeg" => matches!(extension, "jpg" | "jpeg"),
+        "tiff" => matches!(extension, "tif" | "tiff"),
         other => extension == other,
     }
 }
@@ -101,6 +102,9 @@ fn mime(format: &str) -> &'static str {
         "png" => "image/png",
         "webp" => "image/webp",
         "gif" => "image/gif",
+        "avif" => "image/avif",
+        "bmp" => "image/bmp",
+        "tiff" => "image/tiff",
         // Written by a newer release: a browser is told nothing that it could run.
         _ => "application/octet-stream",
     }
@@ -197,6 +201,17 @@ mod tests {
         }
         assert_eq!(asked("bytes=0-9", Some("\"e\"")), Ok(Some(0..10)));
         assert_eq!(asked("bytes=0-9", Some("\"other\"")), Ok(None));
+    }
+
+    #[test]
+    fn every_format_is_told_to_browsers_and_has_its_extension() {
+        for format in mediamill_shared::tenancy::ImageFormat::ALL {
+            let name = format.as_str().to_ascii_lowercase();
+            assert_eq!(mime(&name), format!("image/{name}"));
+            assert!(fits(&name, &name), "{name}");
+        }
+        assert!(fits("jpg", "jpeg") && fits("tif", "tiff") && !fits("png", "avif"));
+        assert_eq!(mime("jpegxl"), "application/octet-stream");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 /// A stored file of a picture.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct VariantView {
-    /// `original`, `large`, `medium`, `thumb`.
+    /// `original`, or what the tenant calls a variant: `thumb`, `medium` and `large` where it says nothing.
     name: String,
     /// `jpeg`, `png`, …
     format: String,

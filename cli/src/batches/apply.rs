@@ -141,6 +141,7 @@ async fn change(
             Field::MainHost => change.main_host = spec.hosts.first().cloned(),
             Field::Plan => change.plan = Some(spec.plan.clone()),
             Field::Limits => change.limits = Some(spec.limits.clone()),
+            Field::Pictures => change.pictures = Some(spec.pictures.clone()),
             Field::TrialUntil => change.trial_until = Some(spec.trial_until),
             Field::Enabled => {
                 change.state = Some(if spec.enabled {

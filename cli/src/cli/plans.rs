@@ -2,7 +2,9 @@
 
 use super::{
     Listing,
-    values::{Choice, EnvText, assignment, env_text, isolation_choice, limit_name, server_choice},
+    values::{
+        Choice, EnvText, PicturesAt, assignment, env_text, isolation_choice, limit_name, pictures_at, server_choice,
+    },
 };
 use clap::{Args, Subcommand};
 use mediamill_shared::tenancy::{Isolation, LimitOverrides, ServerName};
@@ -78,6 +80,9 @@ pub(crate) struct PlanFields {
     /// All of its env: a JSON object of strings, @FILE, or - for standard input
     #[arg(long, value_name = "JSON", value_parser = env_text)]
     pub(crate) env: Option<EnvText>,
+    /// All that its tenants inherit for their pictures: a file with a JSON object, - for standard input, or none
+    #[arg(long, value_name = "FILE", value_parser = pictures_at)]
+    pub(crate) pictures: Option<PicturesAt>,
     /// How new tenants of it are kept apart: prefix, database, or auto for the installation's choice
     #[arg(long, value_name = "MODE", value_parser = isolation_choice)]
     pub(crate) isolation: Option<Choice<Isolation>>,

@@ -3,7 +3,7 @@
 use super::{
     Apply, Batches, Compat, Import, LimitChanges, Listing, Plans, compat,
     compat::KeyOf,
-    values::{EnvText, Until, duration, env_text, isolation, switch, until},
+    values::{EnvText, PicturesAt, Until, duration, env_text, isolation, pictures_at, switch, until},
 };
 use clap::{ArgAction, Args, Subcommand};
 use mediamill_shared::{
@@ -74,6 +74,11 @@ pub(crate) enum Tenants {
         id: TenantId,
         #[command(flatten)]
         changes: LimitChanges,
+    },
+    /// What becomes of a tenant's pictures, and who says so; `tenants edit --pictures` changes it
+    Pictures {
+        /// The tenant
+        id: TenantId,
     },
     /// The sealed configuration values of a tenant
     Env {
@@ -189,6 +194,9 @@ pub(crate) struct Create {
     /// Limits of its own, such as `{"media": 1000}`
     #[arg(long, value_name = "JSON", value_parser = LimitOverrides::from_json, default_value = "{}", hide_default_value = true)]
     pub(crate) limits: LimitOverrides,
+    /// What becomes of its pictures: a file with a JSON object, or - for standard input
+    #[arg(long, value_name = "FILE", value_parser = pictures_at)]
+    pub(crate) pictures: Option<PicturesAt>,
     /// Its env: a JSON object of strings, @FILE, or - for standard input
     #[arg(long, value_name = "JSON", value_parser = env_text)]
     pub(crate) env: Option<EnvText>,
@@ -243,6 +251,9 @@ pub(crate) struct Edit {
     /// All of its own limits
     #[arg(long, value_name = "JSON", value_parser = LimitOverrides::from_json)]
     pub(crate) limits: Option<LimitOverrides>,
+    /// All that it says of its pictures: a file with a JSON object, - for standard input, or none
+    #[arg(long, value_name = "FILE", value_parser = pictures_at)]
+    pub(crate) pictures: Option<PicturesAt>,
     /// All of its env: a JSON object of strings, @FILE, or - for standard input
     #[arg(long, value_name = "JSON", value_parser = env_text)]
     pub(crate) env: Option<EnvText>,

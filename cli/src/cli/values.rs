@@ -3,10 +3,10 @@
 use crate::moments;
 use mediamill_shared::{
     secrets::{Env, SecretText},
-    tenancy::{Isolation, LimitOverrides, ServerName},
+    tenancy::{Isolation, LimitOverrides, PictureSettings, ServerName},
     units::Millis,
 };
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 /// `90s`, `30m`, `12h`, `30d`, `8w`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
@@ -134,6 +134,38 @@ impl EnvText {
             },
         };
         Ok(Env::from_json(text.reveal())?)
+    }
+}
+
+/// Where picture settings are.
+#[derive(Debug, Clone)]
+pub(crate) enum PicturesAt {
+    /// Nowhere: nothing is set any more.
+    None,
+    /// On standard input.
+    Input,
+    /// In a file.
+    File(PathBuf),
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the shape of a parser")]
+pub(super) fn pictures_at(text: &str) -> Result<PicturesAt, String> {
+    Ok(match text {
+        "none" => PicturesAt::None,
+        "-" => PicturesAt::Input,
+        file => PicturesAt::File(file.into()),
+    })
+}
+
+impl PicturesAt {
+    /// The settings that are there.
+    pub(crate) fn read(&self) -> anyhow::Result<PictureSettings> {
+        let text = match self {
+            Self::None => return Ok(PictureSettings::default()),
+            Self::Input => crate::input::all_of_stdin()?,
+            Self::File(path) => crate::input::file(path)?,
+        };
+        Ok(PictureSettings::from_json(text.reveal())?)
     }
 }
 

@@ -16,6 +16,9 @@ pub(super) async fn run(services: &Services, wanted: Create, json: bool) -> anyh
     new.hosts = normal_hosts(&wanted.hosts)?;
     new.plan = wanted.plan.filter(|plan| !plan.is_empty());
     new.limits = wanted.limits;
+    if let Some(pictures) = wanted.pictures {
+        new.pictures = pictures.read()?;
+    }
     if let Some(env) = wanted.env {
         let of = SealedFor::TenantEnv(id.clone());
         new.env = services.secrets.seal_env(&of, &env.read()?, &services.entropy)?;

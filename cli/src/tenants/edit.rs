@@ -1,4 +1,4 @@
-//! Changing what a tenant is: host, plan, limits, env, whether it is served.
+//! Changing what a tenant is: host, plan, limits, pictures, env, whether it is served.
 
 use super::{form, row, show};
 use crate::{cli::Edit, output};
@@ -23,6 +23,7 @@ pub(super) async fn run(services: &Services, edit: Edit, json: bool) -> anyhow::
         state: edit.is_enabled.map(enabled),
         plan: edit.plan.map(|plan| Some(plan).filter(|plan| !plan.is_empty())),
         limits: edit.limits,
+        pictures: edit.pictures.map(|pictures| pictures.read()).transpose()?,
         if_version: edit.if_version,
         ..Change::default()
     };

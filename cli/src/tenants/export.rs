@@ -71,6 +71,7 @@ async fn write(
     let limits: Value = serde_json::from_str(&row.limits.to_json())?;
     line(json!({
         "kind": "tenant", "id": id, "state": row.state, "hosts": hosts, "plan": row.plan, "limits": limits,
+        "pictures": row.pictures,
         "trial_until": row.trial_until, "created_at": row.created_at, "exported": moments::shown(services.clock.now()),
     }))?;
     let tenant = operator::refreshed(services, id).await?;

@@ -12,6 +12,7 @@ mod export;
 mod hosts;
 mod limits;
 mod people;
+mod pictures;
 mod placement;
 mod show;
 mod state;
@@ -95,6 +96,7 @@ async fn run(services: &Services, command: Tenants, json: bool) -> anyhow::Resul
         Tenants::Trial(trial) => state::trial(services, &trial, json).await?,
         Tenants::Hosts(command) => hosts::run(services, command, json).await?,
         Tenants::Limits { id, changes } => limits::run(services, &id, &changes, json).await?,
+        Tenants::Pictures { id } => pictures::run(services, &id, json).await?,
         Tenants::Env { id, command } => env::run(services, &id, command, json).await?,
         Tenants::Move(wanted) => placement::relocate(services, &wanted, json).await?,
         Tenants::Servers => placement::servers(services, json).await?,

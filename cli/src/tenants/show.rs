@@ -71,8 +71,10 @@ pub(super) async fn one(services: &Services, row: &TenantRow, show_env: bool, js
         ("made", moments::shown(row.created_at)),
         ("changed", moments::shown(row.updated_at)),
     ];
+    let pictures = (!row.pictures.is_empty()).then(|| row.pictures.to_json());
     let moving = row.moving.as_ref().map(|job| format!("by job {job}"));
     for (name, value) in [
+        ("pictures", pictures),
         ("moving", moving),
         ("trial", row.trial_until.map(moments::shown)),
         ("purged", row.purge_at.map(moments::shown)),
@@ -87,7 +89,8 @@ pub(super) async fn one(services: &Services, row: &TenantRow, show_env: bool, js
 fn ours(row: &TenantRow) -> anyhow::Result<Value> {
     let limits: Value = serde_json::from_str(&row.limits.to_json())?;
     Ok(json!({
-        "id": row.id, "state": row.state, "host": row.host, "plan": row.plan, "limits": limits, "version": row.version,
+        "id": row.id, "state": row.state, "host": row.host, "plan": row.plan, "limits": limits, "pictures": row.pictures,
+        "version": row.version,
         "isolation": row.place.isolation, "server": row.place.server.as_str(), "schema_version": row.schema_version,
         "moving": row.moving, "trial_until": row.trial_until, "purge_at": row.purge_at, "last_job_at": row.last_job_at,
         "created_at": row.created_at, "updated_at": row.updated_at,

@@ -13,6 +13,7 @@ mod house;
 mod http;
 mod isolation;
 mod operator;
+mod pictures_cli;
 mod program;
 mod quickstart;
 mod secrets;

@@ -6,18 +6,18 @@
 use super::audit::{self, Entry};
 use crate::{
     db::{Bounded, Db, DbError, During, sql},
-    tenancy::{Isolation, LimitOverrides, PlanPart, ServerName},
+    tenancy::{Isolation, LimitOverrides, PictureSettings, PlanPart, ServerName},
     units::Millis,
 };
 use sqlx::{AnyConnection, Row, any::AnyRow};
 
 sql! {
-    INSERT = "INSERT INTO plans (id, name, limits, env, isolation, server, version, created_at, updated_at) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $7) ON CONFLICT (id) DO NOTHING RETURNING id";
-    UPDATE = "UPDATE plans SET name = $1, limits = $2, env = $3, isolation = $4, server = $5, updated_at = $6, \
+    INSERT = "INSERT INTO plans (id, name, limits, env, isolation, server, version, created_at, updated_at, pictures) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $7, $8) ON CONFLICT (id) DO NOTHING RETURNING id";
+    UPDATE = "UPDATE plans SET name = $1, limits = $2, env = $3, isolation = $4, server = $5, updated_at = $6, pictures = $9, \
         version = CASE WHEN version >= $6 THEN version + 1 ELSE $6 END WHERE id = $7 AND version = $8 RETURNING version";
-    GET = "SELECT id, name, limits, env, isolation, server, version, created_at, updated_at FROM plans WHERE id = $1";
-    LIST = "SELECT id, name, limits, env, isolation, server, version, created_at, updated_at FROM plans WHERE id > $1 ORDER BY id LIMIT $2";
+    GET = "SELECT id, name, limits, env, isolation, server, version, created_at, updated_at, pictures FROM plans WHERE id = $1";
+    LIST = "SELECT id, name, limits, env, isolation, server, version, created_at, updated_at, pictures FROM plans WHERE id > $1 ORDER BY id LIMIT $2";
     DELETE = "DELETE FROM plans WHERE id = $1 RETURNING id";
     TAKE_AWAY = "UPDATE tenants SET plan = NULL, version = CASE WHEN version >= $1 THEN version + 1 ELSE $1 END, updated_at = $1 WHERE plan = $2";
     TENANTS = "SELECT CAST(COUNT(*) AS BIGINT) FROM tenants WHERE plan = $1";
@@ -35,6 +35,8 @@ pub struct Plan {
     pub name: String,
     /// What its tenants inherit.
     pub limits: LimitOverrides,
+    /// What they inherit for their pictures.
+    pub pictures: PictureSettings,
     /// Their environment, sealed.
     pub env: Option<String>,
     /// How new tenants of it are kept apart.
@@ -57,6 +59,7 @@ impl Plan {
             name: id.clone(),
             id,
             limits: LimitOverrides::default(),
+            pictures: PictureSettings::default(),
             env: None,
             isolation: None,
             server: None,
@@ -89,7 +92,8 @@ pub async fn create(db: &Db, plan: &Plan, entry: &Entry, now: Millis) -> Result<
         .bind(plan.env.clone())
         .bind(plan.isolation.map(Isolation::as_str))
         .bind(plan.server.as_ref().map(|server| server.as_str().to_owned()))
-        .bind(now.get());
+        .bind(now.get())
+        .bind(plan.pictures.to_column());
     if query.fetch_optional(&mut *tx).bounded(WHAT).await?.is_none() {
         return Ok(false);
     }
@@ -129,7 +133,8 @@ pub async fn edit(
             .bind(plan.server.as_ref().map(|server| server.as_str().to_owned()))
             .bind(now.get())
             .bind(plan.id.clone())
-            .bind(seen);
+            .bind(seen)
+            .bind(plan.pictures.to_column());
         // Somebody changed it between our look and our write: look again.
         let Some(row) = query.fetch_optional(&mut *tx).bounded(WHAT).await? else {
             continue;
@@ -179,6 +184,7 @@ pub(crate) async fn part(db: &Db, id: &str) -> Result<Option<PlanPart>, DbError>
     Ok(get(db, id).await?.map(|plan| PlanPart {
         id: plan.id,
         limits: plan.limits,
+        pictures: plan.pictures,
         version: plan.version,
     }))
 }
@@ -221,6 +227,7 @@ fn read(row: &AnyRow) -> Result<Plan, DbError> {
         version: row.try_get(6).during(WHAT)?,
         created_at: Millis::new(row.try_get(7).during(WHAT)?),
         updated_at: Millis::new(row.try_get(8).during(WHAT)?),
+        pictures: super::tenants::pictures(row, 9)?,
     })
 }
 

@@ -1,8 +1,8 @@
-//! An installation of release 0.1 comes to this one with everything in it.
+//! An installation of an older release comes to this one with everything in it.
 
 use super::{Db, Engine};
 use crate::{
-    control::tenants,
+    control::{plans, tenants},
     tenancy::{Isolation, TenantState},
     testing::database::ControlDb,
 };
@@ -71,6 +71,47 @@ async fn is_kept(database: ControlDb) {
     // Hosts still belong to tenants that there are.
     let orphan = "INSERT INTO tenant_hosts (host, tenant, main, created_at) VALUES ('x.example', 'nobody', 0, 1)";
     assert!(sqlx::query(orphan).execute(db.write()).await.is_err());
+}
+
+/// What the release before this one had written.
+const BEFORE: [&str; 3] = [
+    "INSERT INTO plans (id, name, limits, version, created_at, updated_at) VALUES ('p', 'Plan', '{\"media\":5}', 4, 1, 2)",
+    "INSERT INTO tenants (id, serial, state, server, isolation, table_prefix, schema_version, step, plan, limits, version, created_at, \
+        updated_at) VALUES ('one', 't1', 'active', 'main', 'prefix', 't1', 2, 'announced', 'p', '{\"media\":7}', 3, 10, 11)",
+    "INSERT INTO tenant_hosts (host, tenant, main, created_at) VALUES ('a.example', 'one', 1, 1)",
+];
+
+/// Its tenants say nothing of pictures: all is inherited.
+async fn says_nothing_of_pictures(database: ControlDb) {
+    let db = &database.db;
+    db.migrate_control_to(2).await.unwrap();
+    for text in BEFORE {
+        sqlx::query(text).execute(db.write()).await.unwrap();
+    }
+    for _ in 0..2 {
+        db.migrate_control().await.unwrap();
+    }
+    let one = tenants::get(db, &"one".parse().unwrap()).await.unwrap().unwrap();
+    assert!(one.pictures.is_empty() && one.version == 3);
+    assert_eq!(
+        (one.limits.to_json().as_str(), one.host.as_deref()),
+        (r#"{"media":7}"#, Some("a.example"))
+    );
+    let plan = plans::get(db, "p").await.unwrap().unwrap();
+    assert!(plan.pictures.is_empty() && plan.version == 4);
+    let (part, plan) = tenants::by_host(db, &["a.example".to_owned()]).await.unwrap().unwrap();
+    assert!(part.pictures.is_empty() && plan.unwrap().pictures.is_empty());
+}
+
+#[tokio::test]
+async fn tenants_of_the_release_before_inherit_pictures_on_sqlite() {
+    says_nothing_of_pictures(ControlDb::bare_sqlite()).await;
+}
+
+#[tokio::test]
+#[ignore = "needs servers: run ./test.sh"]
+async fn tenants_of_the_release_before_inherit_pictures_on_postgres() {
+    says_nothing_of_pictures(ControlDb::bare_postgres().await).await;
 }
 
 async fn rows(db: &Db, table: &'static str) -> i64 {

@@ -108,7 +108,7 @@ fn value(name: &str, cell: &str) -> Result<Value, String> {
     match name {
         "hosts" => Ok(cell.split_ascii_whitespace().collect()),
         // Not the parser's own words: they quote what they stumble over, and an environment is secret.
-        "limits" | "env" => serde_json::from_str(cell).map_err(|error| {
+        "limits" | "pictures" | "env" => serde_json::from_str(cell).map_err(|error| {
             let column = error.column();
             format!("{name} is a JSON object; from character {column} on it is none")
         }),
@@ -127,12 +127,13 @@ mod tests {
 
     #[test]
     fn cells_become_what_their_fields_are() {
-        let columns = Columns::read("\u{feff}id, hosts,limits,enabled,admin,email,plan".as_bytes()).unwrap();
+        let columns = Columns::read("\u{feff}id, hosts,limits,pictures,enabled,admin,email,plan".as_bytes()).unwrap();
         let object = columns
-            .object(br#"t1,a.example b.example,"{""media"": 5}",no,ann,a@b,"#)
+            .object(br#"t1,a.example b.example,"{""media"": 5}","{""metadata"": ""keep""}",no,ann,a@b,"#)
             .unwrap();
         let wanted = serde_json::json!({
-            "id": "t1", "hosts": ["a.example", "b.example"], "limits": { "media": 5 }, "enabled": false,
+            "id": "t1", "hosts": ["a.example", "b.example"], "limits": { "media": 5 },
+            "pictures": { "metadata": "keep" }, "enabled": false,
             "admin": { "name": "ann", "email": "a@b" },
         });
         assert_eq!(object, wanted);

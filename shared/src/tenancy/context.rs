@@ -1,7 +1,8 @@
 //! What a process knows of a tenant.
 
 use super::{
-    Isolation, LimitOverrides, Place, ServerName, TENANT_SCHEMA_VERSION, TenantDatabases, TenantDb,
+    Isolation, LimitOverrides, PictureLayers, PictureSettings, Pictures, Place, ServerName, TENANT_SCHEMA_VERSION,
+    TenantDatabases, TenantDb,
     limits::{Layers, Limits},
 };
 use crate::{ids::TenantId, units::Millis};
@@ -43,6 +44,7 @@ pub(crate) struct TenantPart {
     pub(crate) moving: bool,
     pub(crate) plan: Option<String>,
     pub(crate) limits: LimitOverrides,
+    pub(crate) pictures: PictureSettings,
     pub(crate) trial_until: Option<Millis>,
     pub(crate) hosts: Vec<Host>,
     pub(crate) version: i64,
@@ -54,6 +56,7 @@ pub(crate) struct TenantPart {
 pub(crate) struct PlanPart {
     pub(crate) id: String,
     pub(crate) limits: LimitOverrides,
+    pub(crate) pictures: PictureSettings,
     pub(crate) version: i64,
 }
 
@@ -74,6 +77,8 @@ pub struct TenantContext {
     pub plan: Option<String>,
     /// What it may use.
     pub limits: Limits,
+    /// What becomes of its pictures.
+    pub pictures: Pictures,
     /// Where it is served, the main host first.
     pub hosts: Vec<Host>,
     /// Grows with every change of its own.
@@ -109,10 +114,15 @@ impl TenantContext {
             on_trial: on_trial(part.trial_until, &part.limits, now),
             defaults,
         };
+        let pictures = PictureLayers {
+            tenant: &part.pictures,
+            plan: plan.map(|plan| &plan.pictures),
+        };
         let mut hosts = part.hosts;
         hosts.sort_by(|a, b| b.main.cmp(&a.main).then_with(|| a.name.cmp(&b.name)));
         Self {
             limits: layers.resolve(),
+            pictures: pictures.resolve(),
             plan_version: plan.map_or(0, |plan| plan.version),
             id: part.id,
             state: part.state,
@@ -256,6 +266,9 @@ struct StoredV2 {
     moving: bool,
     plan: Option<String>,
     limits: String,
+    /// Left out where everything is inherited, as the release before does.
+    #[serde(default, skip_serializing_if = "PictureSettings::is_empty")]
+    pictures: PictureSettings,
     trial_until: Option<Millis>,
     hosts: Vec<Host>,
     version: i64,
@@ -267,7 +280,13 @@ struct StoredV2 {
 #[serde(tag = "v")]
 enum StoredPlan {
     #[serde(rename = "1")]
-    V1 { id: String, limits: String, version: i64 },
+    V1 {
+        id: String,
+        limits: String,
+        #[serde(default, skip_serializing_if = "PictureSettings::is_empty")]
+        pictures: PictureSettings,
+        version: i64,
+    },
 }
 
 impl TenantPart {
@@ -282,6 +301,7 @@ impl TenantPart {
             moving: self.moving,
             plan: self.plan.clone(),
             limits: self.limits.to_json(),
+            pictures: self.pictures.clone(),
             trial_until: self.trial_until,
             hosts: self.hosts.clone(),
             version: self.version,
@@ -317,6 +337,7 @@ impl TenantPart {
                 moving: false,
                 plan: None,
                 limits: LimitOverrides::from_json(&serde_json::to_string(&limits).ok()?).ok()?,
+                pictures: PictureSettings::default(),
                 trial_until: None,
                 hosts: Vec::new(),
                 version,
@@ -332,6 +353,7 @@ impl TenantPart {
                 moving,
                 plan,
                 limits,
+                pictures,
                 trial_until,
                 hosts,
                 version,
@@ -348,6 +370,7 @@ impl TenantPart {
                 moving,
                 plan,
                 limits: LimitOverrides::from_json(&limits).ok()?,
+                pictures,
                 trial_until,
                 hosts,
                 version,
@@ -362,16 +385,23 @@ impl PlanPart {
         let stored = StoredPlan::V1 {
             id: self.id.clone(),
             limits: self.limits.to_json(),
+            pictures: self.pictures.clone(),
             version: self.version,
         };
         serde_json::to_vec(&stored).unwrap_or_default()
     }
 
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let StoredPlan::V1 { id, limits, version } = serde_json::from_slice(bytes).ok()?;
+        let StoredPlan::V1 {
+            id,
+            limits,
+            pictures,
+            version,
+        } = serde_json::from_slice(bytes).ok()?;
         Some(Self {
             id,
             limits: LimitOverrides::from_json(&limits).ok()?,
+            pictures,
             version,
         })
     }
@@ -380,22 +410,46 @@ impl PlanPart {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tenancy::Limit;
+    use crate::tenancy::{Limit, Metadata};
 
     /// What release 0.1 puts into the cache.
     const V1: &str = r#"{"v":"1","id":"demo","state":"active","prefix":"t1","limits":{"media":5,"stored_bytes":0,"upload_bytes":7,"pixels":0,"api_keys":0,"users":0},"version":3}"#;
     const V2: &str = r#"{"v":"2","id":"demo","state":"active","server":"main","isolation":"prefix","prefix":"t1","schema":2,"moving":false,"plan":"small","limits":"{\"media\":5}","trial_until":null,"hosts":[{"name":"demo.example","main":true}],"version":3,"updated_at":9}"#;
+    /// The same with picture settings, which an older release passes over.
+    const V2_PICTURES: &str = r#"{"v":"2","id":"demo","state":"active","server":"main","isolation":"prefix","prefix":"t1","schema":2,"moving":false,"plan":"small","limits":"{\"media\":5}","pictures":{"variants":[{"name":"card","width":9}]},"trial_until":null,"hosts":[{"name":"demo.example","main":true}],"version":3,"updated_at":9}"#;
     const PLAN_V1: &str = r#"{"v":"1","id":"small","limits":"{\"media\":9}","version":4}"#;
+    const PLAN_V1_PICTURES: &str =
+        r#"{"v":"1","id":"small","limits":"{\"media\":9}","pictures":{"metadata":"keep"},"version":4}"#;
 
     #[test]
     fn every_version_reads_as_released_and_the_latest_writes_so() {
         let old = TenantPart::from_bytes(V1.as_bytes()).unwrap();
         assert_eq!((old.version, old.limits.get(Limit::Media)), (3, Some(5)));
-        let part = TenantPart::from_bytes(V2.as_bytes()).unwrap();
-        assert_eq!(String::from_utf8(part.to_bytes()).unwrap(), V2);
-        let plan = PlanPart::from_bytes(PLAN_V1.as_bytes()).unwrap();
-        assert_eq!(String::from_utf8(plan.to_bytes()).unwrap(), PLAN_V1);
+        for text in [V2, V2_PICTURES] {
+            let part = TenantPart::from_bytes(text.as_bytes()).unwrap();
+            assert_eq!(String::from_utf8(part.to_bytes()).unwrap(), text);
+        }
+        for text in [PLAN_V1, PLAN_V1_PICTURES] {
+            let plan = PlanPart::from_bytes(text.as_bytes()).unwrap();
+            assert_eq!(String::from_utf8(plan.to_bytes()).unwrap(), text);
+        }
+        // A newer release's option: then the database is asked.
+        assert!(TenantPart::from_bytes(V2_PICTURES.replace("width", "girth").as_bytes()).is_none());
         assert!(TenantPart::from_bytes(br#"{"v":"3"}"#).is_none());
+    }
+
+    #[test]
+    fn pictures_are_the_tenants_then_its_plans() {
+        let none = LimitOverrides::default();
+        let plan = PlanPart::from_bytes(PLAN_V1_PICTURES.as_bytes()).unwrap();
+        let make = |text: &str, plan: Option<&PlanPart>| {
+            let part = TenantPart::from_bytes(text.as_bytes()).unwrap();
+            let context = TenantContext::new(part, plan, &Limits::default(), &none, Millis::new(1));
+            (context.pictures.metadata, context.pictures.variants.count())
+        };
+        assert_eq!(make(V2, None), (Metadata::Strip, 3));
+        assert_eq!(make(V2, Some(&plan)), (Metadata::Keep, 3));
+        assert_eq!(make(V2_PICTURES, Some(&plan)), (Metadata::Keep, 1));
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod keys;
 mod lifecycle;
 mod limits;
 mod migrate;
+mod pictures;
 mod place;
 mod resolver;
 pub(crate) mod schemas;
@@ -41,6 +42,10 @@ pub use limits::{
 #[cfg(feature = "testing")]
 pub use migrate::tables_text;
 pub use migrate::{TENANT_SCHEMA_VERSION, migrate_tenant};
+pub use pictures::{
+    EffectivePictures, Fit, Metadata, Output, PictureLayers, PictureSettings, Pictures, PicturesError, VariantPreset,
+    Variants,
+};
 pub use place::{Isolation, Place, ServerName, ServerNameError};
 pub use resolver::{ResolveError, Resolver, ResolverSettings};
 pub use spec::{AdminSpec, Difference, Field, SpecError, TenantSpec};

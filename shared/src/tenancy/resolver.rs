@@ -9,7 +9,9 @@
 //! nobody's changes, and keeps nothing for longer than that. Without the cache: slower, never wrong. What is written
 //! goes through the control database, which has the last word on state and versions.
 
-use super::{LimitOverrides, Limits, PlanPart, Tenant, TenantContext, TenantDatabases, TenantPart, normal_host};
+use super::{
+    LimitOverrides, Limits, PictureSettings, PlanPart, Tenant, TenantContext, TenantDatabases, TenantPart, normal_host,
+};
 use crate::{
     cache::{Cache, CachePort, TENANT_CHANNEL, Versioned},
     clock::Clock,
@@ -272,6 +274,7 @@ impl Resolver {
         let part = plan.unwrap_or_else(|| PlanPart {
             id: id.to_owned(),
             limits: LimitOverrides::default(),
+            pictures: PictureSettings::default(),
             version: self.clock.now().get(),
         });
         self.share_plan(&part).await;

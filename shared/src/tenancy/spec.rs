@@ -4,7 +4,8 @@
 //! secret is told by no error. A declaration stands for everything that it may say: what it leaves out is empty.
 
 use super::{
-    Host, Isolation, LimitOverrides, NewAdmin, NewTenant, ProvisionError, ServerName, TenantState, normal_hosts,
+    Host, Isolation, LimitOverrides, NewAdmin, NewTenant, PictureSettings, ProvisionError, ServerName, TenantState,
+    normal_hosts,
 };
 use crate::{
     control::tenants::TenantRow,
@@ -31,6 +32,8 @@ pub struct TenantSpec {
     pub plan: Option<String>,
     /// What it has of its own.
     pub limits: LimitOverrides,
+    /// What it says of its pictures.
+    pub pictures: PictureSettings,
     /// Its environment.
     pub env: Env,
     /// How its tables are kept apart, where the declaration cares.
@@ -114,6 +117,7 @@ struct Written {
     hosts: Option<Vec<String>>,
     plan: Option<String>,
     limits: Option<LimitOverrides>,
+    pictures: Option<PictureSettings>,
     env: Option<WrittenEnv>,
     #[serde(default, deserialize_with = "isolation")]
     isolation: Option<Isolation>,
@@ -127,12 +131,13 @@ struct Written {
 
 impl TenantSpec {
     /// The names of all fields, for those who read tables.
-    pub(crate) const FIELDS: [&'static str; 11] = [
+    pub(crate) const FIELDS: [&'static str; 12] = [
         "id",
         "host",
         "hosts",
         "plan",
         "limits",
+        "pictures",
         "env",
         "isolation",
         "server",
@@ -162,6 +167,7 @@ impl TenantSpec {
             hosts: self.hosts.clone(),
             plan: self.plan.clone(),
             limits: self.limits.clone(),
+            pictures: self.pictures.clone(),
             env: sealed_env,
             trial_until: self.trial_until,
             isolation: self.isolation,
@@ -198,6 +204,7 @@ impl TenantSpec {
         let or_none = |text: Option<&str>| text.unwrap_or("none").to_owned();
         compare(Field::Plan, or_none(row.plan.as_deref()), or_none(self.plan.as_deref()));
         compare(Field::Limits, row.limits.to_json(), self.limits.to_json());
+        compare(Field::Pictures, row.pictures.to_json(), self.pictures.to_json());
         if let Some(isolation) = self.isolation {
             compare(Field::Isolation, row.place.isolation.to_string(), isolation.to_string());
         }
@@ -245,6 +252,7 @@ impl Written {
             hosts,
             plan: self.plan,
             limits: self.limits.unwrap_or_default(),
+            pictures: self.pictures.unwrap_or_default(),
             env: self.env.map(|env| env.0).unwrap_or_default(),
             isolation: self.isolation,
             server: self.server,
@@ -266,6 +274,8 @@ crate::jobs::names!(
         Plan = "plan",
         /// Limits of its own.
         Limits = "limits",
+        /// What it says of its pictures.
+        Pictures = "pictures",
         /// The mode.
         Isolation = "isolation",
         /// The server.
@@ -282,7 +292,7 @@ impl Field {
     #[must_use]
     pub const fn defines(self) -> bool {
         match self {
-            Self::Hosts | Self::Plan | Self::Limits | Self::Isolation | Self::Server => true,
+            Self::Hosts | Self::Plan | Self::Limits | Self::Pictures | Self::Isolation | Self::Server => true,
             Self::MainHost | Self::TrialUntil | Self::Enabled => false,
         }
     }
@@ -388,16 +398,23 @@ mod tests {
     fn a_declaration_is_read_with_all_it_may_say() {
         let spec = TenantSpec::from_json(
             r#"{"id": "t1", "hosts": ["A.example", "*.b.example"], "plan": "gold", "limits": {"media": 5}, "env": {"A": "hush"},
-                "isolation": "table", "server": "pg2", "trial_until": "1970-01-01T01:00:01+01:00", "enabled": false,
+                "pictures": {"variants": [{"name": "card", "width": 480}]}, "isolation": "table", "server": "pg2", "trial_until": "1970-01-01T01:00:01+01:00", "enabled": false,
                 "admin": {"name": "ann", "email": "ann@a.example"}}"#,
         )
         .unwrap();
         assert_eq!(spec.hosts, ["a.example", "*.b.example"]);
         assert_eq!((spec.isolation, spec.enabled), (Some(Isolation::Prefix), false));
+        assert_eq!(spec.pictures.variants(), Some(1));
         assert_eq!(spec.trial_until, Some(Millis::new(1_000)));
         assert_eq!(spec.env.get("A").unwrap().reveal(), "hush");
         let short = TenantSpec::from_json(r#"{"id": "t1", "host": "a.example"}"#).unwrap();
-        assert!(short.enabled && short.env.is_empty() && short.limits.is_empty() && short.admin.is_none());
+        assert!(
+            short.enabled
+                && short.env.is_empty()
+                && short.limits.is_empty()
+                && short.pictures.is_empty()
+                && short.admin.is_none()
+        );
         let millis = TenantSpec::from_json(r#"{"id": "t1", "host": "a.example", "trial_until": 1000}"#).unwrap();
         assert_eq!(millis.trial_until, spec.trial_until);
     }
@@ -417,6 +434,10 @@ mod tests {
             (r#"{"id": "t1", "host": "a b"}"#, "no host name"),
             (r#"{"id": "t1", "host": "a.example", "hosts": []}"#, "not both"),
             (r#"{"id": "t1", "host": "a.example", "limits": {"medai": 1}}"#, "medai"),
+            (
+                r#"{"id": "t1", "host": "a.example", "pictures": {"variants": [{"name": "a.b"}]}}"#,
+                "\"a.b\" names no variant",
+            ),
             (
                 r#"{"id": "t1", "host": "a.example", "isolation": "x"}"#,
                 "isolation mode",

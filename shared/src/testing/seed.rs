@@ -5,7 +5,10 @@ use crate::{
     BoxError,
     db::{Bounded, Db, DbError, Sql},
     ids::TenantId,
-    tenancy::{Host, Isolation, LimitOverrides, Place, ServerName, TENANT_SCHEMA_VERSION, TenantPart, TenantState},
+    tenancy::{
+        Host, Isolation, LimitOverrides, PictureSettings, Place, ServerName, TENANT_SCHEMA_VERSION, TenantPart,
+        TenantState,
+    },
     units::Millis,
 };
 
@@ -87,6 +90,7 @@ fn part(number: i64) -> Result<TenantPart, BoxError> {
         moving: false,
         plan: None,
         limits: LimitOverrides::default(),
+        pictures: PictureSettings::default(),
         trial_until: None,
         hosts: vec![Host {
             name: seeded_host(number),

@@ -3,5 +3,6 @@
 pub mod delete_media;
 pub mod deprovision_tenant;
 pub mod move_tenant;
+mod picture_settings;
 pub mod process_media;
 pub mod provision_tenant;

@@ -3,10 +3,11 @@
 //! Every effect is keyed by ids: object keys by media and variant, the ledger by the job, so a repeated attempt meets
 //! what it made before. The staged bytes go last, when nothing needs them any more.
 
+use super::picture_settings;
 use crate::{context::JobContext, decoder::refused};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
-use mediamill_media::{Limits, MediaError, Probe, ProbeError, Processed, Settings, probe};
+use mediamill_media::{Facts, MediaError, Probe, ProbeError, Processed, probe};
 use mediamill_shared::{
     clock::Stopwatch,
     ids::{MediaId, TenantId},
@@ -26,6 +27,8 @@ use mediamill_shared::{
 const HEAD: u64 = 256 * 1024;
 /// Files of one picture that are written at a time.
 const WRITES: usize = 4;
+/// More than the files that several attempts at one picture leave.
+const MOST_FILES: u16 = 100;
 
 pub(crate) async fn run(job: ProcessMedia, cx: &JobContext) -> Result<(), JobError> {
     let db = cx.tenant_db()?;
@@ -33,7 +36,8 @@ pub(crate) async fn run(job: ProcessMedia, cx: &JobContext) -> Result<(), JobErr
         // An attempt before this one got as far as the commit.
         return remove_staged(&job, cx).await;
     }
-    let settings = settings(cx)?;
+    let context = cx.tenant()?.context();
+    let settings = picture_settings::settings(&context.pictures, &context.limits).transient()?;
     let probed = probe_staged(&job, cx).await?;
     probed.check(&settings.limits).map_err(refused)?;
     let needed = probed.memory_bytes(job.bytes.unsigned(), &settings);
@@ -70,6 +74,9 @@ pub(crate) async fn run(job: ProcessMedia, cx: &JobContext) -> Result<(), JobErr
             bytes: media.stored_bytes.minus(job.reserved),
         };
         cx.quota.correct(cx.tenant()?, beyond).await;
+        if cx.attempt > 1 {
+            remove_former(&job, cx, &variants).await?;
+        }
     }
     remove_staged(&job, cx).await
 }
@@ -79,10 +86,7 @@ pub(crate) async fn failed(job: ProcessMedia, cx: &JobContext) -> Result<(), Job
     remove_staged(&job, cx).await?;
     if let Ok(tenant) = cx.tenant() {
         // Files that an earlier attempt may have placed.
-        let prefix = format!("{}/{}/{}", ObjectKey::MEDIA, tenant.id(), job.media);
-        for listed in cx.objects.list(&prefix, None, 100).await.transient()? {
-            cx.objects.delete(&listed.key).await.transient()?;
-        }
+        remove_former(&job, cx, &[]).await?;
         cx.quota
             .release(
                 tenant,
@@ -96,16 +100,15 @@ pub(crate) async fn failed(job: ProcessMedia, cx: &JobContext) -> Result<(), Job
     Ok(())
 }
 
-fn settings(cx: &JobContext) -> Result<Settings, JobError> {
-    let pixels = u64::try_from(cx.tenant()?.context().limits.pixels).unwrap_or(0);
-    let defaults = Settings::default();
-    Ok(Settings {
-        limits: Limits {
-            max_pixels: pixels,
-            ..defaults.limits.clone()
-        },
-        ..defaults
-    })
+/// Removes what earlier attempts placed and this one did not: they may have worked by other settings.
+async fn remove_former(job: &ProcessMedia, cx: &JobContext, placed: &[Variant]) -> Result<(), JobError> {
+    let prefix = format!("{}/{}/{}", ObjectKey::MEDIA, cx.tenant()?.id(), job.media);
+    for listed in cx.objects.list(&prefix, None, MOST_FILES).await.transient()? {
+        if !placed.iter().any(|variant| variant.object == listed.key) {
+            cx.objects.delete(&listed.key).await.transient()?;
+        }
+    }
+    Ok(())
 }
 
 fn staged_key(job: &ProcessMedia) -> Result<ObjectKey, JobError> {
@@ -203,11 +206,7 @@ async fn place(job: &ProcessMedia, cx: &JobContext, processed: Processed) -> Res
         uploaded_bytes: job.bytes,
         stored_bytes: ByteCount::ZERO,
         removed: serde_json::Value::from(removed).to_string(),
-        facts: if cx.tenant()?.context().limits.allows(Limit::ExifFacts) {
-            facts_json(&facts)
-        } else {
-            "{}".to_owned()
-        },
+        facts: facts_json(&facts, cx.tenant()?.context().limits.allows(Limit::ExifFacts)),
         created_at: cx.created_at,
     };
     let first = File {
@@ -258,14 +257,23 @@ async fn place_file(tenant: &TenantId, media: &MediaId, cx: &JobContext, file: F
     })
 }
 
-fn facts_json(facts: &mediamill_media::Facts) -> String {
-    serde_json::json!({
-        "camera_make": facts.camera_make,
-        "camera_model": facts.camera_model,
-        "lens": facts.lens,
-        "taken_at": facts.taken_at,
-    })
-    .to_string()
+/// What the picture looks like, and with `camera` what the camera noted.
+fn facts_json(facts: &Facts, camera: bool) -> String {
+    let mut kept = serde_json::json!({
+        "dominant_colour": facts.dominant_colour,
+        "placeholder": facts.placeholder,
+        // As text: a JSON number holds 53 bits.
+        "perceptual_hash": facts.perceptual_hash.map(|hash| format!("{hash:016x}")),
+        "frames": facts.frames,
+        "duration_ms": facts.duration_ms,
+    });
+    if camera && let Some(kept) = kept.as_object_mut() {
+        kept.insert("camera_make".to_owned(), facts.camera_make.clone().into());
+        kept.insert("camera_model".to_owned(), facts.camera_model.clone().into());
+        kept.insert("lens".to_owned(), facts.lens.clone().into());
+        kept.insert("taken_at".to_owned(), facts.taken_at.clone().into());
+    }
+    kept.to_string()
 }
 
 async fn remove_staged(job: &ProcessMedia, cx: &JobContext) -> Result<(), JobError> {

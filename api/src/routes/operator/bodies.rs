@@ -2,7 +2,7 @@
 
 use mediamill_shared::{
     secrets::{Env, SecretText},
-    tenancy::LimitOverrides,
+    tenancy::{LimitOverrides, PictureSettings},
 };
 use serde::{Deserialize, Deserializer};
 use utoipa::{IntoParams, ToSchema};
@@ -39,6 +39,9 @@ pub(crate) struct CreateTenant {
     /// Its own limits, by Chevereto's names or ours.
     #[schema(value_type = Option<Object>)]
     pub(crate) limits: Option<LimitOverrides>,
+    /// What becomes of its pictures: `metadata`, `variants`, as docs/pictures.md has them. What is left out is inherited.
+    #[schema(value_type = Option<Object>)]
+    pub(crate) pictures: Option<PictureSettings>,
     /// Its own environment: names and texts. Stored sealed.
     #[schema(value_type = Option<Object>)]
     pub(crate) env: Option<Env>,
@@ -66,9 +69,18 @@ pub(crate) struct EditTenant {
     /// All of its own limits; with `?merge=true` those that change.
     #[schema(value_type = Option<Object>)]
     pub(crate) limits: Option<LimitOverrides>,
+    /// All that it says of its pictures; null takes it away, with `?merge=true` keys that are given take the place of theirs.
+    #[serde(default, deserialize_with = "or_none")]
+    #[schema(value_type = Option<Object>)]
+    pub(crate) pictures: Option<PictureSettings>,
     /// All of its own environment; with `?merge=true` what changes of it.
     #[schema(value_type = Option<Object>)]
     pub(crate) env: Option<Env>,
+}
+
+/// What is given; null is that nothing is set any more.
+fn or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PictureSettings>, D::Error> {
+    Option::deserialize(deserializer).map(|given| Some(given.unwrap_or_default()))
 }
 
 /// How a tenant goes.
@@ -126,6 +138,9 @@ pub(crate) struct CreatePlan {
     /// What its tenants inherit, by Chevereto's names or ours.
     #[schema(value_type = Option<Object>)]
     pub(crate) limits: Option<LimitOverrides>,
+    /// What becomes of their pictures: `metadata`, `variants`, as docs/pictures.md has them.
+    #[schema(value_type = Option<Object>)]
+    pub(crate) pictures: Option<PictureSettings>,
     /// Their environment: names and texts. Stored sealed.
     #[schema(value_type = Option<Object>)]
     pub(crate) env: Option<Env>,
@@ -144,6 +159,10 @@ pub(crate) struct EditPlan {
     /// All of what its tenants inherit; with `?merge=true` what changes of it.
     #[schema(value_type = Option<Object>)]
     pub(crate) limits: Option<LimitOverrides>,
+    /// All that it says of their pictures; null takes it away, with `?merge=true` keys that are given take the place of theirs.
+    #[serde(default, deserialize_with = "or_none")]
+    #[schema(value_type = Option<Object>)]
+    pub(crate) pictures: Option<PictureSettings>,
     /// All of their environment; with `?merge=true` what changes of it.
     #[schema(value_type = Option<Object>)]
     pub(crate) env: Option<Env>,
@@ -191,7 +210,7 @@ pub(crate) struct Nothing {}
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct EditQuery {
-    /// Whether `limits` and `env` are laid over those that are there, instead of replacing them.
+    /// Whether `limits`, `env` and `pictures` are laid over those that are there, instead of replacing them.
     pub(crate) merge: Option<bool>,
 }
 
@@ -207,6 +226,17 @@ mod tests {
         for bad in ["2", "\"true\"", "null", "[]", "1.5"] {
             assert!(serde_json::from_str::<Flag>(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn pictures_are_left_given_or_taken_away() {
+        let read = |text| serde_json::from_str::<EditTenant>(text).map(|edit| edit.pictures);
+        assert_eq!(read("{}").unwrap(), None);
+        assert_eq!(read(r#"{"pictures": null}"#).unwrap(), Some(PictureSettings::default()));
+        let given = read(r#"{"pictures": {"variants": []}}"#).unwrap().unwrap();
+        assert_eq!(given.variants(), Some(0));
+        let error = read(r#"{"pictures": {"variants": [{"name": "original"}]}}"#).unwrap_err();
+        assert!(error.to_string().contains("names no variant"), "{error}");
     }
 
     #[test]

@@ -129,6 +129,7 @@ pub(crate) async fn create(
         new.name = name(text)?;
     }
     new.limits = value.limits.unwrap_or_default();
+    new.pictures = value.pictures.unwrap_or_default();
     let of = SealedFor::PlanEnv(new.id.clone());
     new.env = env_of(services, &of, None, &value.env.unwrap_or_default(), false)?;
     new.isolation = isolation(value.isolation.as_deref())?;
@@ -162,7 +163,7 @@ pub(crate) async fn show(
 
 /// Changes a plan; its tenants follow at once.
 ///
-/// `limits` and `env` replace those that are there; with `merge=true` they are laid over them.
+/// `limits`, `env` and `pictures` replace those that are there; with `merge=true` they are laid over them.
 #[utoipa::path(patch, path = "/_/api/4/tenants-plans/{id}", tag = "tenants-api", request_body = EditPlan,
     params(("id" = String, Path), EditQuery, ("If-Match" = Option<String>, Header, description = "Only at this version.")),
     responses((status = 204, description = "Changed."), (status = 400, description = "bad-request"), (status = 404, description = "not-found"), (status = 412, description = "version-changed")),
@@ -207,6 +208,13 @@ fn edited(state: &State, present: &Plan, asked: &EditPlan, merge: bool) -> Resul
             plan.limits.merge(limits)
         } else {
             limits.clone()
+        };
+    }
+    if let Some(pictures) = &asked.pictures {
+        plan.pictures = if merge {
+            plan.pictures.merge(pictures)
+        } else {
+            pictures.clone()
         };
     }
     if let Some(env) = &asked.env {

@@ -31,6 +31,10 @@ impl From<Refused> for Problem {
             Refused::NotNow { state, .. } => Self::new(Cause::Conflict, detail).with("state", state.as_str()),
             Refused::LastHost { .. } => Self::new(Cause::Conflict, detail),
             Refused::Outdated { version, .. } => Self::new(Cause::VersionChanged, detail).with("version", version),
+            Refused::TooManyVariants { allowed, .. } => Self::new(Cause::OverQuota, detail)
+                .with("member", "pictures")
+                .with("limit_name", Limit::Variants.as_str())
+                .with("limit", allowed),
             Refused::TooManyHosts { allowed, .. } => Self::new(Cause::OverQuota, detail)
                 .with("limit_name", Limit::Hosts.as_str())
                 .with("limit", allowed),

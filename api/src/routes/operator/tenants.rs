@@ -185,6 +185,7 @@ fn new_tenant(state: &State, asked: CreateTenant) -> Result<NewTenant, Problem> 
         hosts: normal_hosts(&hosts)?,
         plan: asked.plan_id.filter(|plan| !plan.is_empty()),
         limits: asked.limits.unwrap_or_default(),
+        pictures: asked.pictures.unwrap_or_default(),
         env: services
             .secrets
             .seal_env(&SealedFor::TenantEnv(id.clone()), &env, &services.entropy)?,
@@ -246,7 +247,7 @@ pub(crate) async fn show(
 
 /// Changes a tenant.
 ///
-/// `limits` and `env` replace those that are there; with `merge=true` they are laid over them.
+/// `limits`, `env` and `pictures` replace those that are there; with `merge=true` they are laid over them.
 #[utoipa::path(patch, path = "/_/api/4/tenants/{id}", tag = "tenants-api", request_body = EditTenant,
     params(("id" = String, Path), EditQuery, ("If-Match" = Option<String>, Header, description = "Only at this version.")),
     responses((status = 204, description = "Changed."), (status = 400, description = "bad-request"), (status = 404, description = "not-found"),
@@ -296,6 +297,14 @@ fn edited(services: &Services, row: &TenantRow, asked: &EditTenant, merge: bool)
             row.limits.clone().merge(limits)
         } else {
             limits.clone()
+        });
+        any = true;
+    }
+    if let Some(pictures) = &asked.pictures {
+        change.pictures = Some(if merge {
+            row.pictures.merge(pictures)
+        } else {
+            pictures.clone()
         });
         any = true;
     }

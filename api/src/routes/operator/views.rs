@@ -15,7 +15,7 @@ use mediamill_shared::{
     ids::TenantId,
     secrets::SealedFor,
     services::Services,
-    tenancy::{Effective, Limit, Over, Stats, TenantState, shown},
+    tenancy::{Effective, Limit, Over, PictureSettings, Stats, TenantState, shown},
     units::Millis,
 };
 use serde::Serialize;
@@ -75,6 +75,10 @@ pub(crate) struct OwnTenantView {
     trial_until: Option<String>,
     /// When it is removed for good, `YYYY-MM-DD HH:MM:SS`, UTC.
     purge_at: Option<String>,
+    /// What it says of its pictures; left out when it says nothing.
+    #[schema(value_type = Option<Object>)]
+    #[serde(skip_serializing_if = "PictureSettings::is_empty")]
+    pictures: PictureSettings,
 }
 
 /// A plan.
@@ -107,6 +111,10 @@ pub(crate) struct OwnPlanView {
     server: Option<String>,
     /// Grows with every change: its `ETag`.
     version: i64,
+    /// What its tenants inherit for their pictures; left out when that is nothing.
+    #[schema(value_type = Option<Object>)]
+    #[serde(skip_serializing_if = "PictureSettings::is_empty")]
+    pictures: PictureSettings,
 }
 
 /// A limit as it holds.
@@ -243,6 +251,7 @@ pub(super) async fn tenants(state: &State, rows: Vec<TenantRow>, clear: bool) ->
                 moving: row.moving.map(|job| job.to_string()),
                 trial_until: row.trial_until.map(plain),
                 purge_at: row.purge_at.map(plain),
+                pictures: row.pictures,
             },
             id: row.id.to_string(),
         })
@@ -266,6 +275,7 @@ impl PlanView {
                 isolation: plan.isolation.map(mediamill_shared::tenancy::Isolation::as_str),
                 server: plan.server.map(|server| server.as_str().to_owned()),
                 version: plan.version,
+                pictures: plan.pictures,
             },
             id: plan.id,
         })

@@ -3,6 +3,7 @@
 mod life;
 mod lists;
 mod more;
+mod pictures;
 mod trust;
 
 use mediamill_api::router;
@@ -75,6 +76,7 @@ on_both_sides!(
     more::a_tenants_keys_can_be_switched_off,
     more::a_page_is_not_longer_than_the_provider_allows,
     life::a_providers_script_runs_as_it_is,
+    pictures::pictures_become_what_the_tenant_or_its_plan_says,
 );
 
 /// Somebody who sells sites, and the installation they are on.

@@ -8,14 +8,14 @@ use crate::{
     },
     db::{Bounded, Db, DbError, During, sql},
     ids::TenantId,
-    tenancy::{LimitOverrides, TenantState},
+    tenancy::{LimitOverrides, PictureSettings, TenantState},
     units::Millis,
 };
 use sqlx::{AnyConnection, Row};
 
 sql! {
     CHANGE = "UPDATE tenants SET state = $1, plan = $2, limits = $3, env = $4, trial_until = $5, purge_at = $6, version = CASE WHEN version >= $7 THEN version + 1 ELSE $7 END, \
-        updated_at = $7 WHERE id = $8 AND version = $9 RETURNING version";
+        updated_at = $7, pictures = $10 WHERE id = $8 AND version = $9 RETURNING version";
     REMOVE_HOST = "DELETE FROM tenant_hosts WHERE host = $1 AND tenant = $2";
     UNSET_MAIN = "UPDATE tenant_hosts SET main = 0 WHERE tenant = $1 AND main = 1";
     SET_MAIN = "UPDATE tenant_hosts SET main = 1 WHERE tenant = $1 AND host = $2";
@@ -30,6 +30,8 @@ pub struct Change {
     pub plan: Option<Option<String>>,
     /// All of its own limits.
     pub limits: Option<LimitOverrides>,
+    /// All that it says of its pictures; what it does not is inherited.
+    pub pictures: Option<PictureSettings>,
     /// Its environment, sealed; `Some(None)` empties it.
     pub env: Option<Option<String>>,
     /// Its trial's end; `Some(None)` ends it.
@@ -132,7 +134,8 @@ async fn change_row(
         .bind(purge_at.map(Millis::get))
         .bind(now.get())
         .bind(row.id.as_str().to_owned())
-        .bind(row.version);
+        .bind(row.version)
+        .bind(change.pictures.as_ref().unwrap_or(&row.pictures).to_column());
     let done = query.fetch_optional(connection).bounded(WHAT).await?;
     let version = done.map(|done| done.try_get(0).during(WHAT)).transpose()?;
     Ok(Ok(version))

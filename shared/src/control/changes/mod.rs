@@ -24,8 +24,8 @@ use sqlx::{AnyConnection, Row};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 sql! {
-    INSERT (15) = "INSERT INTO tenants (id, serial, state, server, isolation, table_prefix, schema_version, step, plan, limits, env, trial_until, \
-        version, created_at, updated_at) VALUES {rows} ON CONFLICT (id) DO NOTHING RETURNING id";
+    INSERT (16) = "INSERT INTO tenants (id, serial, state, server, isolation, table_prefix, schema_version, step, plan, limits, env, trial_until, \
+        version, created_at, updated_at, pictures) VALUES {rows} ON CONFLICT (id) DO NOTHING RETURNING id";
     INSERT_HOST (4) = "INSERT INTO tenant_hosts (host, tenant, main, created_at) VALUES {rows} ON CONFLICT (host) DO NOTHING RETURNING host, tenant";
     PLANS (1) = "SELECT id FROM plans WHERE id IN (VALUES {rows})";
     HOST_OWNER = "SELECT tenant FROM tenant_hosts WHERE host = $1";
@@ -100,6 +100,16 @@ pub enum Refused {
     TooManyHosts {
         /// The tenant.
         id: TenantId,
+        /// How many.
+        allowed: i64,
+    },
+    /// It would have more variants of a picture than it may.
+    #[error("{whose} may have {allowed} variants of a picture, not {given}")]
+    TooManyVariants {
+        /// A tenant or a plan.
+        whose: String,
+        /// How many there would be.
+        given: usize,
         /// How many.
         allowed: i64,
     },
@@ -232,7 +242,7 @@ async fn insert_tenants(
     while !rest.is_empty() {
         let (these, others) = rest.split_at(halving(rest.len()));
         rest = others;
-        let mut query = INSERT.rows(1, these.len(), 15);
+        let mut query = INSERT.rows(1, these.len(), 16);
         for one in these {
             query = query
                 .bind(one.new.id.as_str().to_owned())
@@ -250,7 +260,8 @@ async fn insert_tenants(
                 // The moment, not 1: a tenant that is made again under an old name must beat what caches know of that one.
                 .bind(now.get())
                 .bind(now.get())
-                .bind(now.get());
+                .bind(now.get())
+                .bind(one.new.pictures.to_column());
         }
         for row in query.fetch_all(&mut *connection).bounded(WHAT).await? {
             made.push(row.try_get(0).during(WHAT)?);

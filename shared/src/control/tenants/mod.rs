@@ -13,7 +13,7 @@ use super::jobs::{optional, text};
 use crate::{
     db::{Bounded, Db, DbError, During, padded, sql},
     ids::{JobId, TenantId},
-    tenancy::{Host, LimitOverrides, Place, TenantState},
+    tenancy::{Host, LimitOverrides, PictureSettings, Place, TenantState},
     units::Millis,
 };
 use sqlx::{
@@ -25,14 +25,14 @@ use std::collections::{BTreeMap, HashMap};
 
 sql! {
     GET = "SELECT t.id, t.serial, t.state, t.server, t.isolation, t.table_prefix, t.schema_version, t.moving, t.step, t.plan, t.limits, \
-        t.env, t.trial_until, t.purge_at, t.last_job_at, t.version, t.created_at, t.updated_at, h.host FROM tenants t \
+        t.env, t.trial_until, t.purge_at, t.last_job_at, t.version, t.created_at, t.updated_at, t.pictures, h.host FROM tenants t \
         LEFT JOIN tenant_hosts h ON h.tenant = t.id AND h.main = 1 WHERE t.id = $1";
     WITH_HOST = "SELECT t.id, t.serial, t.state, t.server, t.isolation, t.table_prefix, t.schema_version, t.moving, t.step, t.plan, t.limits, \
-        t.env, t.trial_until, t.purge_at, t.last_job_at, t.version, t.created_at, t.updated_at, h.host FROM tenant_hosts o \
+        t.env, t.trial_until, t.purge_at, t.last_job_at, t.version, t.created_at, t.updated_at, t.pictures, h.host FROM tenant_hosts o \
         JOIN tenants t ON t.id = o.tenant LEFT JOIN tenant_hosts h ON h.tenant = t.id AND h.main = 1 WHERE o.host = $1";
     /// One row for each host of each of these.
     MANY (1) = "SELECT t.id, t.serial, t.state, t.server, t.isolation, t.table_prefix, t.schema_version, t.moving, t.step, t.plan, t.limits, \
-        t.env, t.trial_until, t.purge_at, t.last_job_at, t.version, t.created_at, t.updated_at, h.host, h.main FROM tenants t \
+        t.env, t.trial_until, t.purge_at, t.last_job_at, t.version, t.created_at, t.updated_at, t.pictures, h.host, h.main FROM tenants t \
         LEFT JOIN tenant_hosts h ON h.tenant = t.id WHERE t.id IN (VALUES {rows})";
     HOSTS = "SELECT host, main FROM tenant_hosts WHERE tenant = $1 ORDER BY main DESC, host";
     HOSTS_OF (1) = "SELECT tenant, host, main FROM tenant_hosts WHERE tenant IN (VALUES {rows}) ORDER BY main DESC, host";
@@ -62,6 +62,8 @@ pub struct TenantRow {
     pub plan: Option<String>,
     /// What it has of its own.
     pub limits: LimitOverrides,
+    /// What it says of its pictures.
+    pub pictures: PictureSettings,
     /// Its environment, sealed.
     pub env: Option<String>,
     /// Its trial's end.
@@ -97,6 +99,16 @@ fn overrides(row: &AnyRow, column: usize) -> Result<LimitOverrides, DbError> {
     const WHAT: &str = "read limits";
     let text: String = row.try_get(column).during(WHAT)?;
     LimitOverrides::from_json(&text).map_err(|error| DbError::unreadable(WHAT, error))
+}
+
+/// What a row says of pictures; nothing is that everything is inherited.
+pub(super) fn pictures(row: &AnyRow, column: usize) -> Result<PictureSettings, DbError> {
+    const WHAT: &str = "read picture settings";
+    let text: Option<String> = row.try_get(column).during(WHAT)?;
+    let settings = text.map(|text| PictureSettings::from_json(&text)).transpose();
+    settings
+        .map(Option::unwrap_or_default)
+        .map_err(|error| DbError::unreadable(WHAT, error))
 }
 
 fn place(row: &AnyRow, server: usize) -> Result<Place, DbError> {
@@ -159,7 +171,7 @@ pub(crate) async fn many_in(
     for row in query.fetch_all(connection).bounded(WHAT).await? {
         let tenant = read(&row)?;
         let host = tenant.host.clone();
-        let main = row.try_get::<Option<i64>, _>(19).during(WHAT)? == Some(1);
+        let main = row.try_get::<Option<i64>, _>(20).during(WHAT)? == Some(1);
         let (tenant, hosts) = found.entry(tenant.id.clone()).or_insert((tenant, Vec::new()));
         if main {
             tenant.host.clone_from(&host);
@@ -289,6 +301,7 @@ fn read(row: &AnyRow) -> Result<TenantRow, DbError> {
         step: row.try_get(8).during(WHAT)?,
         plan: row.try_get(9).during(WHAT)?,
         limits: overrides(row, 10)?,
+        pictures: pictures(row, 18)?,
         env: row.try_get(11).during(WHAT)?,
         trial_until: millis(row, 12)?,
         purge_at: millis(row, 13)?,
@@ -296,6 +309,6 @@ fn read(row: &AnyRow) -> Result<TenantRow, DbError> {
         version: row.try_get(15).during(WHAT)?,
         created_at: Millis::new(row.try_get(16).during(WHAT)?),
         updated_at: Millis::new(row.try_get(17).during(WHAT)?),
-        host: row.try_get(18).during(WHAT)?,
+        host: row.try_get(19).during(WHAT)?,
     })
 }

@@ -1,6 +1,6 @@
 //! What the resolver reads: everything that a context is made of, by host or by id.
 
-use super::{bind, millis, overrides, place};
+use super::{bind, millis, overrides, pictures, place};
 use crate::{
     control::jobs::text,
     db::{Bounded, Db, DbError, During, padded, sql},
@@ -13,11 +13,11 @@ use sqlx::{Row, any::AnyRow};
 sql! {
     /// One row for each of the tenant's hosts: everything that a context is made of, in one look.
     BY_HOST (1) = "SELECT h.host, t.id, t.state, t.server, t.isolation, t.table_prefix, t.schema_version, t.moving, t.plan, t.limits, \
-        t.trial_until, t.version, t.updated_at, p.limits, p.version, o.host, o.main FROM tenant_hosts h JOIN tenants t ON t.id = h.tenant \
+        t.trial_until, t.version, t.updated_at, p.limits, p.version, o.host, o.main, t.pictures, p.pictures FROM tenant_hosts h JOIN tenants t ON t.id = h.tenant \
         LEFT JOIN plans p ON p.id = t.plan LEFT JOIN tenant_hosts o ON o.tenant = t.id WHERE h.host IN (VALUES {rows})";
     /// Rows of one tenant stand together.
     BY_ID (1) = "SELECT '', t.id, t.state, t.server, t.isolation, t.table_prefix, t.schema_version, t.moving, t.plan, t.limits, \
-        t.trial_until, t.version, t.updated_at, p.limits, p.version, o.host, o.main FROM tenants t \
+        t.trial_until, t.version, t.updated_at, p.limits, p.version, o.host, o.main, t.pictures, p.pictures FROM tenants t \
         LEFT JOIN plans p ON p.id = t.plan LEFT JOIN tenant_hosts o ON o.tenant = t.id WHERE t.id IN (VALUES {rows}) ORDER BY t.id";
 }
 
@@ -92,6 +92,7 @@ fn parts(rows: &[&AnyRow]) -> Result<Option<Parts>, DbError> {
         (Some(id), Some(version)) => Some(PlanPart {
             id: id.clone(),
             limits: overrides(row, 13)?,
+            pictures: pictures(row, 18)?,
             version,
         }),
         _ => None,
@@ -104,6 +105,7 @@ fn parts(rows: &[&AnyRow]) -> Result<Option<Parts>, DbError> {
         moving: row.try_get::<Option<String>, _>(7).during(WHAT)?.is_some(),
         plan,
         limits: overrides(row, 9)?,
+        pictures: pictures(row, 17)?,
         trial_until: millis(row, 10)?,
         hosts,
         version: row.try_get(11).during(WHAT)?,

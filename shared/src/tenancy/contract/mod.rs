@@ -7,6 +7,7 @@ mod hosts;
 mod making;
 mod modes;
 mod moves;
+mod pictures;
 mod schemas;
 mod two;
 

@@ -15,7 +15,7 @@ use crate::{
     ids::{BatchId, TenantId},
     rows::{Bad, Format, Row, RowReader},
     secrets::{Recipient, SealedFor, SecretText, Secrets, SecretsError},
-    tenancy::{AdminSpec, Isolation, LimitOverrides, TenantSpec},
+    tenancy::{AdminSpec, Isolation, LimitOverrides, PictureSettings, TenantSpec},
     units::Millis,
 };
 use serde::{Deserialize, Serialize};
@@ -122,6 +122,9 @@ pub(super) struct Request {
     hosts: Vec<String>,
     plan: Option<String>,
     limits: LimitOverrides,
+    /// Rows that the release before stored have none, and it reads those that have none.
+    #[serde(default, skip_serializing_if = "PictureSettings::is_empty")]
+    pictures: PictureSettings,
     pub(super) env: Option<String>,
     isolation: Option<Isolation>,
     server: Option<String>,
@@ -137,6 +140,7 @@ impl Request {
             hosts: spec.hosts,
             plan: spec.plan,
             limits: spec.limits,
+            pictures: spec.pictures,
             env,
             isolation: spec.isolation,
             server: spec.server.map(|server| server.to_string()),
@@ -153,6 +157,7 @@ impl Request {
             hosts: self.hosts,
             plan: self.plan,
             limits: self.limits,
+            pictures: self.pictures,
             env: crate::secrets::Env::default(),
             isolation: self.isolation,
             server: self.server.map(|server| server.parse()).transpose()?,

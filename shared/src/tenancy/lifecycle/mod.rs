@@ -185,9 +185,11 @@ impl Lifecycle {
         let detail = serde_json::json!({
             "state": change.state, "plan": change.plan, "add_hosts": change.add_hosts, "remove_hosts": change.remove_hosts,
             "limits": change.limits.as_ref().map(crate::tenancy::LimitOverrides::to_json), "env": change.env.is_some(),
+            "pictures": change.pictures.as_ref().map(crate::tenancy::PictureSettings::to_json),
             "trial_until": change.trial_until, "purge_at": change.purge_at,
         });
         let entry = self.entry(actor, "tenant.change", Some(id)).with(detail);
+        self.check_change(id, change).await?;
         let mut change = change.clone();
         if !change.add_hosts.is_empty() {
             change.most_hosts = self.in_force(id).await?.hosts;

@@ -4,14 +4,17 @@ use super::{Lifecycle, LifecycleError, NewTenant};
 use crate::{
     control::{
         audit::Actor,
-        changes::Refused,
+        changes::{Change, Refused},
         plans::{self, Plan},
         tenants::{self, Filter, TenantRow},
     },
     db::DbError,
     ids::TenantId,
-    tenancy::{Effective, Layers, Limit, LimitOverrides, Limits, on_trial},
+    tenancy::{
+        Effective, EffectivePictures, Layers, Limit, LimitOverrides, Limits, PictureLayers, PictureSettings, on_trial,
+    },
 };
+use std::sync::OnceLock;
 
 /// Tenants read at a time.
 const PAGE: i64 = 500;
@@ -29,13 +32,35 @@ pub struct Over {
     pub allowed: i64,
 }
 
+/// More variants than the limit are refused where they are asked for: whoever asks shall know what will be made.
+pub(super) fn check_variants(
+    whose: impl Fn() -> String,
+    pictures: &PictureSettings,
+    in_force: &Limits,
+) -> Result<(), Refused> {
+    let allowed = in_force.variants;
+    match pictures.variants() {
+        Some(given) if allowed > 0 && i64::try_from(given).unwrap_or(i64::MAX) > allowed => {
+            Err(Refused::TooManyVariants {
+                whose: whose(),
+                given,
+                allowed,
+            })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 impl Lifecycle {
     /// Makes a plan and tells every process. Returns whether the id was free.
     ///
     /// # Errors
-    /// When the database is away.
+    /// When it would have more variants than it allows, or the database is away.
     pub async fn create_plan(&self, plan: &Plan, actor: &Actor) -> Result<bool, LifecycleError> {
-        let detail = serde_json::json!({ "plan": plan.id, "limits": plan.limits.to_json(), "env": plan.env.is_some() });
+        self.check_plan(plan)?;
+        let detail = serde_json::json!({
+            "plan": plan.id, "limits": plan.limits.to_json(), "env": plan.env.is_some(), "pictures": plan.pictures.to_column(),
+        });
         let entry = self.entry(actor, "plan.create", None).with(detail);
         let made = plans::create(&self.control, plan, &entry, self.clock.now()).await?;
         if made {
@@ -48,7 +73,7 @@ impl Lifecycle {
     /// Returns it as it became; `None` when there is no such plan, or when `edit` declines.
     ///
     /// # Errors
-    /// When the database is away.
+    /// When it would get more variants than it allows, or the database is away.
     pub async fn edit_plan(
         &self,
         id: &str,
@@ -58,11 +83,41 @@ impl Lifecycle {
         let entry = self
             .entry(actor, "plan.edit", None)
             .with(serde_json::json!({ "plan": id }));
-        let edited = plans::edit(&self.control, id, edit, &entry, self.clock.now()).await?;
+        let refused = OnceLock::new();
+        let checked = |plan: &mut Plan| {
+            let before = plan.pictures.clone();
+            if !edit(plan) {
+                return false;
+            }
+            if plan.pictures != before
+                && let Err(no) = self.check_plan(plan)
+            {
+                let _ = refused.set(no);
+                return false;
+            }
+            true
+        };
+        let edited = plans::edit(&self.control, id, checked, &entry, self.clock.now()).await?;
+        if let Some(refused) = refused.into_inner() {
+            return Err(refused.into());
+        }
         if edited.is_some() {
             self.resolver.refresh_plan(id).await?;
         }
         Ok(edited)
+    }
+
+    /// By what the plan itself allows: what its tenants set for themselves is not looked at.
+    fn check_plan(&self, plan: &Plan) -> Result<(), Refused> {
+        let (defaults, enforced) = self.resolver.installation();
+        let layers = Layers {
+            enforced,
+            tenant: &LimitOverrides::default(),
+            plan: Some(&plan.limits),
+            on_trial: false,
+            defaults,
+        };
+        check_variants(|| format!("plan {}", plan.id), &plan.pictures, &layers.resolve())
     }
 
     /// Removes a plan and tells every process. Its tenants stay, without what they inherited. Returns whether it was there.
@@ -87,6 +142,41 @@ impl Lifecycle {
     pub async fn explain(&self, id: &TenantId) -> Result<Vec<Effective>, LifecycleError> {
         let (row, plan) = self.row_and_plan(id).await?;
         Ok(self.layers(&row, plan.as_ref().map(|plan| &plan.limits)).explain())
+    }
+
+    /// What becomes of a tenant's pictures, who says so, and how many variants it may have (0 is any number), as the control
+    /// database has it now.
+    ///
+    /// # Errors
+    /// When there is no such tenant, or the database is away.
+    pub async fn explain_pictures(&self, id: &TenantId) -> Result<(EffectivePictures, i64), LifecycleError> {
+        let (row, plan) = self.row_and_plan(id).await?;
+        let layers = PictureLayers {
+            tenant: &row.pictures,
+            plan: plan.as_ref().map(|plan| &plan.pictures),
+        };
+        let limits = self.layers(&row, plan.as_ref().map(|plan| &plan.limits)).resolve();
+        Ok((layers.explain(), limits.variants))
+    }
+
+    /// Whether a tenant may have the pictures that a change gives it, by what would be in force after it.
+    pub(super) async fn check_change(&self, id: &TenantId, change: &Change) -> Result<(), LifecycleError> {
+        let Some(pictures) = &change.pictures else {
+            return Ok(());
+        };
+        let (mut row, mut plan) = self.row_and_plan(id).await?;
+        if let Some(wanted) = &change.plan {
+            plan = match wanted {
+                Some(plan) => plans::get(&self.control, plan).await?,
+                None => None,
+            };
+        }
+        if let Some(limits) = &change.limits {
+            row.limits = limits.clone();
+        }
+        row.trial_until = change.trial_until.unwrap_or(row.trial_until);
+        let limits = self.layers(&row, plan.as_ref().map(|plan| &plan.limits)).resolve();
+        Ok(check_variants(|| format!("tenant {id}"), pictures, &limits)?)
     }
 
     /// The limits in force for a tenant, as the control database has them now.

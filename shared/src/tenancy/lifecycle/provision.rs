@@ -8,6 +8,7 @@
 use super::{
     Lifecycle, LifecycleError, Placement,
     make::{Order, put_into_service},
+    plans::check_variants,
 };
 use crate::{
     clock::Stopwatch,
@@ -23,8 +24,8 @@ use crate::{
     ids::{JobId, KeyId, ProcessId, TenantId, TraceId, UserId},
     jobs::ProvisionTenant,
     tenancy::{
-        Isolation, KeyText, LimitOverrides, Place, ServerName, TablePrefix, TenantState, db::TenantTx, migrate,
-        normal_host,
+        Isolation, KeyText, LimitOverrides, PictureSettings, Place, ServerName, TablePrefix, TenantState, db::TenantTx,
+        migrate, normal_host,
     },
     units::Millis,
 };
@@ -47,6 +48,8 @@ pub struct NewTenant {
     pub plan: Option<String>,
     /// What it has of its own.
     pub limits: LimitOverrides,
+    /// What it says of its pictures.
+    pub pictures: PictureSettings,
     /// Its environment, sealed.
     pub env: Option<String>,
     /// Its trial's end.
@@ -70,6 +73,7 @@ impl NewTenant {
             hosts: vec![host.to_owned()],
             plan: None,
             limits: LimitOverrides::default(),
+            pictures: PictureSettings::default(),
             env: None,
             trial_until: None,
             isolation: None,
@@ -230,7 +234,9 @@ impl Lifecycle {
         actor: &Actor,
     ) -> Result<Planned, ProvisionError> {
         let plan = new.plan.as_ref().and_then(|plan| placement.plan_limits(plan));
-        let allowed = self.allowed_to(&new, plan).hosts;
+        let in_force = self.allowed_to(&new, plan);
+        check_variants(|| format!("tenant {}", new.id), &new.pictures, &in_force)?;
+        let allowed = in_force.hosts;
         if allowed > 0 && i64::try_from(new.hosts.len()).unwrap_or(i64::MAX) > allowed {
             return Err(Refused::TooManyHosts { id: new.id, allowed }.into());
         }

@@ -136,9 +136,9 @@ limits! {
     /// Uploads accepted in an hour.
     UploadsHour uploads_hour: PerHour = 0, Reserved;
     /// Frames of one picture that moves.
-    Frames frames: Count = 0, Reserved;
-    /// Variants of one picture.
-    Variants variants: Count = 0, Reserved;
+    Frames frames: Count = 0, Worker;
+    /// Variants of one picture. Settings with more are refused; of settings that are there the first ones are made.
+    Variants variants: Count = 0, Worker;
     /// Jobs that workers have in hand at a time.
     JobsInFlight jobs_in_flight: Count = 0, Reserved;
     /// Webhooks.
