@@ -80,7 +80,9 @@ async fn a_lying_header_fails_before_any_decode(world: World) {
     work(&world.services);
     let mut bytes = vec![0xff, 0xd8, 0xff, 0xc0, 0, 17, 8];
     bytes.extend([65_500_u16.to_be_bytes(), 65_500_u16.to_be_bytes()].concat());
-    bytes.extend([3, 1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0, 0xff, 0xd9]);
+    bytes.extend([3, 1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0]);
+    // A scan follows: what else is to be known stands before it.
+    bytes.extend([0xff, 0xda, 0, 12, 3, 1, 0, 2, 0, 3, 0, 0, 63, 0, 0xff, 0xd9]);
     let (_, job) = world.upload(bytes).await;
     let row = world.finished(&job).await;
     assert_eq!(

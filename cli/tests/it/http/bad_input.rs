@@ -150,7 +150,9 @@ async fn a_header_of_65500_by_65500_is_refused_before_any_decode(world: World) {
     let site = Site::of(world).await;
     let mut bytes = vec![0xff, 0xd8, 0xff, 0xc0, 0, 17, 8];
     bytes.extend([65_500_u16.to_be_bytes(), 65_500_u16.to_be_bytes()].concat());
-    bytes.extend([3, 1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0, 0xff, 0xd9]);
+    bytes.extend([3, 1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0]);
+    // A scan follows: what else is to be known stands before it.
+    bytes.extend([0xff, 0xda, 0, 12, 3, 1, 0, 2, 0, 3, 0, 0, 63, 0, 0xff, 0xd9]);
     failed(&site, bytes, "too-many-pixels").await;
     site.close().await;
 }

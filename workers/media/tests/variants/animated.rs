@@ -214,23 +214,21 @@ fn beyond_its_limits_a_variant_stands_still() {
     let format = |limits: Limits| run(&bytes, vec![moving(Output::Auto)], limits).variants[0].format;
     let limits = Limits::default();
     assert_eq!(format(limits.clone()), Format::WebP);
-    for limits in [
-        Limits {
+    // All frames of the variant together; one of the original is 7,200.
+    let narrow = Limits {
+        max_pixels: 8_000,
+        ..limits.clone()
+    };
+    assert_eq!(format(narrow), Format::Jpeg);
+    let few = Settings {
+        limits: Limits {
             max_frames: 4,
             ..limits.clone()
         },
-        Limits {
-            max_duration_ms: 719,
-            ..limits.clone()
-        },
-        // All frames of the variant together; one of the original is 7,200.
-        Limits {
-            max_pixels: 8_000,
-            ..limits.clone()
-        },
-    ] {
-        assert_eq!(format(limits.clone()), Format::Jpeg, "{limits:?}");
-    }
+        ..Settings::default()
+    };
+    let refused = process(&bytes, &few, &|| false).unwrap_err();
+    assert_eq!(refused.code(), "too-many-frames");
     // One variant's end is not another's.
     let mut small = moving(Output::Gif);
     small.width = Some(20);
