@@ -220,15 +220,29 @@ fn beyond_its_limits_a_variant_stands_still() {
         ..limits.clone()
     };
     assert_eq!(format(narrow), Format::Jpeg);
-    let few = Settings {
-        limits: Limits {
-            max_frames: 4,
-            ..limits.clone()
-        },
-        ..Settings::default()
-    };
-    let refused = process(&bytes, &few, &|| false).unwrap_err();
-    assert_eq!(refused.code(), "too-many-frames");
+    // The original itself is held to the limits of what moves.
+    for (code, limits) in [
+        (
+            "too-many-frames",
+            Limits {
+                max_frames: 4,
+                ..limits.clone()
+            },
+        ),
+        (
+            "too-long",
+            Limits {
+                max_duration_ms: 719,
+                ..limits.clone()
+            },
+        ),
+    ] {
+        let settings = Settings {
+            limits,
+            ..Settings::default()
+        };
+        assert_eq!(process(&bytes, &settings, &|| false).unwrap_err().code(), code);
+    }
     // One variant's end is not another's.
     let mut small = moving(Output::Gif);
     small.width = Some(20);
