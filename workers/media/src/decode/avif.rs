@@ -30,7 +30,12 @@ pub(super) fn decode(bytes: &[u8], cancel: &dyn Fn() -> bool) -> Result<Decoded,
             let frame = self::frame(&meta, alpha, bytes, &picture)?;
             let full_range =
                 colours_of(&meta, alpha).map_or_else(|| self::colours(&frame).full_range, |c| c.full_range);
-            yuv::add_alpha(&mut samples, &planes(&frame, full_range)?, picture.premultiplied);
+            yuv::add_alpha(
+                &mut samples,
+                &planes(&frame, full_range)?,
+                picture.premultiplied,
+                cancel,
+            )?;
             light(picture.width, picture.height, samples, image::RgbaImage::from_raw)
         }
     };

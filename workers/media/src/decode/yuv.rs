@@ -37,10 +37,14 @@ pub(super) fn to_rgb(
     alpha_follows: bool,
     cancel: &dyn Fn() -> bool,
 ) -> Result<Vec<u8>, MediaError> {
-    let convert = Matrix::new(matrix)?;
+    // What has no chroma is grey, whatever its matrix would make of it.
+    let convert = match planes.chroma {
+        Some(_) => Matrix::new(matrix)?,
+        None => Matrix::GREY,
+    };
     let (width, samples) = (planes.width, if alpha_follows { 4 } else { 3 });
     let mut out = vec![255; width.saturating_mul(planes.height).saturating_mul(samples)];
-    let identity = matches!(convert, Matrix::Identity) && planes.chroma.is_some();
+    let identity = convert == Matrix::Identity;
     let mut luma = vec![0.0; width];
     let mut chroma = [vec![0.0; width], vec![0.0; width]];
     let mut scratch = Vec::new();
@@ -66,12 +70,21 @@ pub(super) fn to_rgb(
 }
 
 /// Puts the luma of `planes` into the fourth sample of each pixel, and divides colours by it if they were multiplied.
-pub(super) fn add_alpha(rgba: &mut [u8], planes: &Planes, premultiplied: bool) {
+///
+/// # Errors
+/// When its plane is shorter than it says, or `cancel` says so.
+pub(super) fn add_alpha(
+    rgba: &mut [u8],
+    planes: &Planes,
+    premultiplied: bool,
+    cancel: &dyn Fn() -> bool,
+) -> Result<(), MediaError> {
     let mut row_of_alpha = vec![0.0; planes.width];
     for (row, pixels) in rgba.chunks_exact_mut((planes.width * 4).max(1)).enumerate() {
-        if planes.read(&planes.luma, row, &mut row_of_alpha, Scale::Luma).is_err() {
-            return;
+        if row % 64 == 0 && cancel() {
+            return Err(MediaError::Cancelled);
         }
+        planes.read(&planes.luma, row, &mut row_of_alpha, Scale::Luma)?;
         for (pixel, alpha) in pixels.as_chunks_mut::<4>().0.iter_mut().zip(&row_of_alpha) {
             pixel[3] = byte(*alpha);
             if premultiplied && *alpha > 0.0 {
@@ -81,6 +94,7 @@ pub(super) fn add_alpha(rgba: &mut [u8], planes: &Planes, premultiplied: bool) {
             }
         }
     }
+    Ok(())
 }
 
 /// 0 to 1 as 0 to 255.
@@ -207,6 +221,12 @@ enum Matrix {
 }
 
 impl Matrix {
+    /// Any shares do where there is no chroma.
+    const GREY: Self = Self::Shares {
+        red: 0.299,
+        blue: 0.114,
+    };
+
     /// By its number in H.273, table 4. Unspecified is taken for BT.601, as everybody does.
     fn new(number: u16) -> Result<Self, MediaError> {
         let (red, blue) = match number {
@@ -306,5 +326,27 @@ mod tests {
         let mut short = planes(8, true, [0; 3]);
         short.height = 2;
         assert_eq!(to_rgb(&short, 1, false, &|| false).unwrap_err().code(), "corrupt");
+    }
+
+    #[test]
+    fn what_has_no_chroma_is_grey_whatever_its_matrix() {
+        for matrix in [0, 1, 8, 14] {
+            let mut grey = planes(8, true, [100, 0, 0]);
+            grey.chroma = None;
+            assert_eq!(to_rgb(&grey, matrix, false, &|| false).unwrap(), [100; 3], "{matrix}");
+        }
+    }
+
+    #[test]
+    fn alpha_that_is_shorter_than_it_says_is_damaged() {
+        let mut short = planes(8, true, [100, 0, 0]);
+        short.height = 2;
+        let mut rgba = [255; 8];
+        let error = add_alpha(&mut rgba, &short, false, &|| false).unwrap_err();
+        assert_eq!(error.code(), "corrupt");
+        assert_eq!(
+            add_alpha(&mut rgba, &short, false, &|| true).unwrap_err(),
+            MediaError::Cancelled
+        );
     }
 }
