@@ -5,10 +5,12 @@
 use crate::{
     Facts, Format, Limits, MediaError, Rendered, Variant,
     animation::Changed,
+    colour,
     decode::{self, Frames},
     encode::{Codec, GifAnimation, WebpAnimation, guarded},
     finish::finish,
     geometry::{Bounds, Plan},
+    limits::MOST_PIXELS,
     orientation,
     render::{Chain, Wanted, pixels},
 };
@@ -17,8 +19,6 @@ use std::time::Duration;
 
 /// A moving variant's file is no larger.
 const LARGEST_FILE: usize = 16 * 1024 * 1024;
-/// Pixels of all frames of a variant together, where limits do not say.
-const MOST_PIXELS: u64 = 200_000_000;
 
 /// What an animation of `canvas` pixels a frame keeps: two frames and another one for GIF, and its file while it grows.
 pub(crate) const fn memory_bytes(canvas: u64) -> u64 {
@@ -106,7 +106,8 @@ fn feed(
     limits: &Limits,
     go_on: &dyn Fn() -> Result<(), MediaError>,
 ) -> Result<Option<(u32, Duration)>, MediaError> {
-    let profile = frames.profile.take();
+    let numbers = frames.cicp;
+    let profile = frames.profile.take().or_else(|| colour::by_numbers(numbers?));
     let mut chain: Option<Chain> = None;
     let (mut count, mut duration) = (0_u32, Duration::ZERO);
     while let Some(frame) = frames.next().transpose()? {

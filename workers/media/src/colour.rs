@@ -14,7 +14,7 @@ use std::{
 };
 
 /// A profile larger than this is ignored; those of printing processes have up to 3 MB.
-const LARGEST_PROFILE: usize = 3 * 1024 * 1024;
+pub(crate) const LARGEST_PROFILE: usize = 3 * 1024 * 1024;
 /// Samples that differ by no more than this cannot be told apart.
 const NEAR: u8 = 2;
 
@@ -176,38 +176,22 @@ fn rows(executor: &Transform8BitExecutor, pixels: &mut [u8], row: usize) {
     }
 }
 
-/// Inks of `width` × `height` pixels, four bytes each, 0 no ink and 255 full, in sRGB; by a plain formula where there is
-/// no profile or a broken one. `None` when there are fewer bytes than pixels.
-pub(crate) fn to_srgb_cmyk(cmyk: &[u8], width: u32, height: u32, profile: Option<&[u8]>) -> Option<RgbImage> {
+/// Inks of `width` × `height` pixels, four bytes each, 0 no ink and 255 full, in sRGB. `None` where the profile is broken or
+/// none for inks, or there are fewer bytes than pixels.
+pub(crate) fn to_srgb_cmyk(cmyk: &[u8], width: u32, height: u32, profile: &[u8]) -> Option<RgbImage> {
     let row = width as usize;
     if row == 0 || cmyk.len() < row.checked_mul(4)?.checked_mul(height as usize)? {
         return None;
     }
-    let executor = profile.and_then(|profile| {
-        guarded(|| {
-            let profile = parse(profile).filter(|profile| profile.color_space == DataColorSpace::Cmyk)?;
-            transform(&profile, Layout::Rgba, Layout::Rgb)
-        })
-    });
+    let executor = guarded(|| {
+        let profile = parse(profile).filter(|profile| profile.color_space == DataColorSpace::Cmyk)?;
+        transform(&profile, Layout::Rgba, Layout::Rgb)
+    })?;
     let mut image = RgbImage::new(width, height);
     for (target, inks) in image.chunks_exact_mut(row * 3).zip(cmyk.chunks_exact(row * 4)) {
-        let converted = executor
-            .as_ref()
-            .is_some_and(|executor| executor.transform(inks, target).is_ok());
-        if !converted {
-            without_profile(inks, target);
-        }
+        executor.transform(inks, target).ok()?;
     }
     Some(image)
-}
-
-fn without_profile(inks: &[u8], target: &mut [u8]) {
-    for (target, [cyan, magenta, yellow, black]) in target.chunks_exact_mut(3).zip(inks.as_chunks::<4>().0) {
-        let light = |ink: u8| (255 - u32::from(ink)) * (255 - u32::from(*black));
-        for (target, ink) in target.iter_mut().zip([cyan, magenta, yellow]) {
-            *target = u8::try_from((light(*ink) + 127) / 255).unwrap_or(u8::MAX);
-        }
-    }
 }
 
 #[cfg(test)]

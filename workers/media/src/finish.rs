@@ -5,7 +5,7 @@ use image::{DynamicImage, GenericImage, Pixel, Rgba, RgbaImage};
 use std::borrow::Cow;
 
 /// Behind transparency, where nobody says and a format has none.
-const WHITE: Rgb = Rgb([255; 3]);
+pub(crate) const WHITE: Rgb = Rgb([255; 3]);
 
 /// `image` as it is encoded; `transparent` says whether its format can be.
 pub(crate) fn finish<'a>(
@@ -34,7 +34,8 @@ pub(crate) fn finish<'a>(
     }
 }
 
-fn flatten(image: &DynamicImage, Rgb(background): Rgb) -> DynamicImage {
+/// On `background`.
+pub(crate) fn flatten(image: &DynamicImage, Rgb(background): Rgb) -> DynamicImage {
     let mut flat = image::RgbImage::new(image.width(), image.height());
     let rgba = image
         .as_rgba8()

@@ -1,6 +1,6 @@
 //! Where a picture goes in a variant: sizes and places, no pixels.
 
-use crate::{Fit, Gravity, Limits, Variant, orientation};
+use crate::{Fit, Gravity, Limits, Variant, limits::MOST_PIXELS, orientation};
 
 /// What a picture is scaled to, what is kept of that, and what it stands on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,8 +24,6 @@ pub(crate) struct Bounds {
 
 /// Longest side of a result where nothing else says.
 const LONGEST_SIDE: u32 = 65_535;
-/// Most pixels of a result where nothing else says.
-const MOST_PIXELS: u64 = 200_000_000;
 
 impl Bounds {
     /// For a picture of `width` × `height`, which is within `limits` itself, in a file that takes sides and pixels up to

@@ -1,8 +1,10 @@
 //! The media engine: bytes and settings in, bytes and facts out. No I/O, no async, no unsafe code.
 //!
 //! [`probe`] reads headers and nothing else, [`Probe::check`] and [`Probe::memory_bytes`] say from them whether and with
-//! how much memory a picture may be decoded, [`process`] cleans it and makes its variants. Every failure is one of the
-//! bytes, never of the machine: a [`MediaError`] is permanent, and no input makes this crate panic or run away.
+//! how much memory a picture may be decoded, [`process`] cleans it and makes its variants. Every failure but
+//! [`MediaError::Cancelled`] is one of the bytes, never of the machine, and permanent. No input makes this crate panic or run
+//! away, with two exceptions, for which hostile bytes belong into a process of their own: a panic within the AV1 decoder ends
+//! the process, and a lossless WebP made for it can take more memory than its headers tell.
 //!
 //! To add a format that comes in: a variant in [`Format`], a file in `probe/`, one in `strip/`, one in `decode/`. To add one
 //! that goes out: a variant in [`Output`], one in `encode/mod.rs`, a file beside it.

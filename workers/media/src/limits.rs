@@ -16,10 +16,13 @@ pub struct Limits {
     pub max_duration_ms: u64,
 }
 
+/// Pixels where nobody says.
+pub(crate) const MOST_PIXELS: u64 = 200_000_000;
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            max_pixels: 200_000_000,
+            max_pixels: MOST_PIXELS,
             max_side: 65_500,
             max_frames: 1_000,
             max_duration_ms: 600_000,

@@ -1,6 +1,10 @@
 //! What a picture looks like, in a few bytes: its colour, a blurred picture of it, and a hash that lookalikes share.
 
-use crate::{Facts, MediaError, Rgb, resize::Scaler};
+use crate::{
+    Facts, MediaError, Rgb,
+    finish::{WHITE, flatten},
+    resize::Scaler,
+};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use image::DynamicImage;
 use std::f32::consts::PI;
@@ -34,26 +38,17 @@ pub(crate) fn look(scaler: &mut Scaler, image: &DynamicImage, facts: &mut Facts)
     facts.dominant_colour = dominant(rgba.as_raw());
     let hash = thumbhash::rgba_to_thumb_hash(rgba.width() as usize, rgba.height() as usize, rgba.as_raw());
     facts.placeholder = Some(STANDARD.encode(hash));
-    let mut grey = small;
-    if grey.color().has_alpha() {
-        // What is transparent is hashed as it is seen on white.
-        for pixel in rgba.enumerate_pixels() {
-            let (x, y, image::Rgba([red, green, blue, alpha])) = pixel;
-            let on_white = [red, green, blue].map(|c| mixed(*c, *alpha));
-            let [red, green, blue] = on_white;
-            image::GenericImage::put_pixel(&mut grey, x, y, image::Rgba([red, green, blue, u8::MAX]));
-        }
-    }
-    let grey = DynamicImage::ImageLuma8(grey.to_luma8());
+    // What is transparent is hashed as it is seen on white.
+    let seen = if small.color().has_alpha() {
+        flatten(&small, WHITE)
+    } else {
+        small
+    };
+    let grey = DynamicImage::ImageLuma8(seen.to_luma8());
     let square = u32::try_from(HASHED).unwrap_or(SIDE);
     let grey = scaler.average(&grey, (square, square))?;
     facts.perceptual_hash = Some(perceptual(grey.as_bytes()));
     Ok(())
-}
-
-fn mixed(colour: u8, alpha: u8) -> u8 {
-    let mixed = u32::from(colour) * u32::from(alpha) + 255 * (255 - u32::from(alpha));
-    u8::try_from((mixed + 127) / 255).unwrap_or(u8::MAX)
 }
 
 /// The mean of the fullest of 512 boxes of colours; `None` when nothing is to be seen.

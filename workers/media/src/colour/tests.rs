@@ -1,6 +1,7 @@
 //! Conversions against the formulas that define the spaces, as differences of CIE ΔE 2000.
 
 use super::*;
+use crate::decode::{Cmyk, Decoded, Pixels};
 use image::{GrayImage, Rgba, RgbaImage};
 use moxcms::{LutDataType, LutStore, LutType, LutWarehouse, Matrix3d, ProfileClass};
 use proptest::prelude::*;
@@ -254,18 +255,18 @@ fn inks_become_the_colours_of_their_process() {
         .map(|number| [3, 2, 1, 0].map(|bit| (number >> bit & 1) * 255))
         .collect();
     let width = u32::try_from(inks.len()).unwrap();
-    let plain = to_srgb_cmyk(&inks.concat(), width, 1, None).unwrap();
-    let profiled = to_srgb_cmyk(&inks.concat(), width, 1, Some(&printer())).unwrap();
+    let plain = shown(&inks.concat(), width, 1, None);
+    let profiled = shown(&inks.concat(), width, 1, Some(&printer()));
     for ((inks, plain), profiled) in inks.iter().zip(plain.pixels()).zip(profiled.pixels()) {
         let delta = difference(part(plain.0), part(profiled.0));
         assert!(delta < 3.0, "{inks:?}: {profiled:?} for {plain:?}, ΔE {delta:.2}");
     }
     // Half an ink on paper: the table is interpolated in L*a*b*, the formula in sRGB.
-    let half = |profile: Option<&[u8]>| to_srgb_cmyk(&[0, 128, 0, 0], 1, 1, profile).unwrap().into_raw();
+    let half = |profile: Option<&[u8]>| shown(&[0, 128, 0, 0], 1, 1, profile).into_raw();
     assert_eq!(half(None), [255, 127, 255]);
     assert_ne!(half(Some(&printer())), half(None));
     assert_eq!(half(Some(b"no profile")), half(None));
-    assert!(to_srgb_cmyk(&[0; 7], 2, 1, None).is_none());
+    assert!(to_srgb_cmyk(&[0; 7], 2, 1, &printer()).is_none());
 }
 
 proptest! {
@@ -285,6 +286,22 @@ proptest! {
         if let Some(conversion) = ToSrgb::new(&profile, &image) {
             conversion.convert(&mut image);
         }
-        prop_assert!(to_srgb_cmyk(&[9; 24], 3, 2, Some(&profile)).is_some());
+        prop_assert_eq!(shown(&[9; 24], 3, 2, Some(&profile)).dimensions(), (3, 2));
     }
+}
+
+/// Inks as the decoder shows them.
+fn shown(inks: &[u8], width: u32, height: u32, profile: Option<&[u8]>) -> RgbImage {
+    let pixels = Pixels::Ink(Cmyk {
+        width,
+        height,
+        samples: inks.to_vec(),
+    });
+    let decoded = Decoded {
+        pixels,
+        profile: profile.map(<[u8]>::to_vec),
+        cicp: None,
+        turned: None,
+    };
+    decoded.into_light().0.to_rgb8()
 }

@@ -3,7 +3,12 @@
 //! Holds the canvas, what disposal needs of it, and one frame: at most [`crate::Probe::frames_bytes`], beside the frame
 //! that was handed out.
 
-use super::{decode, guarded, raster::limits, refused, watched::Watched};
+use super::{
+    COLOURS, Cicp, decode, fits, guarded,
+    raster::{cicp, limits},
+    refused,
+    watched::Watched,
+};
 use crate::{Format, MediaError};
 use image::{
     AnimationDecoder, ImageDecoder, ImageResult, Rgba, RgbaImage,
@@ -29,6 +34,8 @@ pub struct Frames<'a> {
     pub plays: Option<u32>,
     /// The ICC profile their colours are meant in.
     pub(crate) profile: Option<Vec<u8>>,
+    /// Their primaries and transfer function, where the file tells them in numbers and has no profile.
+    pub(crate) cicp: Option<Cicp>,
 }
 
 enum Source<'a> {
@@ -42,6 +49,7 @@ struct Opened<'a> {
     source: Source<'a>,
     plays: Option<u32>,
     profile: Option<Vec<u8>>,
+    cicp: Option<Cicp>,
 }
 
 impl Frames<'_> {
@@ -69,7 +77,9 @@ pub(crate) fn frames<'a>(
         cancel,
         source: opened.source,
         plays: opened.plays,
-        profile: opened.profile,
+        // Frames are composed in colour, whatever the file has.
+        profile: opened.profile.filter(|profile| fits(profile, COLOURS)),
+        cicp: opened.cicp,
     })
 }
 
@@ -78,6 +88,7 @@ fn open<'a>(format: Format, bytes: &'a [u8], memory: u64, cancel: &'a dyn Fn() -
         source: Source::Still(bytes, memory),
         plays: Some(1),
         profile: None,
+        cicp: None,
     };
     let input = Watched::new(bytes, cancel);
     Ok(match format {
@@ -94,7 +105,11 @@ fn open<'a>(format: Format, bytes: &'a [u8], memory: u64, cancel: &'a dyn Fn() -
                 return Ok(still);
             }
             let profile = decoder.icc_profile()?;
-            moving(decoder.apng()?, profile)
+            let cicp = if profile.is_none() { cicp(bytes) } else { None };
+            Opened {
+                cicp,
+                ..moving(decoder.apng()?, profile)
+            }
         }
         Format::WebP => {
             let mut decoder = WebPDecoder::new(input)?;
@@ -119,6 +134,7 @@ fn moving<'a>(decoder: impl AnimationDecoder<'a>, profile: Option<Vec<u8>>) -> O
         source: Source::Moving(decoder.into_frames()),
         plays,
         profile,
+        cicp: None,
     }
 }
 

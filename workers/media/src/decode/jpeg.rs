@@ -7,12 +7,9 @@ use super::{
     Cmyk, Decoded, Pixels, light,
     watched::{Ending, Watched},
 };
-use crate::{MediaError, probe};
+use crate::{MediaError, probe, strip::MOST_SCANS};
 use zune_core::{colorspace::ColorSpace, options::DecoderOptions};
 use zune_jpeg::{JpegDecoder, errors::DecodeErrors};
-
-/// Scans of a progressive picture: encoders write about ten, and each one walks the whole picture.
-const MOST_SCANS: usize = 100;
 
 pub(super) fn decode(bytes: &[u8], cancel: &dyn Fn() -> bool) -> Result<Decoded, MediaError> {
     if probe::jpeg::apart(bytes) {
@@ -22,7 +19,7 @@ pub(super) fn decode(bytes: &[u8], cancel: &dyn Fn() -> bool) -> Result<Decoded,
         .set_strict_mode(false)
         .set_max_width(usize::from(u16::MAX))
         .set_max_height(usize::from(u16::MAX))
-        .jpeg_set_max_scans(MOST_SCANS);
+        .jpeg_set_max_scans(MOST_SCANS as usize);
     let mut decoder = JpegDecoder::new_with_options(Ending::new(bytes, cancel), options);
     decoder.decode_headers().map_err(|error| refused(&error))?;
     let (Some(info), Some(coded)) = (decoder.info(), decoder.input_colorspace()) else {

@@ -1,6 +1,7 @@
 //! From cleaned bytes to pixels: memory-safe decoders, under limits of their own beside those that headers were held to.
 //!
-//! Promises: holds at most what [`crate::Probe::decoder_bytes`] said, ends with a [`MediaError`] whatever the bytes are,
+//! Promises: holds at most what [`crate::Probe::decoder_bytes`] said (but for the WebP that [`crate::Probe::memory_bytes`]
+//! tells of), ends with a [`MediaError`] whatever the bytes are,
 //! and gives up soon after `cancel` says so where the decoder lets it. JPEG, PNG, GIF, BMP and TIFF ask at every part of
 //! the file they read; a WebP frame and an AVIF picture are decoded in one go, and are bounded by the caller's process
 //! alone.
@@ -15,15 +16,24 @@ mod yuv;
 pub(crate) use frames::frames;
 pub use frames::{Frame, Frames};
 
-use crate::{Format, MediaError, colour};
+use crate::{
+    Format, MediaError,
+    colour::{self, LARGEST_PROFILE},
+};
 use image::{DynamicImage, ImageError, error::LimitErrorKind};
 use std::{
     io::ErrorKind,
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-/// An ICC profile larger than this is no profile.
-const LARGEST_PROFILE: usize = 4 * 1024 * 1024;
+/// What profiles of colour pictures say that their data is.
+const COLOURS: &[u8; 4] = b"RGB ";
+
+/// Whether a profile can be one for pixels of `space`: ICC.1, 7.2: its header has 128 bytes, the space of its data stands
+/// at 16.
+fn fits(profile: &[u8], space: &[u8]) -> bool {
+    (128..=LARGEST_PROFILE).contains(&profile.len()) && profile.get(16..20) == Some(space)
+}
 
 /// A picture with 8 bits a sample, and what its colours mean.
 #[derive(Debug)]
@@ -97,12 +107,10 @@ impl Decoded {
     fn new(pixels: Pixels, profile: Option<Vec<u8>>) -> Self {
         let space: &[u8] = match &pixels {
             Pixels::Ink(_) => b"CMYK",
-            Pixels::Light(image) if image.color().has_color() => b"RGB ",
+            Pixels::Light(image) if image.color().has_color() => COLOURS,
             Pixels::Light(_) => b"GRAY",
         };
-        // ICC.1, 7.2: the header has 128 bytes, the colour space of the data stands at 16.
-        let fits =
-            |profile: &Vec<u8>| (128..=LARGEST_PROFILE).contains(&profile.len()) && profile.get(16..20) == Some(space);
+        let fits = |profile: &Vec<u8>| fits(profile, space);
         Self {
             pixels,
             profile: profile.filter(fits),
@@ -126,7 +134,7 @@ impl Decoded {
             Pixels::Ink(inks) => inks,
         };
         let shown = self.profile.and_then(|profile| {
-            colour::to_srgb_cmyk(&inks.samples, inks.width, inks.height, Some(&profile)).map(DynamicImage::from)
+            colour::to_srgb_cmyk(&inks.samples, inks.width, inks.height, &profile).map(DynamicImage::from)
         });
         (shown.unwrap_or_else(|| inks.into_light()), None)
     }

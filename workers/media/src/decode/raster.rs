@@ -74,7 +74,7 @@ fn image<D: ImageDecoder>(
 }
 
 /// PNG's cICP chunk (W3C PNG, third edition, 11.3.2.6), which stands before the pixels.
-fn cicp(bytes: &[u8]) -> Option<Cicp> {
+pub(super) fn cicp(bytes: &[u8]) -> Option<Cicp> {
     let mut rest = bytes.get(8..)?;
     loop {
         let length = usize::try_from(u32::from_be_bytes(rest.get(..4)?.try_into().ok()?)).ok()?;

@@ -27,7 +27,7 @@ const JFIF: usize = 14;
 /// A segment's data at most.
 const LARGEST_SEGMENT: usize = 65_533;
 /// Scans of a progressive picture cost a pass over all coefficients each; encoders write about ten.
-const MOST_SCANS: u32 = 200;
+pub(crate) const MOST_SCANS: u32 = 100;
 
 pub(super) fn walk<'a>(bytes: &'a [u8], finds: &mut Finds) -> Result<Pieces<'a>, MediaError> {
     finds.largest_exif = LARGEST_SEGMENT - EXIF_HEADER.len();

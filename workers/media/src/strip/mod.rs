@@ -27,6 +27,7 @@ mod webp;
 
 use crate::{Facts, Format, MediaError, Policy};
 use finds::Finds;
+pub(crate) use jpeg::MOST_SCANS;
 pub(crate) use removed::readable;
 pub use removed::{Removed, RemovedKind};
 
