@@ -9,8 +9,10 @@ use crate::{
 use bytes::Bytes;
 use mediamill_media::{MediaError, Processed, Settings as Wanted, process};
 use mediamill_shared::jobs::{JobError, Reason, ResultExt};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+/// A helper that has seen a picture is idle for so long at most.
+const IDLE: Duration = Duration::from_secs(60);
 /// Attempts that a picture has at least before it is called one that no decoder survives.
 const ATTEMPTS: i64 = 3;
 
@@ -72,6 +74,13 @@ impl Decoder {
         }
     }
 
+    /// Looks after helpers that have nothing to do; called every few seconds.
+    pub(crate) async fn look_after(&self) {
+        if let Self::Helpers(pool) = self {
+            pool.end_idle(IDLE).await;
+        }
+    }
+
     pub(crate) async fn close(&self) {
         if let Self::Helpers(pool) = self {
             pool.close().await;
@@ -81,7 +90,7 @@ impl Decoder {
     /// Makes a picture of `bytes`, for which the engine needs `needed` bytes of memory; `permit` is for these.
     ///
     /// # Errors
-    /// Permanent when the bytes are no picture, or when they have ended decoders twice in a row.
+    /// Permanent when the bytes are no picture, or when the third or a later attempt ends its decoder like the one before it.
     pub(crate) async fn make(
         &self,
         cx: &JobContext,

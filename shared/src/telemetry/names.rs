@@ -35,7 +35,7 @@ metrics! {
     Gauge WORKER_SLOTS = "mediamill_worker_slots": "Slots of this worker, by pool and state: total, busy.";
     Gauge WORKER_MEMORY_BYTES = "mediamill_worker_memory_bytes": "Memory budget of this worker, bytes, by state: total, used.";
     Counter HELPERS_STARTED = "mediamill_helpers_started_total": "Helper processes started.";
-    Counter HELPERS_ENDED = "mediamill_helpers_ended_total": "Helper processes ended, by reason: retired (all is well), cut (its attempt ended first), memory, time, signal, exit, answer (it was not what was asked).";
+    Counter HELPERS_ENDED = "mediamill_helpers_ended_total": "Helper processes ended, by reason: retired (all is well), cut (its attempt ended first), memory, time, signal, exit, answer (it was not what was asked), unbounded (its limits could not be set).";
     Counter RESOLVER_LOOKUPS = "mediamill_resolver_lookups_total": "Tenants looked up beyond this process, by layer: cache, database.";
     Gauge TENANTS = "mediamill_tenants": "Tenants, by state.";
     Gauge TENANT_CONNECTIONS = "mediamill_tenant_connections": "Connections of this process to databases of one tenant each, by state: open, ceiling.";

@@ -1,5 +1,6 @@
 //! What a helper may use of the machine for the picture that it has in hand: set by its worker, from outside, so that a
-//! helper that was taken over has no say in it.
+//! helper that was taken over has no say in its memory. Its processor time ends one that goes astray; for one that was taken
+//! over, which may ignore the signal, the worker's clock is what binds.
 
 use std::time::Duration;
 
@@ -42,12 +43,14 @@ pub(super) fn allow(pid: u32, held: u64, bytes: u64, time: Duration) -> std::io:
     // The next full second after the last.
     let time = used(pid).map(|used| used.saturating_add(time).as_secs().saturating_add(1));
     for (resource, most) in [(Resource::Data, Some(memory)), (Resource::Cpu, time)] {
-        // The hard limit stays as it is: raising it again takes a privilege. The helper cannot change either.
-        let limit = Rlimit {
-            current: most,
-            maximum: rustix::process::getrlimit(resource).maximum,
+        // The hard limit, which is the worker's own, stays as it is: raising it again takes a privilege. The helper cannot
+        // change either.
+        let maximum = rustix::process::getrlimit(resource).maximum;
+        let current = match (most, maximum) {
+            (Some(most), Some(maximum)) => Some(most.min(maximum)),
+            (most, _) => most,
         };
-        prlimit(process, resource, limit)?;
+        prlimit(process, resource, Rlimit { current, maximum })?;
     }
     Ok(())
 }

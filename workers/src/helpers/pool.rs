@@ -7,7 +7,7 @@ use super::{
 };
 use bytes::Bytes;
 use mediamill_media::{Processed, Settings};
-use mediamill_shared::ids::TenantId;
+use mediamill_shared::{clock::Stopwatch, ids::TenantId};
 use std::{
     path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -117,6 +117,7 @@ impl HelperPool {
         }
         drop(busy);
         if helper.fit() {
+            helper.idle = Stopwatch::start();
             self.helpers().idle.push(helper);
         } else {
             helper.end().await;
@@ -155,6 +156,21 @@ impl HelperPool {
         let mut helpers = self.helpers();
         let all = helpers.idle.len().saturating_add(helpers.busy);
         (all > self.most && !helpers.idle.is_empty()).then(|| helpers.idle.remove(0))
+    }
+
+    /// Ends helpers that have seen a picture and were idle for longer than `time`: what one that was taken over may still
+    /// compute ends with it.
+    pub async fn end_idle(&self, time: Duration) {
+        loop {
+            let stale = {
+                let mut helpers = self.helpers();
+                let stale = |helper: &Helper| helper.tenant.is_some() && helper.idle.elapsed() > time;
+                let place = helpers.idle.iter().position(stale);
+                place.map(|place| helpers.idle.remove(place))
+            };
+            let Some(helper) = stale else { return };
+            helper.end().await;
+        }
     }
 
     /// Ends the idle helpers and waits until they are gone.

@@ -7,7 +7,7 @@ use super::{
 };
 use bytes::{Buf, Bytes};
 use mediamill_media::{Processed, Settings};
-use mediamill_shared::{ids::TenantId, telemetry::names, units::ByteCount};
+use mediamill_shared::{clock::Stopwatch, ids::TenantId, telemetry::names, units::ByteCount};
 use std::{
     io,
     path::Path,
@@ -73,6 +73,9 @@ pub enum Cause {
     /// It answered what was not asked.
     #[error("answered what nobody asked: {0}")]
     Answer(String),
+    /// The kernel does not let its worker set what it may use.
+    #[error("could not be held to its bounds: {0}")]
+    Unbounded(String),
 }
 
 impl Cause {
@@ -84,6 +87,7 @@ impl Cause {
             Self::Signal(_) => "signal",
             Self::Exit(_) => "exit",
             Self::Answer(_) => "answer",
+            Self::Unbounded(_) => "unbounded",
         }
     }
 }
@@ -118,6 +122,8 @@ pub(super) struct Helper {
     pictures: u32,
     /// Whose pictures it has seen; nobody else's will be shown to it.
     pub(super) tenant: Option<TenantId>,
+    /// Since when it is idle.
+    pub(super) idle: Stopwatch,
     /// How it ends, for the metrics.
     end: &'static str,
 }
@@ -177,6 +183,7 @@ impl Helper {
             pid,
             pictures: 0,
             tenant: None,
+            idle: Stopwatch::start(),
             end: "exit",
         };
         let Self { output, words, .. } = &mut helper;
@@ -215,8 +222,14 @@ impl Helper {
         self.end = "cut";
         let (time, memory) = (ask.time, ask.memory);
         let held = bounds::memory(self.pid).unwrap_or(UNTOLD);
-        // One that is gone already is found by its pipes.
-        let _ = bounds::allow(self.pid, held, memory, time);
+        if let Err(error) = bounds::allow(self.pid, held, memory, time)
+            && self.lives()
+        {
+            let cause = Cause::Unbounded(error.to_string());
+            self.end = cause.label();
+            let (_, words) = self.post_mortem().await;
+            return Err(Died { cause, words });
+        }
         let Self {
             input, output, words, ..
         } = self;

@@ -383,6 +383,7 @@ mod tests {
         let Answer::Made(made) = header(&frame[HEAD..]).unwrap() else {
             panic!("it is made");
         };
+        assert_eq!(made.removed.len(), MOST_REMOVED);
         assert_eq!(made.removed[0].detail, "ü".repeat(LONGEST_TEXT));
     }
 }

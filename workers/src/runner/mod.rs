@@ -209,6 +209,7 @@ async fn beat(worker: &Worker, idle: &CancellationToken) {
                 "running jobs could not be kept alive"
             );
         }
+        worker.decoder.look_after().await;
         let (used, total) = (worker.admission.used(), worker.admission.total());
         metrics::gauge!(names::WORKER_MEMORY_BYTES, "state" => "used").set(used.get() as f64);
         metrics::gauge!(names::WORKER_MEMORY_BYTES, "state" => "total").set(total.get() as f64);

@@ -38,10 +38,20 @@ async fn make(pool: &HelperPool, tenant: &str, bytes: &[u8]) -> Result<Processed
 }
 
 async fn within(pool: &HelperPool, tenant: &str, bytes: &[u8], memory: u64) -> Result<Processed, NotMade> {
+    asked(pool, tenant, bytes, memory, &Settings::default()).await
+}
+
+async fn asked(
+    pool: &HelperPool,
+    tenant: &str,
+    bytes: &[u8],
+    memory: u64,
+    settings: &Settings,
+) -> Result<Processed, NotMade> {
     let picture = Picture {
         tenant: &tenant.parse().unwrap(),
         bytes: bytes.to_vec().into(),
-        settings: &Settings::default(),
+        settings,
         memory,
     };
     pool.make(picture).await
@@ -112,6 +122,10 @@ async fn a_helper_sees_one_tenants_pictures() {
         1,
         "the third has a new one"
     );
+    pool.end_idle(Duration::from_secs(3_600)).await;
+    assert_eq!(helpers().len(), 2, "they have just worked");
+    pool.end_idle(Duration::ZERO).await;
+    assert!(helpers().is_empty(), "they have seen pictures, and nobody needs them");
     pool.close().await;
     println!("a helper sees one tenant's pictures");
 }
@@ -264,14 +278,21 @@ async fn what_is_no_helper_is_not_believed() {
         ),
     ];
     for (what, answer) in answers {
-        let made = make(&liar(folder.path(), &answer, "exec cat >/dev/null"), "a", &bytes).await;
+        // Without variants, so that an original alone is what was asked for.
+        let original = Settings {
+            variants: Vec::new(),
+            ..Settings::default()
+        };
+        let pool = liar(folder.path(), &answer, "exec cat >/dev/null");
+        let made = asked(&pool, "a", &bytes, 1_000_000, &original).await;
         let Err(NotMade::Died(Died {
-            cause: Cause::Answer(_),
+            cause: Cause::Answer(text),
             ..
         })) = made
         else {
             panic!("{what}: {:?}", made.map(drop));
         };
+        assert_eq!(what == "a page", text.contains("no picture"), "{what}: {text}");
     }
     let half = frame(r#"{"refused":{"code":"corrupt","text":"x"}}"#, &[]);
     let made = make(
