@@ -66,7 +66,7 @@ impl Maker {
 
 impl Parts {
     async fn make(&self, orders: &[Order]) -> Result<Vec<bool>, DbError> {
-        match self.together(orders).await {
+        let mut served = match self.together(orders).await {
             Err(error) if orders.len() > 1 && !error.is_transient() => {
                 // One of them cannot be made, the others can, and nothing of any is there: each is made by itself, by the
                 // steps that say what is wrong with it.
@@ -74,21 +74,28 @@ impl Parts {
                     error = &error as &dyn std::error::Error,
                     "tenants are not made together"
                 );
-                Ok(vec![false; orders.len()])
+                BTreeSet::new()
             }
-            other => other,
+            other => other?,
+        };
+        if !served.is_empty() {
+            let made: Vec<TenantId> = served.iter().cloned().collect();
+            self.resolver.refresh_all(&made).await?;
         }
+        // An order that stands here twice is made once.
+        Ok(orders.iter().map(|order| served.remove(&order.id)).collect())
     }
 
-    /// The service first, so that whoever comes second waits for the first and finds nothing to do.
-    async fn together(&self, orders: &[Order]) -> Result<Vec<bool>, DbError> {
+    /// The service first, so that whoever comes second waits for the first and finds nothing to do. Returns those that this
+    /// call made.
+    async fn together(&self, orders: &[Order]) -> Result<BTreeSet<TenantId>, DbError> {
+        let mut served = BTreeSet::new();
         let Some(first) = orders.first() else {
-            return Ok(Vec::new());
+            return Ok(served);
         };
         let now = self.clock.now();
         let engine = self.databases.engine(&first.place)?;
         let mut tx = self.databases.begin(&first.place).await?;
-        let mut served = BTreeSet::new();
         for state in [TenantState::Active, TenantState::Suspended] {
             let ids: Vec<TenantId> = orders
                 .iter()
@@ -99,7 +106,6 @@ impl Parts {
                 served.extend(put_into_service(&mut tx, &ids, state, now).await?);
             }
         }
-        // An order that stands here twice is made once.
         let mut left = served.clone();
         let new: Vec<NewTables<'_>> = orders
             .iter()
@@ -110,14 +116,11 @@ impl Parts {
                 admin: order.wanted.admin.as_ref(),
             })
             .collect();
-        if new.is_empty() {
-            return Ok(vec![false; orders.len()]);
+        if !new.is_empty() {
+            migrate::make_new_tables(&mut tx, engine, &new, now).await?;
+            tx.commit("make tenants").await?;
         }
-        migrate::make_new_tables(&mut tx, engine, &new, now).await?;
-        tx.commit("make tenants").await?;
-        let made: Vec<TenantId> = served.iter().cloned().collect();
-        self.resolver.refresh_all(&made).await?;
-        Ok(orders.iter().map(|order| served.remove(&order.id)).collect())
+        Ok(served)
     }
 }
 
