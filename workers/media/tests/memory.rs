@@ -7,7 +7,7 @@ mod drawn;
 use drawn::{ApngFrame, GifFrame, Png, WebpFrame, apng, bmp, gif, quarters, tiff, webp};
 use image::{DynamicImage, ImageFormat};
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
-use mediamill_media::{Limits, Settings, frames, pixels, probe, process};
+use mediamill_media::{Fit, Limits, Output, Settings, Variant, frames, pixels, probe, process};
 use peak_alloc::PeakAlloc;
 
 #[global_allocator]
@@ -238,6 +238,36 @@ fn moving() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
+/// One variant for each option that takes memory of its own.
+fn options() -> Vec<(&'static str, Settings)> {
+    let with = |change: &dyn Fn(&mut Variant)| {
+        let mut variant = Variant::new("v", Some(400), None, Fit::Inside);
+        change(&mut variant);
+        Settings {
+            variants: vec![variant],
+            ..Settings::default()
+        }
+    };
+    let output = |output: Output| with(&|variant| variant.output = output);
+    vec![
+        ("enlarged", with(&|v| (v.width, v.enlarge) = (Some(1_500), true))),
+        ("linear", with(&|v| v.linear = true)),
+        ("sharpened", with(&|v| v.sharpen = 60)),
+        ("contained", with(&|v| (v.height, v.fit) = (Some(900), Fit::Contain))),
+        ("PNG", output(Output::Png)),
+        ("WebP", output(Output::Webp)),
+        ("lossless", output(Output::WebpLossless)),
+        ("AVIF", output(Output::Avif)),
+        ("GIF", output(Output::Gif)),
+        ("moving", with(&|v| v.animated = true)),
+        ("mov. GIF", with(&|v| (v.output, v.animated) = (Output::Gif, true))),
+        (
+            "mov. WebP",
+            with(&|v| (v.output, v.animated) = (Output::WebpLossless, true)),
+        ),
+    ]
+}
+
 /// One test, because the allocator counts for the whole program.
 #[test]
 fn memory_stays_within_what_was_said() {
@@ -265,9 +295,27 @@ fn memory_stays_within_what_was_said() {
         hold(&name, "decoding", most, probed.decoder_bytes + input);
         let settings = Settings::default();
         let (processed, most) = peak(|| process(&bytes, &settings, &|| false));
-        if processed.is_ok() {
-            // The file itself is the caller's.
-            hold(&name, "processing", most + input, probed.memory_bytes(input, &settings));
+        if let Err(error) = processed {
+            panic!("{name}: {error}");
+        }
+        // The file itself is the caller's.
+        hold(&name, "processing", most + input, probed.memory_bytes(input, &settings));
+    }
+    let transparent = others(&image).into_iter().filter(|(name, _)| name.starts_with("PNG"));
+    let still = jpegs(&image).into_iter().take(1).chain(transparent);
+    for (name, bytes) in still.chain(
+        moving()
+            .into_iter()
+            .map(|(name, bytes)| (format!("moving {name}"), bytes)),
+    ) {
+        let input = u64::try_from(bytes.len()).unwrap();
+        let probed = probe(&bytes).unwrap();
+        for (option, settings) in options() {
+            let (processed, most) = peak(|| process(&bytes, &settings, &|| false));
+            if let Err(error) = processed {
+                panic!("{name}, {option}: {error}");
+            }
+            hold(&name, option, most + input, probed.memory_bytes(input, &settings));
         }
     }
     for (name, bytes) in moving() {
