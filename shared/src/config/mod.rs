@@ -315,7 +315,7 @@ keys! {
     worker_media_slots: usize = "0",
     /// Memory that a worker's pictures take at most; one that needs more fails.
     worker_memory: ByteCount = "2 GiB",
-    /// Where pictures are decoded: `process` (helper processes that can open nothing and reach nobody) or `inline` (the worker's own process, for systems that cannot confine one; a decoder that is taken over has all that the worker has).
+    /// Where pictures are decoded: `process` (helper processes that can open nothing and reach nobody) or `inline` (the worker's own process, for systems that cannot confine one; a decoder that is taken over has all that the worker has, and the AVIF one ends it where it panics).
     media_helpers: MediaHelpers = "process",
     /// How long a helper process may work on one picture, by the clock and of processor time; it is ended then. An attempt takes at most 120s, whatever this says.
     media_helper_timeout: Duration = "60s",
