@@ -13,6 +13,7 @@ use crate::{
     limits::MOST_PIXELS,
     orientation,
     render::{Chain, Wanted, pixels},
+    source::Source,
 };
 use image::DynamicImage;
 use std::time::Duration;
@@ -113,8 +114,8 @@ fn feed(
     while let Some(frame) = frames.next().transpose()? {
         go_on()?;
         let delay = Duration::from_millis(frame.delay_ms.into());
-        let frame = DynamicImage::ImageRgba8(frame.image);
-        if (frame.width(), frame.height()) != input.size {
+        let frame = Source::Image(DynamicImage::ImageRgba8(frame.image));
+        if frame.size() != input.size {
             return Err(MediaError::corrupt("a frame's size is not what its header says"));
         }
         count += 1;
@@ -172,7 +173,7 @@ impl<'a> Track<'a> {
         self.pixels <= most && length <= LARGEST_FILE
     }
 
-    fn add(&mut self, chain: &mut Chain, frame: &DynamicImage, delay: Duration) -> Result<(), MediaError> {
+    fn add(&mut self, chain: &mut Chain, frame: &Source, delay: Duration) -> Result<(), MediaError> {
         let picture = chain.picture(frame, self.plan, self.variant.linear)?;
         let finished = finish(picture, self.variant, self.plan, self.codec.transparent()).into_owned();
         let changed = Changed::between(self.last.as_ref(), &finished);

@@ -4,7 +4,7 @@
 //! shown as every viewer shows one without a profile.
 
 use crate::decode::Cicp;
-use image::{DynamicImage, RgbImage};
+use image::{ColorType, DynamicImage, RgbImage};
 use moxcms::{
     ColorProfile, DataColorSpace, Layout, ParsingOptions, RenderingIntent, Transform8BitExecutor, TransformOptions,
 };
@@ -82,21 +82,21 @@ fn transform(profile: &ColorProfile, from: Layout, to: Layout) -> Option<Arc<Tra
 }
 
 impl ToSrgb {
-    /// For pictures like `image` with `profile`; `None` when there is nothing to convert.
-    pub(crate) fn new(profile: &[u8], image: &DynamicImage) -> Option<Self> {
+    /// For pictures of such samples with `profile`; `None` when there is nothing to convert.
+    pub(crate) fn new(profile: &[u8], samples: ColorType) -> Option<Self> {
         guarded(|| {
             let profile = parse(profile)?;
-            match (profile.color_space, image) {
-                (DataColorSpace::Gray, DynamicImage::ImageLuma8(_) | DynamicImage::ImageRgba8(_)) => {
+            match (profile.color_space, samples) {
+                (DataColorSpace::Gray, ColorType::L8 | ColorType::Rgba8) => {
                     let greys: Vec<u8> = (0..=u8::MAX).collect();
                     Self::curve(&*transform(&profile, Layout::Gray, Layout::Rgb)?, &greys)
                 }
-                (DataColorSpace::Rgb, DynamicImage::ImageLuma8(_)) => {
+                (DataColorSpace::Rgb, ColorType::L8) => {
                     let greys: Vec<u8> = (0..=u8::MAX).flat_map(|grey| [grey; 3]).collect();
                     Self::curve(&*transform(&profile, Layout::Rgb, Layout::Rgb)?, &greys)
                 }
-                (DataColorSpace::Rgb, DynamicImage::ImageRgb8(_)) => Self::colours(&profile, Layout::Rgb),
-                (DataColorSpace::Rgb, DynamicImage::ImageRgba8(_)) => Self::colours(&profile, Layout::Rgba),
+                (DataColorSpace::Rgb, ColorType::Rgb8) => Self::colours(&profile, Layout::Rgb),
+                (DataColorSpace::Rgb, ColorType::Rgba8) => Self::colours(&profile, Layout::Rgba),
                 _ => None,
             }
         })

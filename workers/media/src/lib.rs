@@ -27,6 +27,7 @@ mod limits;
 mod look;
 mod orientation;
 mod pixels;
+mod planes;
 mod policy;
 mod probe;
 mod process;
@@ -34,6 +35,7 @@ mod render;
 mod resize;
 #[cfg(feature = "samples")]
 pub mod sample;
+mod source;
 mod strip;
 mod tiff;
 mod variant;

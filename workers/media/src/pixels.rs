@@ -15,7 +15,7 @@ use image::DynamicImage;
 pub fn pixels(bytes: &[u8], limits: &Limits, cancel: &dyn Fn() -> bool) -> Result<DynamicImage, MediaError> {
     let probed = probed(bytes)?;
     probed.check(limits)?;
-    Ok(decoded(&probed, bytes, cancel)?.into_light().0)
+    decoded(&probed, bytes, 8, cancel)?.into_light().0.into_image()
 }
 
 /// The picture's frames as they are shown, one after another; one of a picture that does not move.
@@ -36,9 +36,14 @@ pub(crate) fn probed(bytes: &[u8]) -> Result<Probe, MediaError> {
     })
 }
 
-/// The picture of a file that was probed.
-pub(crate) fn decoded(probed: &Probe, bytes: &[u8], cancel: &dyn Fn() -> bool) -> Result<Decoded, MediaError> {
-    let decoded = decode::decode(probed.format, bytes, probed.decoder_bytes, cancel)?;
+/// The picture of a file that was probed; at so many eighths of its size, where that is easier.
+pub(crate) fn decoded(
+    probed: &Probe,
+    bytes: &[u8],
+    eighths: u8,
+    cancel: &dyn Fn() -> bool,
+) -> Result<Decoded, MediaError> {
+    let decoded = decode::decode(probed.format, bytes, probed.decoder_bytes, eighths, cancel)?;
     if decoded.size() != (probed.width, probed.height) {
         return Err(MediaError::corrupt("its size is not what its header says"));
     }

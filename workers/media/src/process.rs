@@ -103,7 +103,13 @@ pub fn process(bytes: &[u8], settings: &Settings, cancel: &dyn Fn() -> bool) -> 
     };
     let mut variants = animate::render(&input, &wanted, &settings.limits, &mut facts, &go_on)?;
     wanted.retain(|(place, _)| variants.iter().all(|(made, _)| made != place));
-    let decoded = decoded(&probed, &stripped.bytes, cancel)?;
+    let eighths = render::eighths(
+        &wanted,
+        &settings.limits,
+        (probed.width, probed.height),
+        stripped.orientation,
+    );
+    let decoded = decoded(&probed, &stripped.bytes, eighths, cancel)?;
     // Where the container itself turns the picture, metadata has no say.
     let orientation = decoded.turned.unwrap_or(stripped.orientation);
     let numbers = decoded.cicp;

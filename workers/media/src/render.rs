@@ -8,6 +8,7 @@ use crate::{
     geometry::{Bounds, Plan},
     look, orientation,
     resize::Scaler,
+    source::Source,
 };
 use image::DynamicImage;
 use std::borrow::Cow;
@@ -22,12 +23,12 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    /// For sources like `image`, stored in `orientation`, their colours meant in `profile`.
-    pub(crate) fn new(image: &DynamicImage, profile: Option<&[u8]>, orientation: u8) -> Self {
+    /// For sources like this one, stored in `orientation`, their colours meant in `profile`.
+    pub(crate) fn new(source: &Source, profile: Option<&[u8]>, orientation: u8) -> Self {
         Self {
             scaler: Scaler::default(),
             orientation,
-            colours: profile.and_then(|profile| ToSrgb::new(profile, image)),
+            colours: profile.and_then(|profile| ToSrgb::new(profile, source.colours())),
             steps: Vec::new(),
         }
     }
@@ -41,7 +42,7 @@ impl Chain {
     /// converted and pictures are turned when they are small.
     pub(crate) fn picture<'a>(
         &'a mut self,
-        source: &'a DynamicImage,
+        source: &'a Source,
         plan: Plan,
         linear: bool,
     ) -> Result<Cow<'a, DynamicImage>, MediaError> {
@@ -54,14 +55,18 @@ impl Chain {
             Some((step, _)) => Some(self.scaler.scale(step, plan, linear)?),
             None => {
                 let plan = plan.stored(self.orientation);
-                let unscaled = plan.whole() && plan.scaled == (source.width(), source.height());
-                if unscaled && self.orientation == 1 && self.colours.is_none() {
-                    return Ok(Cow::Borrowed(source));
+                let unscaled = plan.whole() && plan.scaled == source.size();
+                if let Source::Image(image) = source
+                    && unscaled
+                    && self.orientation == 1
+                    && self.colours.is_none()
+                {
+                    return Ok(Cow::Borrowed(image));
                 }
                 let image = if unscaled {
-                    source.clone()
+                    source.whole()?.into_owned()
                 } else {
-                    self.scaler.scale(source, plan, linear)?
+                    source.scaled(&mut self.scaler, plan, linear)?
                 };
                 Some(self.displayed(image))
             }
@@ -87,7 +92,7 @@ impl Chain {
     }
 
     /// Fills in what the picture looks like.
-    fn look(&mut self, source: &DynamicImage, facts: &mut Facts) -> Result<(), MediaError> {
+    fn look(&mut self, source: &Source, facts: &mut Facts) -> Result<(), MediaError> {
         let small = self
             .steps
             .iter()
@@ -96,8 +101,8 @@ impl Chain {
         if let Some((step, _)) = small {
             return look::look(&mut self.scaler, step, facts);
         }
-        let size = look::size(source.width(), source.height());
-        let small = self.scaler.average(source, size)?;
+        let (width, height) = source.size();
+        let small = source.average(&mut self.scaler, look::size(width, height))?;
         let small = self.displayed(small);
         look::look(&mut self.scaler, &small, facts)
     }
@@ -109,13 +114,14 @@ pub(crate) type Wanted<'a> = (usize, &'a Variant);
 /// Makes the variants of a picture that does not move, and looks at it.
 pub(crate) fn stills(
     chain: &mut Chain,
-    image: &DynamicImage,
+    source: &Source,
     wanted: &[Wanted<'_>],
     limits: &Limits,
     facts: &mut Facts,
     go_on: &dyn Fn() -> Result<(), MediaError>,
 ) -> Result<Vec<(usize, Rendered)>, MediaError> {
-    let (width, height) = orientation::displayed(image.width(), image.height(), chain.orientation);
+    let (width, height) = source.size();
+    let (width, height) = orientation::displayed(width, height, chain.orientation);
     let mut planned: Vec<(usize, &Variant, Plan)> = wanted
         .iter()
         .map(|(place, variant)| {
@@ -127,7 +133,7 @@ pub(crate) fn stills(
     let mut rendered = Vec::with_capacity(planned.len());
     for (place, variant, plan) in planned {
         go_on()?;
-        let picture = chain.picture(image, plan, variant.linear)?;
+        let picture = chain.picture(source, plan, variant.linear)?;
         let transparent = picture.color().has_alpha() && variant.background.is_none();
         let codec = Codec::still(variant.output, transparent, plan.canvas.0.max(plan.canvas.1));
         let finished = finish(picture, variant, plan, codec.transparent());
@@ -144,8 +150,39 @@ pub(crate) fn stills(
         ));
     }
     go_on()?;
-    chain.look(image, facts)?;
+    chain.look(source, facts)?;
     Ok(rendered)
+}
+
+/// A decoder's picture has at least so many times the pixels of what is made of it, across and down: scaled from there it is
+/// as sharp as from all of them.
+const MARGIN: f64 = 1.5;
+
+/// The same for all variants of a picture that is stored upright.
+pub(crate) fn eighths_of(settings: &Settings, size: (u32, u32)) -> u8 {
+    let wanted: Vec<Wanted<'_>> = settings.variants.iter().enumerate().collect();
+    eighths(&wanted, &settings.limits, size, 1)
+}
+
+/// How many eighths of the sides of a picture of `size`, as stored, are enough for all that is made of it.
+pub(crate) fn eighths(wanted: &[Wanted<'_>], limits: &Limits, size: (u32, u32), orientation: u8) -> u8 {
+    let share = |part: (u32, u32)| {
+        let along = |part: u32, whole: u32| f64::from(part) / f64::from(whole.max(1));
+        along(part.0, size.0).max(along(part.1, size.1))
+    };
+    let (width, height) = orientation::displayed(size.0, size.1, orientation);
+    let shares = wanted.iter().map(|(_, variant)| {
+        if variant.linear {
+            // Light is to be averaged, of all pixels.
+            return 1.0;
+        }
+        let bounds = Bounds::new(limits, width, height, variant.output.largest(false));
+        share(Plan::new(variant, width, height, bounds).stored(orientation).scaled)
+    });
+    let most = shares.fold(share(look::size(size.0, size.1)), f64::max);
+    (1..8)
+        .find(|eighths| f64::from(*eighths) >= 8.0 * MARGIN * most)
+        .unwrap_or(8)
 }
 
 pub(crate) fn pixels((width, height): (u32, u32)) -> u64 {

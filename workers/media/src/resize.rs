@@ -1,6 +1,6 @@
 //! Pixels of another size.
 
-use crate::{MediaError, geometry::Plan};
+use crate::{MediaError, geometry::Plan, planes::Planes};
 use fast_image_resize::{FilterType, PixelComponentMapper, ResizeAlg, ResizeOptions, Resizer, create_srgb_mapper};
 use image::{ColorType, DynamicImage};
 use std::sync::LazyLock;
@@ -45,6 +45,19 @@ impl Scaler {
         drop(bright);
         LIGHT.backward_map(&scaled, &mut target).map_err(failed)?;
         Ok(target)
+    }
+
+    /// The same of components that lie apart.
+    pub(crate) fn scale_planes(&mut self, source: &Planes, plan: Plan) -> Result<DynamicImage, MediaError> {
+        let (width, height) = source.size();
+        source.scaled(&mut self.resizer, plan.part(width, height), plan.cut, false)
+    }
+
+    /// The same as [`Self::average`], of components that lie apart.
+    pub(crate) fn average_planes(&mut self, source: &Planes, size: (u32, u32)) -> Result<DynamicImage, MediaError> {
+        let (width, height) = source.size();
+        let whole = [0.0, 0.0, width.into(), height.into()];
+        source.scaled(&mut self.resizer, whole, size, true)
     }
 
     /// `source`, whole, averaged to a size that is much smaller.

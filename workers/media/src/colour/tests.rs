@@ -109,7 +109,7 @@ fn converted(profile: &ColorProfile, colours: &[[u8; 3]]) -> Vec<[u8; 3]> {
     let width = u32::try_from(colours.len()).unwrap();
     let pixels = RgbImage::from_raw(width, 1, colours.concat()).unwrap();
     let mut image = DynamicImage::ImageRgb8(pixels);
-    let conversion = ToSrgb::new(&profile.encode().unwrap(), &image).expect("another space than sRGB");
+    let conversion = ToSrgb::new(&profile.encode().unwrap(), image.color()).expect("another space than sRGB");
     conversion.convert(&mut image);
     image.as_bytes().as_chunks::<3>().0.to_vec()
 }
@@ -179,29 +179,29 @@ fn red_stays_as_red_as_it_was() {
 fn srgb_and_what_is_no_profile_change_nothing() {
     let rgb = DynamicImage::new_rgb8(1, 1);
     let srgb = ColorProfile::new_srgb().encode().unwrap();
-    assert!(ToSrgb::new(&srgb, &rgb).is_none());
-    assert!(ToSrgb::new(&srgb, &DynamicImage::new_luma8(1, 1)).is_none());
+    assert!(ToSrgb::new(&srgb, rgb.color()).is_none());
+    assert!(ToSrgb::new(&srgb, ColorType::L8).is_none());
     let wide = ColorProfile::new_display_p3().encode().unwrap();
     for broken in [&b""[..], b"no profile", &wide[..wide.len() / 2], &[0xff; 4_096]] {
-        assert!(ToSrgb::new(broken, &rgb).is_none());
+        assert!(ToSrgb::new(broken, rgb.color()).is_none());
     }
     let grey = ColorProfile::new_gray_with_gamma(1.0).encode().unwrap();
-    assert!(ToSrgb::new(&grey, &rgb).is_none(), "a profile of other pixels");
+    assert!(ToSrgb::new(&grey, rgb.color()).is_none(), "a profile of other pixels");
 }
 
 #[test]
 fn greys_follow_their_curve_and_transparency_stays() {
     let profile = ColorProfile::new_gray_with_gamma(1.0).encode().unwrap();
     let mut grey = DynamicImage::ImageLuma8(GrayImage::from_pixel(1, 1, [55].into()));
-    ToSrgb::new(&profile, &grey).unwrap().convert(&mut grey);
+    ToSrgb::new(&profile, grey.color()).unwrap().convert(&mut grey);
     // 55 / 255 of the light is 129 in sRGB.
     assert!(grey.as_bytes()[0].abs_diff(129) <= 1, "{:?}", grey.as_bytes());
     let mut clear = DynamicImage::ImageRgba8(RgbaImage::from_pixel(1, 1, Rgba([55, 55, 55, 77])));
-    ToSrgb::new(&profile, &clear).unwrap().convert(&mut clear);
+    ToSrgb::new(&profile, clear.color()).unwrap().convert(&mut clear);
     assert_eq!(clear.as_bytes()[3], 77);
     let wide = ColorProfile::new_display_p3().encode().unwrap();
     let mut clear = DynamicImage::ImageRgba8(RgbaImage::from_pixel(1, 1, Rgba([234, 51, 35, 77])));
-    ToSrgb::new(&wide, &clear).unwrap().convert(&mut clear);
+    ToSrgb::new(&wide, clear.color()).unwrap().convert(&mut clear);
     let [red, green, blue, alpha] = clear.as_bytes()[..] else {
         panic!("one pixel");
     };
@@ -283,7 +283,7 @@ proptest! {
             profile[place] = value;
         }
         let mut image = DynamicImage::new_rgb8(3, 2);
-        if let Some(conversion) = ToSrgb::new(&profile, &image) {
+        if let Some(conversion) = ToSrgb::new(&profile, image.color()) {
             conversion.convert(&mut image);
         }
         prop_assert_eq!(shown(&[9; 24], 3, 2, Some(&profile)).dimensions(), (3, 2));
@@ -303,5 +303,5 @@ fn shown(inks: &[u8], width: u32, height: u32, profile: Option<&[u8]>) -> RgbIma
         cicp: None,
         turned: None,
     };
-    decoded.into_light().0.to_rgb8()
+    decoded.into_light().0.into_image().unwrap().into_rgb8()
 }

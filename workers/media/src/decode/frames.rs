@@ -150,12 +150,14 @@ impl Iterator for Frames<'_> {
                 next.map_err(|error| refused(format.name(), &error))
             })
             .map(|next| next.map(shown)),
-            Source::Still(bytes, memory) => decode(format, bytes, *memory, cancel).map(|decoded| {
-                Some(Frame {
-                    image: decoded.into_light().0.into_rgba8(),
-                    delay_ms: 0,
-                })
-            }),
+            Source::Still(bytes, memory) => decode(format, bytes, *memory, 8, cancel)
+                .and_then(|decoded| decoded.into_light().0.into_image())
+                .map(|image| {
+                    Some(Frame {
+                        image: image.into_rgba8(),
+                        delay_ms: 0,
+                    })
+                }),
         };
         if !matches!((&next, &self.source), (Ok(Some(_)), Source::Moving(_))) {
             self.source = Source::Over;

@@ -19,6 +19,8 @@ pub use frames::{Frame, Frames};
 use crate::{
     Format, MediaError,
     colour::{self, LARGEST_PROFILE},
+    planes::{Light, Planes},
+    source::Source,
 };
 use image::{DynamicImage, ImageError, error::LimitErrorKind};
 use std::{
@@ -53,6 +55,8 @@ pub(crate) struct Decoded {
 pub(crate) enum Pixels {
     /// Grey, RGB or RGBA.
     Light(DynamicImage),
+    /// Grey, YCbCr or RGB, each component for itself.
+    Planes(Planes),
     /// CMYK, of which only a profile tells what it looks like.
     Ink(Cmyk),
 }
@@ -72,7 +76,8 @@ pub(crate) struct Cicp {
     pub(crate) transfer: u8,
 }
 
-/// Decodes the picture, or the first frame of an animation, in at most `memory` bytes.
+/// Decodes the picture, or the first frame of an animation, in at most `memory` bytes. With no more pixels than `eighths` of its
+/// sides have, 1 to 8, where its format lets it.
 ///
 /// # Errors
 /// When the bytes are damaged, of a kind that is not taken, need more memory than that, or `cancel` says so.
@@ -80,10 +85,11 @@ pub(crate) fn decode(
     format: Format,
     bytes: &[u8],
     memory: u64,
+    eighths: u8,
     cancel: &dyn Fn() -> bool,
 ) -> Result<Decoded, MediaError> {
     guarded(cancel, || match format {
-        Format::Jpeg => jpeg::decode(bytes, cancel),
+        Format::Jpeg => jpeg::decode(bytes, eighths, cancel),
         Format::Avif => avif::decode(bytes, cancel),
         Format::Png => raster::png(bytes, memory, cancel),
         Format::Gif => raster::gif(bytes, memory, cancel),
@@ -108,7 +114,8 @@ impl Decoded {
         let space: &[u8] = match &pixels {
             Pixels::Ink(_) => b"CMYK",
             Pixels::Light(image) if image.color().has_color() => COLOURS,
-            Pixels::Light(_) => b"GRAY",
+            Pixels::Planes(planes) if planes.light() != Light::Grey => COLOURS,
+            Pixels::Light(_) | Pixels::Planes(_) => b"GRAY",
         };
         let fits = |profile: &Vec<u8>| fits(profile, space);
         Self {
@@ -123,20 +130,22 @@ impl Decoded {
     pub(crate) fn size(&self) -> (u32, u32) {
         match &self.pixels {
             Pixels::Light(image) => (image.width(), image.height()),
+            Pixels::Planes(planes) => planes.size(),
             Pixels::Ink(inks) => (inks.width, inks.height),
         }
     }
 
     /// Light, whatever it was: inks as their profile says, which is left out then.
-    pub(crate) fn into_light(self) -> (DynamicImage, Option<Vec<u8>>) {
+    pub(crate) fn into_light(self) -> (Source, Option<Vec<u8>>) {
         let inks = match self.pixels {
-            Pixels::Light(image) => return (image, self.profile),
+            Pixels::Light(image) => return (Source::Image(image), self.profile),
+            Pixels::Planes(planes) => return (Source::Planes(planes), self.profile),
             Pixels::Ink(inks) => inks,
         };
         let shown = self.profile.and_then(|profile| {
             colour::to_srgb_cmyk(&inks.samples, inks.width, inks.height, &profile).map(DynamicImage::from)
         });
-        (shown.unwrap_or_else(|| inks.into_light()), None)
+        (Source::Image(shown.unwrap_or_else(|| inks.into_light())), None)
     }
 }
 
@@ -242,7 +251,8 @@ mod tests {
             height: 1,
             samples: vec![0, 0, 0, 0, 255, 0, 0, 0, 0, 0, 0, 255, 0, 128, 255, 51],
         };
-        let (image, _) = Decoded::new(Pixels::Ink(inks), None).into_light();
+        let (source, _) = Decoded::new(Pixels::Ink(inks), None).into_light();
+        let image = source.into_image().unwrap();
         let expected = [255, 255, 255, 0, 255, 255, 0, 0, 0, 204, 102, 0];
         assert_eq!(image.as_bytes(), expected);
     }

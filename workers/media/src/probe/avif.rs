@@ -43,6 +43,7 @@ pub(super) fn header(head: &[u8]) -> Result<Header, ProbeError> {
         height: picture.height,
         pixel_bytes: if picture.alpha.is_some() { 4 } else { 3 },
         decoder_bytes: decoder_bytes(picture.width, picture.height, picture.coding),
+        coded: None,
     })
 }
 

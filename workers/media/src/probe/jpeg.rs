@@ -21,16 +21,7 @@ struct Frame {
 
 pub(super) fn header(head: &[u8]) -> Result<Header, ProbeError> {
     let (frame, in_scan, profile) = first_scan(head)?;
-    if frame.apart(in_scan) && frame.components.len() == 4 {
-        let problem = "inks with a scan for each: save it progressive, or with one scan";
-        return Err(unsupported("JPEG", problem).into());
-    }
     Ok(frame.header(in_scan, profile))
-}
-
-/// Whether components do not share a scan although the picture is not progressive.
-pub(crate) fn apart(bytes: &[u8]) -> bool {
-    first_scan(bytes).is_ok_and(|(frame, in_scan, _)| frame.apart(in_scan))
 }
 
 /// The frame, how many components the first scan has, and what a profile before it takes.
@@ -127,43 +118,67 @@ impl Frame {
         !self.progressive && usize::from(in_scan) < self.components.len()
     }
 
-    /// With the number of components in the first scan: when it has all of them and is not progressive, rows are done
-    /// with as they come; else all coefficients are kept until the last scan, 16 bits each.
+    /// With the number of components in the first scan: when it has all of them and is not progressive, samples are made as
+    /// they come; else all coefficients are kept until the last scan.
     fn header(&self, in_scan: u8, profile: u64) -> Header {
-        let count = u64::try_from(self.components.len()).unwrap_or(4);
-        let most = |side: fn(&Component) -> u8| self.components.iter().map(side).max().map_or(1, u64::from);
+        let most = |side: fn(&Component) -> u8| self.components.iter().map(side).max().unwrap_or(1);
         let (most_across, most_down) = (most(|c| c.across), most(|c| c.down));
-        let units_across = u64::from(self.width).div_ceil(8 * most_across);
-        let units_down = u64::from(self.height).div_ceil(8 * most_down);
-        let apart = self.apart(in_scan);
-        let mut held = 0;
-        for component in &self.components {
-            let (across, down) = (u64::from(component.across), u64::from(component.down));
-            // One row of blocks, as decoded and as brought to full size, once more for odd samplings, and the rows
-            // above and below: 16 bits a sample.
-            let stride = units_across * 8 * across;
-            let enlarged = (most_across / across).max(1) * (most_down / down).max(1);
-            held += 2 * stride * (8 * down + 4 * 8 * enlarged * down + 2 * down + 8);
-            // And the samples themselves, where another decoder makes planes of them.
-            let kept = match (self.progressive, apart) {
-                (true, _) => 2,
-                (false, true) => 3,
-                (false, false) => 0,
-            };
-            held += kept * units_across * units_down * 64 * across * down;
+        let units_across = u64::from(self.width).div_ceil(8 * u64::from(most_across));
+        let units_down = u64::from(self.height).div_ceil(8 * u64::from(most_down));
+        let mut blocks = [(0, 1); 4];
+        for (slot, component) in blocks.iter_mut().zip(&self.components) {
+            let fewer = most_across
+                .div_ceil(component.across)
+                .max(most_down.div_ceil(component.down));
+            let in_unit = u64::from(component.across) * u64::from(component.down);
+            *slot = (units_across * units_down * in_unit, fewer);
         }
-        let pixels = super::pixels(self.width.into(), self.height.into());
-        let pixel_bytes = u8::try_from(count).unwrap_or(4);
+        let pixel_bytes = u8::try_from(self.components.len()).unwrap_or(4);
+        let coded = Coded {
+            blocks,
+            kept: self.progressive || self.apart(in_scan),
+            whole: super::pixels(self.width.into(), self.height.into()) * u64::from(pixel_bytes),
+            inks: pixel_bytes == 4,
+            // Rows of whole pixels while they are put together, a profile, tables.
+            beside: u64::from(self.width) * 64 * 4 + profile + TABLES,
+        };
         Header {
             width: self.width.into(),
             height: self.height.into(),
             pixel_bytes,
-            decoder_bytes: pixels
-                .saturating_mul(count)
-                .saturating_add(held)
-                .saturating_add(profile)
-                .saturating_add(TABLES),
+            decoder_bytes: coded.bytes(8),
+            coded: Some(coded),
         }
+    }
+}
+
+/// What the samples of a frame take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Coded {
+    /// Of each component: its blocks, and how many times as many samples another has across or down.
+    blocks: [(u64, u8); 4],
+    /// Whether all coefficients are.
+    kept: bool,
+    /// Whether they are inks, which are always decoded at full size.
+    inks: bool,
+    /// Bytes of its pixels.
+    whole: u64,
+    /// Bytes beside the samples.
+    beside: u64,
+}
+
+impl Coded {
+    /// Bytes that decoding takes at so many eighths of its size, its pixels at full size included where that is all.
+    pub(crate) fn bytes(self, eighths: u8) -> u64 {
+        let eighths = if self.inks { 8 } else { eighths };
+        let samples = self.blocks.iter().map(|(blocks, fewer)| {
+            let side = u64::from(eighths.saturating_mul(*fewer).min(8));
+            let kept = if self.kept { 128 } else { 0 };
+            blocks.saturating_mul(side * side + kept)
+        });
+        let samples = samples.fold(0, u64::saturating_add);
+        let whole = if eighths == 8 { self.whole } else { 0 };
+        samples.saturating_add(whole).saturating_add(self.beside)
     }
 }
 
@@ -189,13 +204,33 @@ mod tests {
                 .unwrap()
                 .decoder_bytes
         };
-        let rows = bytes(0xc0, 3);
+        let once = bytes(0xc0, 3);
         let million = 1_000_000;
-        assert!(rows < 6 * million, "{rows}");
-        let apart = header(&file(0xc1, 8, &[0x21, 0x11, 0x11], 1)).unwrap().decoder_bytes;
-        for kept in [bytes(0xc2, 3), apart] {
-            assert!(kept >= rows + 3 * million, "{kept} {rows}");
+        // One and a half samples and three bytes a pixel, and what is beside them.
+        assert!(once < 7 * million, "{once}");
+        for kept in [bytes(0xc2, 3), bytes(0xc0, 1), bytes(0xc1, 2)] {
+            assert!(kept >= once + 3 * million, "{kept} {once}");
         }
+    }
+
+    #[test]
+    fn less_than_all_of_it_takes_less() {
+        let header = header(&file(0xc0, 8, &[0x22, 0x11, 0x11], 3)).unwrap();
+        let coded = header.coded.unwrap();
+        let beside = coded.beside;
+        // Units of 16 × 16: 63 × 63 of them, with four blocks of luma.
+        let units = 63 * 63;
+        for (eighths, luma, colour) in [(1, 1, 4), (4, 16, 64), (5, 25, 64), (7, 49, 64)] {
+            assert_eq!(
+                coded.bytes(eighths) - beside,
+                units * (4 * luma + 2 * colour),
+                "{eighths}"
+            );
+        }
+        assert_eq!(coded.bytes(8) - beside, units * 6 * 64 + 3 * 1_000_000);
+        // Inks are never fewer.
+        let inks = super::header(&file(0xc0, 8, &[0x11; 4], 4)).unwrap().coded.unwrap();
+        assert_eq!(inks.bytes(1), inks.bytes(8));
     }
 
     #[test]
@@ -208,7 +243,5 @@ mod tests {
         assert!(refusal(0xde, 8).contains("hierarchical"));
         let error = header(&file(0xc0, 8, &[0x51], 1)).unwrap_err();
         assert!(error.to_string().contains("sampled"), "{error}");
-        let error = header(&file(0xc0, 8, &[0x11; 4], 1)).unwrap_err();
-        assert!(error.to_string().contains("save it progressive"), "{error}");
     }
 }

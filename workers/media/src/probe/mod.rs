@@ -30,6 +30,8 @@ pub struct Probe {
     /// Memory that decoding takes at most, bytes: all that a decoder holds at one time, its result included; the file,
     /// and parts of it that a decoder copies, not.
     pub decoder_bytes: u64,
+    /// What a picture takes that can be decoded at less than its size.
+    coded: Option<jpeg::Coded>,
 }
 
 /// What a format's headers tell.
@@ -39,6 +41,7 @@ struct Header {
     height: u32,
     pixel_bytes: u8,
     decoder_bytes: u64,
+    coded: Option<jpeg::Coded>,
 }
 
 impl Header {
@@ -54,6 +57,7 @@ impl Header {
                 .saturating_mul(bytes)
                 .saturating_add(row.saturating_mul(8))
                 .saturating_add(TABLES),
+            coded: None,
         }
     }
 }
@@ -106,6 +110,7 @@ pub fn probe(head: &[u8]) -> Result<Probe, ProbeError> {
         height: header.height,
         pixel_bytes: header.pixel_bytes,
         decoder_bytes: header.decoder_bytes,
+        coded: header.coded,
     })
 }
 
@@ -142,7 +147,11 @@ impl Probe {
     pub fn memory_bytes(&self, input: u64, settings: &Settings) -> u64 {
         let size = pixels(self.width, self.height);
         let moves = matches!(self.format, Format::Gif | Format::WebP | Format::Png);
-        let mut decoder = self.decoder_bytes;
+        let mut decoder = self.coded.map_or(self.decoder_bytes, |coded| {
+            // The orientation stands in the metadata, which may come late.
+            let (upright, turned) = ((self.width, self.height), (self.height, self.width));
+            coded.bytes(render::eighths_of(settings, upright).max(render::eighths_of(settings, turned)))
+        });
         if moves && settings.variants.iter().any(|variant| variant.animated) {
             // The frame in hand beside what reads the next one.
             decoder = decoder.max(self.frames_bytes().saturating_add(size.saturating_mul(4)));

@@ -165,6 +165,7 @@ pub(super) fn header(head: &[u8]) -> Result<Header, ProbeError> {
             .saturating_mul(u64::from(decoded + stored).max(u64::from(decoded + converted)))
             .saturating_add(part)
             .saturating_add(TABLES),
+        coded: None,
     })
 }
 

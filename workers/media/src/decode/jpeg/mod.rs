@@ -1,0 +1,164 @@
+//! JPEG (ITU-T T.81, and Adobe's ways with four components): sequential and progressive, Huffman coded, 8 bits a sample.
+//!
+//! What a scaled picture needs, and no more: at N eighths of the size no more samples are made than N eighths have, and the
+//! colours stay as they are coded, each in a plane of its own. Coded samples that make no sense are refused, not guessed.
+
+mod headers;
+mod huffman;
+mod idct;
+mod scans;
+
+use super::{Cmyk, Decoded, Pixels};
+use crate::{
+    MediaError,
+    planes::{Light, Plane, Planes},
+    strip::MOST_SCANS,
+};
+use headers::{Colours, Frame, Headers, Scan};
+use scans::{Kept, Target};
+
+/// Coefficients of a block.
+const BLOCK: usize = 64;
+
+/// How a component's blocks lie.
+#[derive(Debug, Clone, Copy)]
+struct Grid {
+    /// Blocks of it in a unit of all components, across and down.
+    unit: (usize, usize),
+    /// Such units.
+    units: (usize, usize),
+    /// Blocks, those that fill up the last units included.
+    across: usize,
+    down: usize,
+    /// Blocks without them.
+    used: (usize, usize),
+    /// Samples across and down that are the picture's, at full size.
+    samples: (f64, f64),
+    /// How many times as many another component has, in the direction in which it is most.
+    fewer: usize,
+}
+
+fn grids(frame: &Frame) -> Vec<Grid> {
+    let most = |side: fn(&headers::Component) -> usize| frame.components.iter().map(side).max().unwrap_or(1);
+    let (most_across, most_down) = (most(|c| c.across), most(|c| c.down));
+    let (width, height) = (usize::from(frame.width), usize::from(frame.height));
+    let units = (width.div_ceil(8 * most_across), height.div_ceil(8 * most_down));
+    let grid = |component: &headers::Component| Grid {
+        unit: (component.across, component.down),
+        units,
+        across: units.0 * component.across,
+        down: units.1 * component.down,
+        used: (
+            (width * component.across).div_ceil(8 * most_across),
+            (height * component.down).div_ceil(8 * most_down),
+        ),
+        samples: (
+            (width * component.across) as f64 / most_across as f64,
+            (height * component.down) as f64 / most_down as f64,
+        ),
+        fewer: most_across
+            .div_ceil(component.across)
+            .max(most_down.div_ceil(component.down)),
+    };
+    frame.components.iter().map(grid).collect()
+}
+
+/// Decodes a picture, at `eighths` of its size, 1 to 8, where it has light and not inks.
+pub(super) fn decode(bytes: &[u8], eighths: u8, cancel: &dyn Fn() -> bool) -> Result<Decoded, MediaError> {
+    let mut headers = Headers::default();
+    let scan = headers.scan(bytes, 0)?.ok_or(MediaError::Truncated)?;
+    let frame = headers.frame.clone();
+    let frame = frame.ok_or_else(|| MediaError::corrupt("it has no frame header"))?;
+    let colours = headers.colours();
+    let inks = matches!(colours, Colours::Cmyk | Colours::Ycck);
+    let eighths = if inks { 8 } else { usize::from(eighths.clamp(1, 8)) };
+    let grids = grids(&frame);
+    // Colours that are sampled less are not made fewer still.
+    let size = |grid: &Grid| (eighths * grid.fewer).min(8);
+    let targets = if !frame.progressive && scan.parts.len() == frame.components.len() {
+        let mut targets: Vec<Target> = grids.iter().map(|grid| Target::new(*grid, size(grid))).collect();
+        scans::sequential(bytes, &headers, &frame, &scan, &mut targets, cancel)?;
+        targets
+    } else {
+        let kept = kept(bytes, &mut headers, &frame, &grids, scan, cancel)?;
+        let samples = |(kept, grid): (Kept, &Grid)| kept.into_samples(size(grid), cancel);
+        kept.into_iter().zip(&grids).map(samples).collect::<Result<_, _>>()?
+    };
+    let planes = targets.into_iter().map(Plane::from).collect();
+    let planes = Planes::new(
+        (frame.width.into(), frame.height.into()),
+        planes,
+        match colours {
+            Colours::Grey => Light::Grey,
+            Colours::Rgb => Light::Rgb,
+            Colours::YCbCr | Colours::Cmyk | Colours::Ycck => Light::YCbCr,
+        },
+    );
+    let pixels = if inks {
+        let mut samples = planes.interleaved::<4>()?;
+        self::inks(&mut samples, colours == Colours::Ycck);
+        Pixels::Ink(Cmyk {
+            width: frame.width.into(),
+            height: frame.height.into(),
+            samples,
+        })
+    } else {
+        Pixels::Planes(planes)
+    };
+    Ok(Decoded::new(pixels, headers.profile()))
+}
+
+impl From<Target> for Plane {
+    fn from(target: Target) -> Self {
+        let of = |samples: f64| samples * target.size as f64 / 8.0;
+        let (width, height) = target.grid.samples;
+        Self::new(target.stride(), (of(width), of(height)), target.samples)
+    }
+}
+
+/// The coefficients of all scans, of which `first` is the first.
+fn kept(
+    bytes: &[u8],
+    headers: &mut Headers,
+    frame: &Frame,
+    grids: &[Grid],
+    first: Scan,
+    cancel: &dyn Fn() -> bool,
+) -> Result<Vec<Kept>, MediaError> {
+    let mut kept: Vec<Kept> = grids.iter().map(|grid| Kept::new(*grid)).collect();
+    let mut scan = Some(first);
+    let mut seen = vec![false; kept.len()];
+    let mut scans = 0;
+    while let Some(current) = scan {
+        scans += 1;
+        if scans > MOST_SCANS {
+            return Err(MediaError::corrupt(format!("it has more than {MOST_SCANS} scans")));
+        }
+        for part in &current.parts {
+            seen[part.component] = true;
+        }
+        let end = scans::partial(bytes, headers, frame, &current, &mut kept, cancel)?;
+        if !frame.progressive && seen.iter().all(|seen| *seen) {
+            break;
+        }
+        scan = headers.scan(bytes, end)?;
+    }
+    if seen.iter().any(|seen| !seen) {
+        return Err(MediaError::corrupt("a component has no scan"));
+    }
+    Ok(kept)
+}
+
+/// Inks, 0 none, from what the file has: Adobe writes them the other way round, and everybody after it, with its marker
+/// or without. YCCK is CMYK whose first three, taken for RGB, were turned into `YCbCr`.
+fn inks(samples: &mut [u8], ycck: bool) {
+    for pixel in samples.as_chunks_mut::<4>().0 {
+        let [first, second, third, black] = *pixel;
+        let [cyan, magenta, yellow] = if ycck {
+            crate::planes::rgb(first, second, third)
+        } else {
+            [255 - first, 255 - second, 255 - third]
+        };
+        *pixel = [cyan, magenta, yellow, 255 - black];
+    }
+}
