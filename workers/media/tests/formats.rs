@@ -91,6 +91,100 @@ fn jpegs_of_every_sampling_are_decoded() {
     }
 }
 
+/// Waves, in all directions and of every length: no two blocks are alike.
+fn waves(width: u32, height: u32) -> image::RgbImage {
+    image::RgbImage::from_fn(width, height, |x, y| {
+        let (x, y) = (f64::from(x), f64::from(y));
+        let level = |wave: f64| 128.0 + 100.0 * wave.sin();
+        let colours = [
+            level(x * x / 400.0 + y / 9.0),
+            level(x / 7.0 - y * y / 300.0),
+            level(x * y / 900.0),
+        ];
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "28 to 228")]
+        image::Rgb(colours.map(|colour| colour as u8))
+    })
+}
+
+/// The largest and the mean difference of a sample to what another decoder makes of it.
+fn off(bytes: &[u8]) -> (u8, f64) {
+    let (ours, theirs) = (
+        decoded(bytes).into_rgb8(),
+        image::load_from_memory(bytes).unwrap().into_rgb8(),
+    );
+    assert_eq!(ours.dimensions(), theirs.dimensions());
+    let differences = || ours.as_raw().iter().zip(theirs.as_raw()).map(|(a, b)| a.abs_diff(*b));
+    let sum: u32 = differences().map(u32::from).sum();
+    (
+        differences().max().unwrap(),
+        f64::from(sum) / ours.as_raw().len() as f64,
+    )
+}
+
+#[test]
+fn jpegs_are_decoded_as_others_decode_them() {
+    for (width, height) in [(150, 110), (67, 45), (16, 8)] {
+        let image = waves(width.into(), height.into());
+        for sampling in [
+            SamplingFactor::R_4_4_4,
+            SamplingFactor::R_4_2_2,
+            SamplingFactor::R_4_2_0,
+        ] {
+            for (progressive, restart) in [(false, 0), (false, 2), (true, 0), (true, 5)] {
+                let bytes = jpeg(width, height, ColorType::Rgb, &image, |encoder| {
+                    encoder.set_sampling_factor(sampling);
+                    encoder.set_progressive(progressive);
+                    encoder.set_restart_interval(restart);
+                });
+                let (most, mean) = off(&bytes);
+                let what = format!("{width} × {height} {sampling:?} {progressive} {restart}");
+                assert!(most <= 6 && mean < 0.6, "{what}: {most} {mean}");
+            }
+        }
+        let grey = image::DynamicImage::from(image).into_luma8();
+        let bytes = jpeg(width, height, ColorType::Luma, &grey, |_| ());
+        let (most, mean) = off(&bytes);
+        assert!(most <= 1 && mean < 0.1, "{width} × {height} grey: {most} {mean}");
+    }
+    // With bits that come in later scans, as libjpeg's own script has them.
+    let (most, mean) = off(include_bytes!("files/progressive-refined.jpg"));
+    assert!(most <= 6 && mean < 0.6, "refined: {most} {mean}");
+}
+
+#[test]
+fn jpegs_that_make_no_sense_are_refused() {
+    let image = waves(64, 64);
+    let whole = jpeg(64, 64, ColorType::Rgb, &image, |encoder| {
+        encoder.set_restart_interval(4)
+    });
+    let scan = whole.windows(2).position(|pair| pair == [0xff, 0xda]).unwrap();
+    let restart = whole.windows(2).position(|pair| pair == [0xff, 0xd0]).unwrap();
+    let broken = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = whole.clone();
+        change(&mut bytes);
+        refusal(&bytes).to_string()
+    };
+    // Ones are no code.
+    let ones = broken(&|bytes| drop(bytes.splice(scan + 40..scan + 52, [0xff, 0x00].repeat(6))));
+    assert!(ones.contains("make no sense"), "{ones}");
+    let missing = broken(&|bytes| bytes[restart + 1] = 0xfe);
+    assert!(missing.contains("restart marker is missing"), "{missing}");
+    let early = broken(&|bytes| drop(bytes.drain(restart - 30..restart)));
+    assert!(early.contains("make no sense"), "{early}");
+    for (marker, what) in [
+        (0xc4, "Huffman table is missing"),
+        (0xdb, "quantisation table is missing"),
+    ] {
+        let gone = broken(&|bytes| {
+            while let Some(place) = bytes.windows(2).position(|pair| pair == [0xff, marker]) {
+                let length = usize::from(bytes[place + 2]) << 8 | usize::from(bytes[place + 3]);
+                bytes.drain(place..place + 2 + length);
+            }
+        });
+        assert!(gone.contains(what), "{gone}");
+    }
+}
+
 #[test]
 fn jpegs_of_grey_and_of_inks_are_decoded() {
     let grey: Vec<u8> = (0..64 * 64)

@@ -33,8 +33,9 @@ pub(super) static ORDER: [u8; BLOCK] = {
 /// Of a block whose coefficients stand before this place in the file's order, those of the rows and columns from 4 on are 0.
 pub(super) const FEW: usize = 10;
 
-/// Cosines of the pairs 0 2, 4 6, 1 3, 5 7, for half of the samples: the others have the odd ones with the other sign.
-type Cosines = [[[i16; 2]; 4]; 4];
+/// Cosines of the pairs 0 2, 4 6, 1 3, 5 7, the second in the upper half, for half of the samples: the others have the odd ones
+/// with the other sign.
+type Cosines = [[i32; 4]; 4];
 
 /// Cosines of every size.
 pub(super) struct Sizes([Cosines; 8]);
@@ -49,7 +50,10 @@ fn cosines(size: u32) -> Cosines {
         let angle = f64::from((2 * sample + 1) * frequency) * std::f64::consts::PI / f64::from(2 * size);
         (scale * angle.cos() * f64::from(1 << COSINE)).round() as i16
     };
-    [0, 1, 2, 3].map(|sample| [[0, 2], [4, 6], [1, 3], [5, 7]].map(|pair| pair.map(|frequency| at(sample, frequency))))
+    let both = |sample: u32, [low, high]: [u32; 2]| {
+        i32::from(at(sample, low).cast_unsigned()) | i32::from(at(sample, high)) << 16
+    };
+    [0, 1, 2, 3].map(|sample| [[0, 2], [4, 6], [1, 3], [5, 7]].map(|pair| both(sample, pair)))
 }
 
 impl Sizes {
@@ -132,9 +136,7 @@ mod sse2 {
         for sample in 0..N.div_ceil(2) {
             let half = |half: usize| {
                 let product = |pair: usize| {
-                    let [low, high] = cosines[sample][pair].map(|cosine| u32::from(cosine.cast_unsigned()));
-                    let both = set_splat_i32_m128i((low | high << 16).cast_signed());
-                    mul_i16_horizontal_add_m128i(pairs[pair][half], both)
+                    mul_i16_horizontal_add_m128i(pairs[pair][half], set_splat_i32_m128i(cosines[sample][pair]))
                 };
                 let (mut even, mut odd) = (add_i32_m128i(product(0), round), product(2));
                 if !FEW {
@@ -209,7 +211,8 @@ mod portable {
                 let product = |pair: usize| {
                     let place = lane % 4 * 2;
                     let values = &pairs[pair][lane / 4];
-                    let [low, high] = cosines[sample][pair].map(i32::from);
+                    let both = cosines[sample][pair];
+                    let (low, high) = (both << 16 >> 16, both >> 16);
                     (i32::from(values[place]) * low).wrapping_add(i32::from(values[place + 1]) * high)
                 };
                 let (mut even, mut odd) = (product(0).wrapping_add(round), product(2));

@@ -162,3 +162,97 @@ fn inks(samples: &mut [u8], ycck: bool) {
         *pixel = [cyan, magenta, yellow, 255 - black];
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Fit, Limits, Variant,
+        geometry::{Bounds, Plan},
+        resize::Scaler,
+    };
+    use image::{DynamicImage, RgbImage};
+    use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
+
+    fn coded(width: u16, height: u16, adapt: impl Fn(&mut Encoder<&mut Vec<u8>>)) -> Vec<u8> {
+        let image = RgbImage::from_fn(width.into(), height.into(), |x, y| {
+            // Edges, slopes and fine grain.
+            let edge = if (x / 40 + y / 56) % 2 == 0 { 60 } else { 150 };
+            let grain = (x * 7 + y * 13) % 11 * 2;
+            let level = |value: u32| u8::try_from(value.min(255)).unwrap();
+            image::Rgb([level(edge + grain), level(edge + x / 8), level(200 - edge + y / 8)])
+        });
+        let mut out = Vec::new();
+        let mut encoder = Encoder::new(&mut out, 92);
+        adapt(&mut encoder);
+        encoder.encode(&image, width, height, ColorType::Rgb).unwrap();
+        out
+    }
+
+    fn scaled(bytes: &[u8], eighths: u8, width: u32) -> DynamicImage {
+        let (source, _) = decode(bytes, eighths, &|| false).unwrap().into_light();
+        let (across, down) = source.size();
+        let bounds = Bounds::new(&Limits::default(), across, down, (u32::MAX, u64::MAX));
+        let plan = Plan::new(&Variant::new("v", Some(width), None, Fit::Inside), across, down, bounds);
+        source.scaled(&mut Scaler::default(), plan, false).unwrap()
+    }
+
+    /// Mean square error to PSNR, dB.
+    fn psnr(one: &DynamicImage, other: &DynamicImage) -> f64 {
+        assert_eq!((one.width(), one.height()), (other.width(), other.height()));
+        let squares: f64 = one
+            .as_bytes()
+            .iter()
+            .zip(other.as_bytes())
+            .map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2))
+            .sum();
+        10.0 * (255.0 * 255.0 * one.as_bytes().len() as f64 / squares.max(1e-9)).log10()
+    }
+
+    #[test]
+    fn what_is_scaled_looks_the_same_from_fewer_samples() {
+        for sampling in [
+            SamplingFactor::R_4_4_4,
+            SamplingFactor::R_4_2_2,
+            SamplingFactor::R_4_2_0,
+            SamplingFactor::R_4_1_1,
+        ] {
+            for progressive in [false, true] {
+                let bytes = coded(601, 403, |encoder| {
+                    encoder.set_sampling_factor(sampling);
+                    encoder.set_progressive(progressive);
+                });
+                for eighths in 1..8 {
+                    // As much smaller again as the margin asks for.
+                    let width = 601 * u32::from(eighths) / 12;
+                    let near = psnr(&scaled(&bytes, eighths, width), &scaled(&bytes, 8, width));
+                    assert!(near > 33.0, "{sampling:?} {progressive} {eighths}: {near:.1} dB");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn planes_have_the_samples_that_were_asked_for() {
+        let bytes = coded(601, 403, |encoder| encoder.set_sampling_factor(SamplingFactor::R_4_2_0));
+        let Pixels::Planes(planes) = decode(&bytes, 4, &|| false).unwrap().pixels else {
+            panic!("a photograph is of planes");
+        };
+        assert_eq!(planes.size(), (601, 403));
+        // Luma at half of its size, and all there is of the colours: the same.
+        assert_eq!(planes.samples(), [(304, 208); 3]);
+    }
+
+    #[test]
+    fn a_decoder_stops_when_it_is_told() {
+        for progressive in [false, true] {
+            let bytes = coded(200, 200, |encoder| encoder.set_progressive(progressive));
+            let asked = std::cell::Cell::new(0);
+            let cancel = || {
+                asked.set(asked.get() + 1);
+                asked.get() > 3
+            };
+            assert_eq!(decode(&bytes, 8, &cancel).unwrap_err(), MediaError::Cancelled);
+        }
+    }
+}
