@@ -12,7 +12,7 @@ use crate::{
     geometry::{Bounds, Plan},
     limits::MOST_PIXELS,
     orientation,
-    render::{Chain, Wanted, pixels},
+    render::{Chain, Wanted, pixels, together},
     source::Source,
 };
 use image::DynamicImage;
@@ -174,8 +174,8 @@ impl<'a> Track<'a> {
     }
 
     fn add(&mut self, chain: &mut Chain, frame: &Source, delay: Duration) -> Result<(), MediaError> {
-        let picture = chain.picture(frame, self.plan, self.variant.linear)?;
-        let finished = finish(picture, self.variant, self.plan, self.codec.transparent()).into_owned();
+        let picture = chain.picture(frame, self.plan, self.variant.linear, false)?;
+        let finished = finish(together(picture)?, self.variant, self.plan, self.codec.transparent()).into_owned();
         let changed = Changed::between(self.last.as_ref(), &finished);
         guarded(|| match &mut self.writer {
             Writer::Webp(writer) => writer.add(&changed, delay),

@@ -4,6 +4,7 @@ use crate::{
     Facts, MediaError, Rgb,
     finish::{WHITE, flatten},
     resize::Scaler,
+    source::Source,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use image::DynamicImage;
@@ -31,9 +32,10 @@ pub(crate) fn size(width: u32, height: u32) -> (u32, u32) {
     (side(width), side(height))
 }
 
-/// Fills in what `image`, whole, upright and in sRGB, looks like.
-pub(crate) fn look(scaler: &mut Scaler, image: &DynamicImage, facts: &mut Facts) -> Result<(), MediaError> {
-    let small = scaler.average(image, size(image.width(), image.height()))?;
+/// Fills in what `picture`, whole, upright and in sRGB, looks like.
+pub(crate) fn look(scaler: &mut Scaler, picture: &Source, facts: &mut Facts) -> Result<(), MediaError> {
+    let (width, height) = picture.size();
+    let small = picture.average(scaler, size(width, height))?;
     let rgba = small.to_rgba8();
     facts.dominant_colour = dominant(rgba.as_raw());
     let hash = thumbhash::rgba_to_thumb_hash(rgba.width() as usize, rgba.height() as usize, rgba.as_raw());
@@ -122,7 +124,7 @@ mod tests {
 
     fn looked(image: &DynamicImage) -> Facts {
         let mut facts = Facts::default();
-        look(&mut Scaler::default(), image, &mut facts).unwrap();
+        look(&mut Scaler::default(), &Source::Image(image.clone()), &mut facts).unwrap();
         facts
     }
 

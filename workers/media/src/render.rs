@@ -19,7 +19,7 @@ pub(crate) struct Chain {
     orientation: u8,
     colours: Option<ToSrgb>,
     /// Whole pictures, upright and in sRGB, ever smaller, and whether they were scaled in linear light.
-    steps: Vec<(DynamicImage, bool)>,
+    steps: Vec<(Source, bool)>,
 }
 
 impl Chain {
@@ -39,36 +39,39 @@ impl Chain {
     }
 
     /// `source` as `plan` says, without canvas: made of the smallest picture that has enough pixels. Colours are
-    /// converted and pictures are turned when they are small.
+    /// converted and pictures are turned when they are small. `apart`: components may stay apart, where there is nothing to
+    /// convert.
     pub(crate) fn picture<'a>(
         &'a mut self,
         source: &'a Source,
         plan: Plan,
         linear: bool,
-    ) -> Result<Cow<'a, DynamicImage>, MediaError> {
-        let place = self
-            .steps
-            .iter()
-            .rposition(|(step, light)| *light == linear && plan.fits_in(step.width(), step.height()));
+        apart: bool,
+    ) -> Result<Cow<'a, Source>, MediaError> {
+        let place = self.steps.iter().rposition(|(step, light)| {
+            let (width, height) = step.size();
+            *light == linear && plan.fits_in(width, height)
+        });
         let made = match place.and_then(|place| self.steps.get(place)) {
-            Some((step, _)) if plan.whole() && plan.scaled == (step.width(), step.height()) => None,
-            Some((step, _)) => Some(self.scaler.scale(step, plan, linear)?),
+            Some((step, _)) if plan.whole() && plan.scaled == step.size() => None,
+            Some((step, _)) => Some(scaled(&mut self.scaler, step, plan, linear, apart)?),
             None => {
                 let plan = plan.stored(self.orientation);
                 let unscaled = plan.whole() && plan.scaled == source.size();
-                if let Source::Image(image) = source
-                    && unscaled
+                let apart = apart && self.colours.is_none();
+                if unscaled
                     && self.orientation == 1
+                    && (apart || matches!(source, Source::Image(_)))
                     && self.colours.is_none()
                 {
-                    return Ok(Cow::Borrowed(image));
+                    return Ok(Cow::Borrowed(source));
                 }
-                let image = if unscaled {
-                    source.whole()?.into_owned()
+                let made = if unscaled {
+                    Source::Image(source.whole()?.into_owned())
                 } else {
-                    source.scaled(&mut self.scaler, plan, linear)?
+                    scaled(&mut self.scaler, source, plan, linear, apart)?
                 };
-                Some(self.displayed(image))
+                Some(self.displayed(made)?)
             }
         };
         let place = match (made, place) {
@@ -84,27 +87,48 @@ impl Chain {
     }
 
     /// In sRGB and upright.
-    fn displayed(&self, mut image: DynamicImage) -> DynamicImage {
-        if let Some(colours) = &self.colours {
-            colours.convert(&mut image);
-        }
-        orientation::upright(image, self.orientation)
+    fn displayed(&self, picture: Source) -> Result<Source, MediaError> {
+        Ok(match picture {
+            Source::Image(mut image) => {
+                if let Some(colours) = &self.colours {
+                    colours.convert(&mut image);
+                }
+                Source::Image(orientation::upright(image, self.orientation))
+            }
+            Source::Planes(planes) => Source::Planes(planes.upright(self.orientation)?),
+        })
     }
 
     /// Fills in what the picture looks like.
     fn look(&mut self, source: &Source, facts: &mut Facts) -> Result<(), MediaError> {
-        let small = self
-            .steps
-            .iter()
-            .rev()
-            .find(|(step, _)| look::enough(step.width(), step.height()));
+        let small = self.steps.iter().rev().find(|(step, _)| {
+            let (width, height) = step.size();
+            look::enough(width, height)
+        });
         if let Some((step, _)) = small {
             return look::look(&mut self.scaler, step, facts);
         }
         let (width, height) = source.size();
         let small = source.average(&mut self.scaler, look::size(width, height))?;
-        let small = self.displayed(small);
+        let small = self.displayed(Source::Image(small))?;
         look::look(&mut self.scaler, &small, facts)
+    }
+}
+
+fn scaled(scaler: &mut Scaler, source: &Source, plan: Plan, linear: bool, apart: bool) -> Result<Source, MediaError> {
+    Ok(match source {
+        Source::Planes(planes) if apart && !linear && planes.common() => {
+            Source::Planes(scaler.scale_planes(planes, plan)?)
+        }
+        _ => Source::Image(source.scaled_image(scaler, plan, linear)?),
+    })
+}
+
+/// Pixel by pixel.
+pub(crate) fn together(picture: Cow<'_, Source>) -> Result<Cow<'_, DynamicImage>, MediaError> {
+    match picture {
+        Cow::Borrowed(source) => source.whole(),
+        Cow::Owned(source) => source.into_image().map(Cow::Owned),
     }
 }
 
@@ -133,19 +157,29 @@ pub(crate) fn stills(
     let mut rendered = Vec::with_capacity(planned.len());
     for (place, variant, plan) in planned {
         go_on()?;
-        let picture = chain.picture(source, plan, variant.linear)?;
-        let transparent = picture.color().has_alpha() && variant.background.is_none();
+        let transparent = source.colours().has_alpha() && variant.background.is_none();
         let codec = Codec::still(variant.output, transparent, plan.canvas.0.max(plan.canvas.1));
-        let finished = finish(picture, variant, plan, codec.transparent());
-        let bytes = codec.encode(&finished, variant.quality)?;
+        let untouched = variant.sharpen == 0 && plan.canvas == plan.cut;
+        let apart = untouched && codec.takes_planes(variant.quality);
+        let picture = chain.picture(source, plan, variant.linear, apart)?;
+        let (bytes, (width, height)) = match &*picture {
+            Source::Planes(planes) if apart && planes.common() && planes.full() => {
+                (codec.encode_planes(planes, variant.quality)?, planes.size())
+            }
+            _ => {
+                let finished = finish(together(picture)?, variant, plan, codec.transparent());
+                let size = (finished.width(), finished.height());
+                (codec.encode(&finished, variant.quality)?, size)
+            }
+        };
         rendered.push((
             place,
             Rendered {
                 name: variant.name.clone(),
                 bytes,
                 format: codec.format(),
-                width: finished.width(),
-                height: finished.height(),
+                width,
+                height,
             },
         ));
     }

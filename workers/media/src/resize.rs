@@ -48,16 +48,22 @@ impl Scaler {
     }
 
     /// The same of components that lie apart.
-    pub(crate) fn scale_planes(&mut self, source: &Planes, plan: Plan) -> Result<DynamicImage, MediaError> {
+    pub(crate) fn scale_planes(&mut self, source: &Planes, plan: Plan) -> Result<Planes, MediaError> {
         let (width, height) = source.size();
-        source.scaled(&mut self.resizer, plan.part(width, height), plan.cut, false)
+        source.scaled(&mut self.resizer, plan.part(width, height), plan.cut)
+    }
+
+    /// The same of components that lie apart, put together.
+    pub(crate) fn scale_together(&mut self, source: &Planes, plan: Plan) -> Result<DynamicImage, MediaError> {
+        let (width, height) = source.size();
+        source.scaled_image(&mut self.resizer, plan.part(width, height), plan.cut, false)
     }
 
     /// The same as [`Self::average`], of components that lie apart.
     pub(crate) fn average_planes(&mut self, source: &Planes, size: (u32, u32)) -> Result<DynamicImage, MediaError> {
         let (width, height) = source.size();
         let whole = [0.0, 0.0, width.into(), height.into()];
-        source.scaled(&mut self.resizer, whole, size, true)
+        source.scaled_image(&mut self.resizer, whole, size, true)
     }
 
     /// `source`, whole, averaged to a size that is much smaller.

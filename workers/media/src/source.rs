@@ -10,7 +10,7 @@ use image::{ColorType, DynamicImage};
 use std::borrow::Cow;
 
 /// A decoded picture, grey, RGB or RGBA, 8 bits a sample.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Source {
     /// Pixel by pixel.
     Image(DynamicImage),
@@ -53,9 +53,14 @@ impl Source {
     }
 
     /// Scaled and cut as `plan` says.
-    pub(crate) fn scaled(&self, scaler: &mut Scaler, plan: Plan, linear: bool) -> Result<DynamicImage, MediaError> {
+    pub(crate) fn scaled_image(
+        &self,
+        scaler: &mut Scaler,
+        plan: Plan,
+        linear: bool,
+    ) -> Result<DynamicImage, MediaError> {
         match self {
-            Self::Planes(planes) if !linear => scaler.scale_planes(planes, plan),
+            Self::Planes(planes) if !linear => scaler.scale_together(planes, plan),
             _ => scaler.scale(&*self.whole()?, plan, linear),
         }
     }

@@ -10,7 +10,7 @@ mod webp;
 pub(crate) use gif::GifAnimation;
 pub(crate) use webp::WebpAnimation;
 
-use crate::{Format, MediaError, Output};
+use crate::{Format, MediaError, Output, planes::Planes};
 use image::DynamicImage;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -86,6 +86,16 @@ impl Codec {
             // Measured: 40 for photographs, 100 for noise.
             Self::Avif => 160,
         }
+    }
+
+    /// Whether colours that have half of the resolution are all that it codes.
+    pub(crate) const fn takes_planes(self, quality: u8) -> bool {
+        matches!(self, Self::Jpeg) && jpeg::halves(quality)
+    }
+
+    /// Encodes a picture whose components lie apart; one that [`Self::takes_planes`].
+    pub(crate) fn encode_planes(self, planes: &Planes, quality: u8) -> Result<Vec<u8>, MediaError> {
+        guarded(|| jpeg::encode_planes(planes, quality.clamp(1, 100)))
     }
 
     /// Encodes a picture that does not move. `quality` is 1 to 100, for lossy formats.

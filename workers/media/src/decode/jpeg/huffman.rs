@@ -3,7 +3,7 @@
 use crate::MediaError;
 
 /// Codes of up to this many bits are looked up at once, with the magnitude bits that follow them where those fit.
-const LOOKED_UP: u32 = 10;
+const LOOKED_UP: u32 = 11;
 
 /// A code's symbol, taken apart, and often the value after it: what a block's loop needs, in one word.
 ///

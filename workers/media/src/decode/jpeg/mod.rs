@@ -34,6 +34,8 @@ struct Grid {
     used: (usize, usize),
     /// Samples across and down that are the picture's, at full size.
     samples: (f64, f64),
+    /// The same for each pixel.
+    sampling: (f64, f64),
     /// How many times as many another component has, in the direction in which it is most.
     fewer: usize,
 }
@@ -55,6 +57,10 @@ fn grids(frame: &Frame) -> Vec<Grid> {
         samples: (
             (width * component.across) as f64 / most_across as f64,
             (height * component.down) as f64 / most_down as f64,
+        ),
+        sampling: (
+            component.across as f64 / most_across as f64,
+            component.down as f64 / most_down as f64,
         ),
         fewer: most_across
             .div_ceil(component.across)
@@ -112,7 +118,12 @@ impl From<Target> for Plane {
     fn from(target: Target) -> Self {
         let of = |samples: f64| samples * target.size as f64 / 8.0;
         let (width, height) = target.grid.samples;
-        Self::new(target.stride(), (of(width), of(height)), target.samples)
+        Self::new(
+            target.stride(),
+            (of(width), of(height)),
+            target.grid.sampling,
+            target.samples,
+        )
     }
 }
 
@@ -194,7 +205,7 @@ mod tests {
         let (across, down) = source.size();
         let bounds = Bounds::new(&Limits::default(), across, down, (u32::MAX, u64::MAX));
         let plan = Plan::new(&Variant::new("v", Some(width), None, Fit::Inside), across, down, bounds);
-        source.scaled(&mut Scaler::default(), plan, false).unwrap()
+        source.scaled_image(&mut Scaler::default(), plan, false).unwrap()
     }
 
     /// Mean square error to PSNR, dB.
