@@ -1,0 +1,94 @@
+//! Metadata removed: nothing of the picture changes, and what is clean stays as it is.
+
+use super::LIMITS;
+use mediamill_media::{Format, Policy, Probe, Stripped, frames, pixels, probe, strip};
+
+/// What an orientation takes that has to be written, with its header.
+const ORIENTATION: usize = 64;
+/// Frames that are compared.
+const FRAMES: usize = 8;
+
+/// Every policy, on a file that may be of any kind.
+pub(super) fn clean(format: Format, bytes: &[u8]) {
+    for policy in [Policy::Strip, Policy::StripLocation, Policy::Keep] {
+        if let Ok(stripped) = strip(format, bytes, policy) {
+            cleaned(format, bytes, policy, &stripped);
+        }
+    }
+}
+
+fn cleaned(format: Format, bytes: &[u8], policy: Policy, stripped: &Stripped) {
+    if policy == Policy::Keep || stripped.not_lossless.is_some() {
+        assert!(
+            stripped.bytes == bytes,
+            "{policy:?}: what is kept as it came has changed"
+        );
+        return;
+    }
+    let most = match policy {
+        Policy::Strip | Policy::Keep => bytes.len() + ORIENTATION,
+        Policy::StripLocation => 2 * bytes.len() + 1_000,
+    };
+    assert!(
+        stripped.bytes.len() <= most,
+        "{policy:?}: {} bytes out of {}",
+        stripped.bytes.len(),
+        bytes.len()
+    );
+    let again = strip(format, &stripped.bytes, policy);
+    let again = again.unwrap_or_else(|error| panic!("{policy:?}: what was cleaned is refused: {error}"));
+    assert_eq!(again.removed, [], "{policy:?}: what was cleaned is found dirty");
+    assert!(
+        again.bytes == stripped.bytes,
+        "{policy:?}: what was cleaned changes once more"
+    );
+    assert_eq!(
+        again.orientation, stripped.orientation,
+        "{policy:?}: it is turned another way"
+    );
+    assert_eq!(
+        again.not_lossless, None,
+        "{policy:?}: what was cleaned cannot be cleaned"
+    );
+    let motion = |stripped: &Stripped| (stripped.facts.frames, stripped.facts.duration_ms);
+    assert_eq!(motion(&again), motion(stripped), "{policy:?}: it moves another way");
+    if let Ok(before) = probe(bytes)
+        && before.format == format
+    {
+        looks_the_same(&before, bytes, &stripped.bytes, policy);
+    }
+}
+
+fn looks_the_same(before: &Probe, bytes: &[u8], stripped: &[u8], policy: Policy) {
+    let after = probe(stripped);
+    let after = after.unwrap_or_else(|error| panic!("{policy:?}: what was cleaned has no header: {error}"));
+    let told = |probe: &Probe| (probe.format, probe.width, probe.height);
+    assert_eq!(told(&after), told(before), "{policy:?}: it has become another picture");
+    assert!(
+        after.decoder_bytes <= before.decoder_bytes,
+        "{policy:?}: it takes more memory to decode"
+    );
+    // A panic within the AV1 decoder ends the process: its pixels have a target of their own.
+    if before.check(&LIMITS).is_err() || before.format == Format::Avif {
+        return;
+    }
+    if let Ok(pixels_before) = pixels(bytes, &LIMITS, &|| false) {
+        let pixels_after = pixels(stripped, &LIMITS, &|| false);
+        let pixels_after = pixels_after.unwrap_or_else(|error| panic!("{policy:?}: its pixels are broken: {error}"));
+        assert!(pixels_after == pixels_before, "{policy:?}: its pixels have changed");
+    }
+    if matches!(before.format, Format::Gif | Format::Png | Format::WebP) {
+        assert!(shown(bytes) == shown(stripped), "{policy:?}: its frames have changed");
+    }
+}
+
+/// How often its frames are shown, and their pixels and times as far as they can be decoded.
+fn shown(bytes: &[u8]) -> Option<(Option<u32>, Vec<(u32, Vec<u8>)>)> {
+    let frames = frames(bytes, &LIMITS, &|| false).ok()?;
+    let plays = frames.plays;
+    let frames = frames.map_while(Result::ok).take(FRAMES);
+    Some((
+        plays,
+        frames.map(|frame| (frame.delay_ms, frame.image.into_raw())).collect(),
+    ))
+}
