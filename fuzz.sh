@@ -77,7 +77,7 @@ for target in "${chosen[@]}"; do
         found+=("$target")
         input=$(sed -n 's/.*Test unit written to //p' "$work/$target.log" | tail -1)
         printf '%-12s FOUND SOMETHING: %s\n' "$target" "${input:-$work/$target.log}"
-        grep -m 8 -v -e '^#' -e '^INFO' -e '^NEW_FUNC' -e '^==' "$work/$target.log" | cut -c 1-300 || true
+        sed -n -e '/^finding: /,/^==/{/^==/!p}' -e 's/^==.*ERROR: libFuzzer/libFuzzer/p' "$work/$target.log" | cut -c 1-300
         printf '  again:   ./fuzz.sh %s --replay %s\n' "$target" "${input:-FILE}"
         printf '  smaller: %s -minimize_crash=1 -runs=20000 -exact_artifact_path=smaller %s\n' "$bin/$target" "${input:-FILE}"
         printf '  to keep: workers/media/tests/findings/%s/, which cargo test reads\n' "$target"

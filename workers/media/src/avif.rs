@@ -183,7 +183,7 @@ fn alpha(meta: &Meta<'_>, item: u32) -> Option<u32> {
         let Some(Ok((_, _, mut fields))) = meta.property(auxiliary, *b"auxC").map(IsoBox::full) else {
             return false;
         };
-        ALPHA.contains(&fields.text())
+        ALPHA.contains(&fields.text()) && meta.item(auxiliary).is_some_and(|item| &item.kind == b"av01")
     };
     meta.references
         .iter()

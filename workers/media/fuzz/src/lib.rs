@@ -3,7 +3,6 @@
 mod properties;
 
 use std::{
-    backtrace::Backtrace,
     panic::{catch_unwind, set_hook},
     process::abort,
     sync::{Mutex, PoisonError},
@@ -16,10 +15,12 @@ static FINDING: Mutex<Option<String>> = Mutex::new(None);
 /// contains, within decoders and encoders that are not ours, are its promise and no finding.
 pub fn listen() {
     set_hook(Box::new(|panic| {
-        let ours = panic.location().is_some_and(|place| !place.file().contains("/registry/"));
+        let ours = panic
+            .location()
+            .is_some_and(|place| !place.file().contains("/registry/"));
         if ours {
             let mut finding = FINDING.lock().unwrap_or_else(PoisonError::into_inner);
-            finding.get_or_insert_with(|| format!("{panic}\n{}", Backtrace::capture()));
+            finding.get_or_insert_with(|| panic.to_string());
         }
     }));
 }
@@ -30,11 +31,11 @@ pub fn hold(target: &str, data: &[u8]) {
     let held = catch_unwind(|| properties::check(target, data));
     let finding = FINDING.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(finding) = finding {
-        eprintln!("{finding}");
+        eprintln!("finding: {finding}");
         abort();
     }
     if held.is_err() {
-        eprintln!("a panic in a library got out of the engine");
+        eprintln!("finding: a panic in a library got out of the engine");
         abort();
     }
 }

@@ -30,6 +30,8 @@ pub(super) fn walk<'a>(bytes: &'a [u8], finds: &mut Finds) -> Result<Pieces<'a>,
     if bytes.len() > end {
         finds.add(RemovedKind::Trailing, bytes.len() - end);
     }
+    // What lies behind is nobody's.
+    let bytes = bytes.get(..end).unwrap_or(bytes);
     for found in &top {
         let what = match &found.kind {
             b"ftyp" | b"meta" | b"moov" | b"mdat" => continue,
@@ -44,7 +46,7 @@ pub(super) fn walk<'a>(bytes: &'a [u8], finds: &mut Finds) -> Result<Pieces<'a>,
     let result = Items::read(meta.body).and_then(|items| {
         report(bytes, &items, finds)?;
         if let Some(moov) = find(b"moov") {
-            return sequence(bytes.get(..end).unwrap_or(bytes), &top, &items, (meta, moov), finds);
+            return sequence(bytes, &top, &items, (meta, moov), finds);
         }
         unused(&top, &items, finds);
         Ok(still(bytes, &items, brand, meta)?)

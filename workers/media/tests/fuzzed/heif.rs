@@ -18,7 +18,9 @@ const BRAND: &[u8] = b"\0\0\0\x14ftypavif\0\0\0\0avif";
 const EXIF: &[u8] = b"\0\0\0\0II*\0\x08\0\0\0\x01\0\x10\x01\x02\0\x0e\0\0\0\x1a\0\0\0\0\0\0\0SECRET-CAMERA\0";
 
 /// Number, kind, what its entry says behind the kind, its data.
-const ITEMS: [(u8, &[u8; 4], &[u8], &[u8]); 5] = [
+type Item = (u8, &'static [u8; 4], &'static [u8], &'static [u8]);
+
+const ITEMS: [Item; 5] = [
     (1, b"av01", b"SECRET-NAME\0", b"colour-as-coded"),
     (2, b"av01", b"\0", b"alpha-as-coded"),
     (3, b"Exif", b"\0", EXIF),

@@ -17,8 +17,6 @@ pub(crate) struct Seed {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// A seed is no larger: what a fuzzer has to change is small then, and its work is quick.
-pub(crate) const LARGEST: usize = 8 * 1024;
 const WIDTH: u16 = 12;
 const HEIGHT: u16 = 9;
 
@@ -146,7 +144,9 @@ fn jpegs() -> Vec<Vec<u8>> {
             encoder.set_restart_interval(1);
         }),
         // A scan for each component.
-        encode(ColorType::Rgb, &rgb, &|encoder| encoder.set_optimized_huffman_tables(true)),
+        encode(ColorType::Rgb, &rgb, &|encoder| {
+            encoder.set_optimized_huffman_tables(true);
+        }),
         encode(ColorType::Luma, &grey, &|_| {}),
         encode(ColorType::CmykAsYcck, &inks, &|_| {}),
         encode(ColorType::Cmyk, &inks, &|encoder| encoder.set_progressive(true)),

@@ -33,7 +33,7 @@ pub(super) fn exif(block: &[u8]) {
     let Ok(stripped) = strip(Format::Png, &file, Policy::StripLocation) else {
         panic!("a PNG is refused for its EXIF");
     };
-    if let Some(kept) = find(&stripped.bytes, b"eXIf") {
+    if let Some(kept) = find(&stripped.bytes, *b"eXIf") {
         // GPS, maker note, GeoTIFF, XMP, IPTC, Photoshop.
         let places = [
             0x8825, 0x927c, 0x830e, 0x8480, 0x8482, 0x85d8, 0x87af, 0x87b0, 0x87b1, 0x02bc, 0x83bb, 0x8649,
@@ -62,12 +62,12 @@ pub(super) fn items(boxes: &[u8]) {
 }
 
 /// The data of a PNG's chunk.
-fn find<'a>(png: &'a [u8], kind: &[u8; 4]) -> Option<&'a [u8]> {
+fn find(png: &[u8], kind: [u8; 4]) -> Option<&[u8]> {
     let mut rest = png.get(8..)?;
     loop {
         let (size, after) = rest.split_first_chunk::<4>()?;
         let size = usize::try_from(u32::from_be_bytes(*size)).ok()?;
-        if after.starts_with(kind) {
+        if after.starts_with(&kind) {
             return after.get(4..4 + size);
         }
         rest = after.get(size + 8..)?;
