@@ -8,8 +8,8 @@ cd "$(dirname "$0")"
 usage() {
     cat <<'TXT'
 usage: ./test.sh [--embedded | --servers] [-- ARGUMENTS OF CARGO TEST]
-  (nothing)    all checks, all tests
-  --embedded   all checks, tests of the embedded side: no servers
+  (nothing)    all checks, all tests, a short fuzzing
+  --embedded   all checks, tests of the embedded side: no servers; a short fuzzing
   --servers    start the servers, print what tests read, wait for Ctrl-C
 TXT
 }
@@ -95,6 +95,7 @@ rabbitmq_server() {
 install_missing() {
     local missing=()
     command -v cc >/dev/null || missing+=(gcc libc6-dev)
+    command -v c++ >/dev/null || missing+=(g++)
     command -v openssl >/dev/null || missing+=(openssl)
     command -v curl >/dev/null || missing+=(curl)
     command -v exiftool >/dev/null || missing+=(libimage-exiftool-perl)
@@ -206,6 +207,7 @@ start_servers() {
 checks() {
     say "formatting"
     cargo fmt --all --check
+    cargo fmt --manifest-path workers/media/fuzz/Cargo.toml --check
     say "lints"
     cargo clippy --workspace --all-targets --locked -- -D warnings
     say "documentation"
@@ -221,6 +223,12 @@ checks() {
     else
         echo "licences, bans and advisories are not checked: cargo-deny is not installed (cargo install cargo-deny --locked)"
     fi
+}
+
+# Each target for a few seconds; `./fuzz.sh --seconds N` does the same for longer.
+fuzzing() {
+    say "fuzzing"
+    ./fuzz.sh --seconds 5
 }
 
 # Tests of a full disk mount a small file system: root may, and so may anybody in a user namespace of their own.
@@ -249,6 +257,7 @@ case $mode in
         checks
         say "tests, embedded side"
         cargo test --workspace --locked "$@"
+        fuzzing
         ;;
     all)
         start_servers
@@ -257,6 +266,7 @@ case $mode in
         find_mounter
         cargo test --workspace --locked --no-run "$@"
         "${mounter[@]}" cargo test --workspace --locked "$@" -- --include-ignored "${skipped[@]}"
+        fuzzing
         ;;
 esac
 say "all tests passed"

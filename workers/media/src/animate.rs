@@ -12,7 +12,7 @@ use crate::{
     geometry::{Bounds, Plan},
     limits::MOST_PIXELS,
     orientation,
-    render::{Chain, Wanted, pixels, together},
+    render::{Chain, Wanted, pixels, stills, together},
     source::Source,
 };
 use image::DynamicImage;
@@ -56,7 +56,8 @@ struct Track<'a> {
     pixels: u64,
 }
 
-/// Makes those of `wanted` that are to move, when the original does. The others, and those beyond `limits`, are left.
+/// Makes those of `wanted` that are to move, when the original does. The others, and those beyond `limits`, are left. Where
+/// all of `wanted` are to move, what the first frame looks like is filled in, too.
 pub(crate) fn render(
     input: &Input<'_>,
     wanted: &[Wanted<'_>],
@@ -88,7 +89,8 @@ pub(crate) fn render(
         })
         .collect::<Result<_, _>>()?;
     tracks.sort_by_key(|track| std::cmp::Reverse(pixels(track.plan.scaled)));
-    let Some((count, duration)) = feed(input, frames, &mut tracks, limits, go_on)? else {
+    let looked_at = (tracks.len() == wanted.len()).then_some(&mut *facts);
+    let Some((count, duration)) = feed(input, frames, &mut tracks, limits, looked_at, go_on)? else {
         return Ok(Vec::new());
     };
     facts.frames.get_or_insert(count);
@@ -105,6 +107,7 @@ fn feed(
     mut frames: Frames<'_>,
     tracks: &mut Vec<Track<'_>>,
     limits: &Limits,
+    mut looked_at: Option<&mut Facts>,
     go_on: &dyn Fn() -> Result<(), MediaError>,
 ) -> Result<Option<(u32, Duration)>, MediaError> {
     let numbers = frames.cicp;
@@ -130,6 +133,9 @@ fn feed(
         tracks.retain(|track| track.goes_on(limits));
         for track in tracks.iter_mut() {
             track.add(chain, &frame, delay)?;
+        }
+        if let Some(facts) = looked_at.take() {
+            stills(chain, &frame, &[], limits, facts, go_on)?;
         }
         if tracks.is_empty() {
             return Ok(None);

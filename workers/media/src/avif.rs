@@ -183,7 +183,7 @@ fn alpha(meta: &Meta<'_>, item: u32) -> Option<u32> {
         let Some(Ok((_, _, mut fields))) = meta.property(auxiliary, *b"auxC").map(IsoBox::full) else {
             return false;
         };
-        ALPHA.contains(&fields.text())
+        ALPHA.contains(&fields.text()) && meta.item(auxiliary).is_some_and(|item| &item.kind == b"av01")
     };
     meta.references
         .iter()
@@ -243,14 +243,7 @@ fn orientation(meta: &Meta<'_>, item: u32) -> Result<u8, MediaError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::isobmff::boxes;
-
-    fn boxed(kind: [u8; 4], body: &[u8]) -> Vec<u8> {
-        let mut out = u32::try_from(body.len() + 8).unwrap().to_be_bytes().to_vec();
-        out.extend(kind);
-        out.extend(body);
-        out
-    }
+    use crate::isobmff::{boxed, boxes};
 
     /// A meta box with an item of `kind`, and properties of it beside its size and configuration, all essential.
     fn file(kind: [u8; 4], properties: &[(&[u8; 4], &[u8])]) -> Vec<u8> {

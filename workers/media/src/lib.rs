@@ -4,10 +4,11 @@
 //! how much memory a picture may be decoded, [`process`] cleans it and makes its variants. Every failure but
 //! [`MediaError::Cancelled`] is one of the bytes, never of the machine, and permanent. No input makes this crate panic or run
 //! away, with two exceptions, for which hostile bytes belong into a process of their own: a panic within the AV1 decoder ends
-//! the process, and a lossless WebP made for it can take more memory than its headers tell.
+//! the process, and a lossless WebP made for it can take more memory than its headers tell. `fuzz/` holds it to this, and to
+//! what its functions promise.
 //!
-//! To add a format that comes in: a variant in [`Format`], a file in `probe/`, one in `strip/`, one in `decode/`. To add one
-//! that goes out: a variant in [`Output`], one in `encode/mod.rs`, a file beside it.
+//! To add a format that comes in: a variant in [`Format`], a file in `probe/`, one in `strip/`, one in `decode/`, a fuzz target
+//! in `fuzz/`. To add one that goes out: a variant in [`Output`], one in `encode/mod.rs`, a file beside it.
 
 mod animate;
 mod animation;

@@ -103,22 +103,22 @@ pub fn process(bytes: &[u8], settings: &Settings, cancel: &dyn Fn() -> bool) -> 
     };
     let mut variants = animate::render(&input, &wanted, &settings.limits, &mut facts, &go_on)?;
     wanted.retain(|(place, _)| variants.iter().all(|(made, _)| made != place));
-    let eighths = render::eighths(
-        &wanted,
-        &settings.limits,
-        (probed.width, probed.height),
-        stripped.orientation,
-    );
-    let decoded = decoded(&probed, &stripped.bytes, eighths, cancel)?;
-    // Where the container itself turns the picture, metadata has no say.
-    let orientation = decoded.turned.unwrap_or(stripped.orientation);
-    let numbers = decoded.cicp;
-    let (image, profile) = decoded.into_light();
-    let profile = profile.or_else(|| colour::by_numbers(numbers?));
-    go_on()?;
-    let mut chain = render::Chain::new(&image, profile.as_deref(), orientation);
-    let stills = render::stills(&mut chain, &image, &wanted, &settings.limits, &mut facts, &go_on)?;
-    variants.extend(stills);
+    let mut orientation = stripped.orientation;
+    // Where all of them move there is no still to be made.
+    if !wanted.is_empty() || variants.is_empty() {
+        let size = (probed.width, probed.height);
+        let eighths = render::eighths(&wanted, &settings.limits, size, orientation);
+        let decoded = decoded(&probed, &stripped.bytes, eighths, cancel)?;
+        // Where the container itself turns the picture, metadata has no say.
+        orientation = decoded.turned.unwrap_or(orientation);
+        let numbers = decoded.cicp;
+        let (image, profile) = decoded.into_light();
+        let profile = profile.or_else(|| colour::by_numbers(numbers?));
+        go_on()?;
+        let mut chain = render::Chain::new(&image, profile.as_deref(), orientation);
+        let stills = render::stills(&mut chain, &image, &wanted, &settings.limits, &mut facts, &go_on)?;
+        variants.extend(stills);
+    }
     variants.sort_by_key(|(place, _)| *place);
     let (width, height) = orientation::displayed(probed.width, probed.height, orientation);
     let original = Cleaned {

@@ -164,7 +164,7 @@ pub(crate) fn stills(
         let picture = chain.picture(source, plan, variant.linear, apart)?;
         let (bytes, (width, height)) = match &*picture {
             Source::Planes(planes) if apart && planes.common() && planes.full() => {
-                (codec.encode_planes(planes, variant.quality)?, planes.size())
+                (Codec::encode_planes(planes, variant.quality)?, planes.size())
             }
             _ => {
                 let finished = finish(together(picture)?, variant, plan, codec.transparent());

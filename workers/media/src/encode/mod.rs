@@ -93,8 +93,8 @@ impl Codec {
         matches!(self, Self::Jpeg) && jpeg::halves(quality)
     }
 
-    /// Encodes a picture whose components lie apart; one that [`Self::takes_planes`].
-    pub(crate) fn encode_planes(self, planes: &Planes, quality: u8) -> Result<Vec<u8>, MediaError> {
+    /// Encodes a picture whose components lie apart, as what [`Self::takes_planes`].
+    pub(crate) fn encode_planes(planes: &Planes, quality: u8) -> Result<Vec<u8>, MediaError> {
         guarded(|| jpeg::encode_planes(planes, quality.clamp(1, 100)))
     }
 

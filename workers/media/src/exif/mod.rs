@@ -126,6 +126,11 @@ pub(crate) struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
+    /// Whether it is the orientation: one SHORT, as browsers have it, which pass over anything else.
+    pub(crate) const fn is_orientation(&self) -> bool {
+        self.tag == tag::ORIENTATION && self.kind == 3 && self.count == 1
+    }
+
     /// Its text, when it is one: up to the first NUL that ends it, parts joined.
     pub(crate) fn text(&self) -> Option<String> {
         if !matches!(self.kind, 2 | 129) {

@@ -92,6 +92,7 @@ fn kept<'a>(read: &Directory<'a>) -> Vec<Field<'a>> {
             !tag::GEO_TIFF.contains(&entry.tag)
                 && !UNSEARCHED.contains(&entry.tag)
                 && entry.kind != 13
+                && (entry.tag != tag::ORIENTATION || entry.is_orientation())
                 && !matches!(
                     entry.tag,
                     tag::EXIF

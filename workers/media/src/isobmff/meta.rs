@@ -5,8 +5,8 @@ use super::{Fields, IsoBox, boxes};
 use crate::MediaError;
 use std::borrow::Cow;
 
-/// More items, extents or links than this no picture has: a camera's grid has some hundred.
-const MOST: usize = 16_384;
+/// More boxes, items, extents or links than this no picture has: a camera's grid has some hundred.
+const MOST: usize = 4_096;
 
 /// A meta box.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +25,8 @@ pub(crate) struct Meta<'a> {
     pub(crate) associations: Vec<Association>,
     /// The item data box, for items that are constructed from it.
     pub(crate) data: Option<IsoBox<'a>>,
+    /// The boxes in it, and among its properties, that are not read here.
+    pub(crate) others: Vec<IsoBox<'a>>,
 }
 
 /// An item's entry (`infe`).
@@ -34,6 +36,8 @@ pub(crate) struct Item<'a> {
     pub(crate) id: u32,
     /// Its type: `av01`, `grid`, `Exif`, `mime`; nothing for entries older than version 2.
     pub(crate) kind: [u8; 4],
+    /// 1: it is not meant to be shown by itself.
+    pub(crate) flags: u32,
     /// The media type of a `mime` item.
     pub(crate) content_type: &'a [u8],
 }
@@ -44,7 +48,9 @@ pub(crate) struct Location {
     /// The item.
     pub(crate) item: u32,
     /// 0: in the file; 1: in the item data box; 2: within another item.
-    pub(crate) construction: u8,
+    pub(crate) construction: u16,
+    /// Whether that file is another one.
+    pub(crate) elsewhere: bool,
     /// Parts, with the base offset added.
     pub(crate) extents: Vec<Extent>,
 }
@@ -97,10 +103,16 @@ impl<'a> Meta<'a> {
                 b"iref" => found.references = references(&part)?,
                 b"iprp" => found.read_properties(&part)?,
                 b"idat" => found.data = Some(part),
-                _ => {}
+                _ => found.other(part)?,
             }
         }
         Ok(found)
+    }
+
+    fn other(&mut self, part: IsoBox<'a>) -> Result<(), MediaError> {
+        bounded(self.others.len() + 1)?;
+        self.others.push(part);
+        Ok(())
     }
 
     fn read_properties(&mut self, properties: &IsoBox<'a>) -> Result<(), MediaError> {
@@ -108,13 +120,14 @@ impl<'a> Meta<'a> {
             let part = part.map_err(|error| error.within("item properties"))?;
             match &part.kind {
                 b"ipco" => {
-                    for property in boxes(part.body, part.body_start).take(MOST) {
+                    for property in boxes(part.body, part.body_start) {
+                        bounded(self.properties.len() + 1)?;
                         self.properties
                             .push(property.map_err(|error| error.within("item properties"))?);
                     }
                 }
                 b"ipma" => associations(&part, &mut self.associations)?,
-                _ => {}
+                _ => self.other(part)?,
             }
         }
         Ok(())
@@ -152,6 +165,7 @@ impl<'a> Meta<'a> {
             .locations
             .iter()
             .find(|location| location.item == item)
+            .filter(|location| !location.elsewhere)
             .ok_or_else(|| MediaError::corrupt("an item has no place in the file"))?;
         let source = match location.construction {
             0 => file,
@@ -190,10 +204,10 @@ impl<'a> Meta<'a> {
     }
 }
 
-/// Refuses counts that no picture has, before anything is made for them.
-fn bounded(count: usize) -> Result<usize, MediaError> {
+/// Refuses counts that no picture has, before anything is made of them.
+pub(super) fn bounded(count: usize) -> Result<usize, MediaError> {
     if count > MOST {
-        return Err(MediaError::corrupt("it lists more items than any picture has"));
+        return Err(MediaError::corrupt("it has more boxes or items than any picture"));
     }
     Ok(count)
 }
@@ -221,19 +235,25 @@ fn items<'a>(part: &IsoBox<'a>) -> Result<Vec<Item<'a>>, MediaError> {
     count(&mut fields, version > 0)?;
     let start = part.end().saturating_sub(fields.rest().len());
     let mut found = Vec::new();
-    for entry in boxes(fields.rest(), start).take(MOST) {
+    for entry in boxes(fields.rest(), start) {
+        bounded(found.len() + 1)?;
         let entry = entry.map_err(|error| error.within("item list"))?;
         if &entry.kind != b"infe" {
             continue;
         }
-        let (version, _, mut fields) = entry.full()?;
+        let (version, flags, mut fields) = entry.full()?;
         let id = id(&mut fields, version > 2)?;
         // The protection scheme.
         fields.u16()?;
         let kind = if version < 2 { [0; 4] } else { fields.kind()? };
         fields.text();
         let content_type = if &kind == b"mime" { fields.text() } else { &[] };
-        found.push(Item { id, kind, content_type });
+        found.push(Item {
+            id,
+            kind,
+            flags,
+            content_type,
+        });
     }
     Ok(found)
 }
@@ -249,7 +269,7 @@ fn locations(part: &IsoBox<'_>) -> Result<Vec<Location>, MediaError> {
     for _ in 0..items {
         let item = id(&mut fields, version > 1)?;
         let construction = if version > 0 { fields.u16()? & 15 } else { 0 };
-        // Data in another file: nothing here reads it, and its offset would mean something else.
+        // Data in another file: nothing here reads it.
         let elsewhere = fields.u16()? != 0;
         let base = fields.number(base_size)?;
         let count = usize::from(fields.u16()?);
@@ -265,12 +285,10 @@ fn locations(part: &IsoBox<'_>) -> Result<Vec<Location>, MediaError> {
             let length = fields.number(length_size)?;
             extents.push(Extent { offset, length });
         }
-        if elsewhere {
-            continue;
-        }
         found.push(Location {
             item,
-            construction: u8::try_from(construction).unwrap_or(u8::MAX),
+            construction,
+            elsewhere,
             extents,
         });
     }
@@ -281,7 +299,8 @@ fn references(part: &IsoBox<'_>) -> Result<Vec<Reference>, MediaError> {
     let (version, _, fields) = part.full()?;
     let mut found = Vec::new();
     let mut links = 0_usize;
-    for link in boxes(fields.rest(), part.body_start.saturating_add(4)).take(MOST) {
+    for link in boxes(fields.rest(), part.body_start.saturating_add(4)) {
+        bounded(found.len() + 1)?;
         let link = link.map_err(|error| error.within("item references"))?;
         let mut fields = link.fields();
         let from = id(&mut fields, version > 0)?;

@@ -5,9 +5,10 @@
 
 mod meta;
 
-pub(crate) use meta::Meta;
+pub(crate) use meta::{Extent, Item, Meta};
 
 use crate::MediaError;
+use std::ops::Range;
 
 /// A box.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub(crate) struct IsoBox<'a> {
     pub(crate) body_start: usize,
     /// What follows its header.
     pub(crate) body: &'a [u8],
+    /// Whether it goes to the end of what holds it, wherever that is.
+    pub(crate) open: bool,
 }
 
 /// Why there is no next box.
@@ -50,6 +53,11 @@ impl<'a> IsoBox<'a> {
         self.body_start.saturating_add(self.body.len())
     }
 
+    /// Where it lies in the file, its header included.
+    pub(crate) const fn range(&self) -> Range<usize> {
+        self.start..self.end()
+    }
+
     /// Version and flags of a full box, and a reader of what follows them.
     pub(crate) fn full(&self) -> Result<(u8, u32, Fields<'a>), MediaError> {
         let mut fields = Fields::new(self.kind, self.body);
@@ -66,6 +74,19 @@ impl<'a> IsoBox<'a> {
 /// The boxes one after another in `bytes`, which begin at `start` of the file. Stops after the first error.
 pub(crate) const fn boxes(bytes: &[u8], start: usize) -> Boxes<'_> {
     Boxes { bytes, start, at: 0 }
+}
+
+/// All of the boxes that `bytes`, a part of the file's `place`, consist of.
+///
+/// # Errors
+/// When they do not fit, or are more than any picture has.
+pub(crate) fn all<'a>(bytes: &'a [u8], start: usize, place: &str) -> Result<Vec<IsoBox<'a>>, MediaError> {
+    let mut found = Vec::new();
+    for next in boxes(bytes, start) {
+        meta::bounded(found.len() + 1)?;
+        found.push(next.map_err(|error| error.within(place))?);
+    }
+    Ok(found)
 }
 
 /// See [`boxes`].
@@ -97,8 +118,8 @@ fn one(bytes: &[u8], start: usize) -> Result<IsoBox<'_>, BoxError> {
         return Err(beyond);
     };
     let beyond = BoxError::Beyond { kind: Some(kind) };
+    let open = size == [0; 4];
     let (header, size) = match u32::from_be_bytes(size) {
-        // To the end of what holds it.
         0 => (8, bytes.len()),
         1 => {
             let (Some(high), Some(low)) = (word(8), word(12)) else {
@@ -118,7 +139,15 @@ fn one(bytes: &[u8], start: usize) -> Result<IsoBox<'_>, BoxError> {
         start,
         body_start: start.saturating_add(header),
         body: bytes.get(header..size).ok_or(beyond)?,
+        open,
     })
+}
+
+/// A box with this body.
+pub(crate) fn boxed(kind: [u8; 4], body: &[u8]) -> Vec<u8> {
+    // Bodies that are written are no larger than those that were read, whose sizes were checked.
+    let size = u32::try_from(body.len() + 8).unwrap_or(u32::MAX);
+    [&size.to_be_bytes()[..], &kind, body].concat()
 }
 
 /// A reader of the fields of a box, each behind the one before it.

@@ -27,10 +27,7 @@ pub(super) fn colours(target: &mut [u8], [luma, blue, red]: [&[u8]; 3]) {
 /// what is less than a half.
 #[inline]
 pub(crate) fn rgb(luma: u8, blue: u8, red: u8) -> [u8; 3] {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the upper half of a product of two numbers of 16 bits"
-    )]
+    // The upper half of a product of two numbers of 16 bits.
     const fn times(value: i16, part: i16) -> i16 {
         ((value as i32 * part as i32) >> 16) as i16
     }

@@ -73,7 +73,7 @@ impl<'a> Enlarged<'a> {
             Way::Halves { down: true } => {
                 let near = self.at / 2;
                 let last = (self.plane.whole().1 as usize).saturating_sub(1);
-                let far = if self.at % 2 == 0 {
+                let far = if self.at.is_multiple_of(2) {
                     near.saturating_sub(1)
                 } else {
                     (near + 1).min(last)

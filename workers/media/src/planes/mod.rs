@@ -39,7 +39,7 @@ pub(crate) enum Light {
 pub(crate) struct Planes {
     /// Pixels across and down that the picture has, whatever the planes have.
     size: (u32, u32),
-    planes: Vec<Plane>,
+    components: Vec<Plane>,
     light: Light,
 }
 
@@ -105,8 +105,12 @@ impl Plane {
 }
 
 impl Planes {
-    pub(crate) const fn new(size: (u32, u32), planes: Vec<Plane>, light: Light) -> Self {
-        Self { size, planes, light }
+    pub(crate) const fn new(size: (u32, u32), components: Vec<Plane>, light: Light) -> Self {
+        Self {
+            size,
+            components,
+            light,
+        }
     }
 
     /// Pixels across and down.
@@ -118,7 +122,7 @@ impl Planes {
     #[cfg(test)]
     pub(crate) fn samples(&self) -> Vec<(usize, usize)> {
         let of = |plane: &Plane| (plane.stride, plane.samples.len() / plane.stride);
-        self.planes.iter().map(of).collect()
+        self.components.iter().map(of).collect()
     }
 
     pub(crate) const fn light(&self) -> Light {
@@ -135,8 +139,8 @@ impl Planes {
     /// as it has of these.
     pub(crate) fn scaled(&self, resizer: &mut Resizer, part: [f64; 4], size: (u32, u32)) -> Result<Self, MediaError> {
         let part = self.share(part);
-        let mut planes = Vec::with_capacity(self.planes.len());
-        for (number, plane) in self.planes.iter().enumerate() {
+        let mut planes = Vec::with_capacity(self.components.len());
+        for (number, plane) in self.components.iter().enumerate() {
             let filters = if number == 0 { SHARP } else { SOFT };
             let (across, down) = (
                 f64::from(size.0) * plane.sampling.0,
@@ -164,7 +168,7 @@ impl Planes {
     ) -> Result<DynamicImage, MediaError> {
         let part = self.share(part);
         let mut scaled = self
-            .planes
+            .components
             .iter()
             .enumerate()
             .map(|(number, plane)| {
@@ -189,7 +193,7 @@ impl Planes {
     }
 
     fn image(&self, (width, height): (u32, u32), samples: Vec<u8>) -> Result<DynamicImage, MediaError> {
-        let image = if self.planes.len() == 1 {
+        let image = if self.components.len() == 1 {
             GrayImage::from_raw(width, height, samples).map(DynamicImage::from)
         } else {
             RgbImage::from_raw(width, height, samples).map(DynamicImage::from)
@@ -206,8 +210,8 @@ impl Planes {
                 (across, down)
             }
         };
-        let mut planes = Vec::with_capacity(self.planes.len());
-        for plane in self.planes {
+        let mut planes = Vec::with_capacity(self.components.len());
+        for plane in self.components {
             let (width, height) = plane.whole();
             let image = GrayImage::from_raw(width, height, plane.samples)
                 .ok_or_else(|| MediaError::corrupt("it has fewer samples than its size asks for"))?;
@@ -227,7 +231,7 @@ impl Planes {
     /// resolution all there is. Row by row, each as long as the picture is wide.
     pub(crate) fn nearest(&self, row: u32, targets: &mut [Vec<u8>]) {
         let width = self.size.0 as usize;
-        for (plane, target) in self.planes.iter().zip(targets) {
+        for (plane, target) in self.components.iter().zip(targets) {
             let from = |place: u32, sampling: f64| if sampling < 1.0 { place / 2 } else { place } as usize;
             let rows = plane.samples.chunks_exact(plane.stride.max(1));
             let last = rows.len().saturating_sub(1);
@@ -247,7 +251,7 @@ impl Planes {
     /// Whether colours have half of the samples across and down.
     pub(crate) fn sampled_less(&self) -> bool {
         let less = |plane: &Plane| plane.sampling.0 < 1.0 && plane.sampling.1 < 1.0;
-        self.planes.iter().skip(1).all(less)
+        self.components.iter().skip(1).all(less)
     }
 
     /// Whether they are luma and two colours, these with as many samples or with half of them: what every JPEG can be.
@@ -255,30 +259,29 @@ impl Planes {
         let is = |one: f64, other: f64| (one - other).abs() < f64::EPSILON;
         let usual = |sampling: f64| is(sampling, 0.5) || is(sampling, 1.0);
         let plane = |plane: &Plane| usual(plane.sampling.0) && usual(plane.sampling.1);
-        self.light == Light::YCbCr && self.planes.iter().all(plane)
+        self.light == Light::YCbCr && self.components.iter().all(plane)
     }
 
     /// Whether each has all the samples that its sampling says, and not fewer.
     pub(crate) fn full(&self) -> bool {
         let (width, height) = (f64::from(self.size.0), f64::from(self.size.1));
         let all = |plane: &Plane| plane.size == (width * plane.sampling.0, height * plane.sampling.1);
-        self.planes.iter().all(all)
+        self.components.iter().all(all)
     }
 
     /// At its own size.
     pub(crate) fn whole(&self) -> Result<DynamicImage, MediaError> {
-        let samples = match self.planes.len() {
-            1 => self.interleaved::<1>()?,
-            _ => {
-                let mut samples = vec![0; self.size.0 as usize * self.size.1 as usize * 3];
-                let mut target = samples.chunks_exact_mut(self.size.0 as usize * 3);
-                self.rows(|rows: [&[u8]; 3]| {
-                    if let Some(target) = target.next() {
-                        self.put_together(target, rows);
-                    }
-                })?;
-                samples
-            }
+        let samples = if self.components.len() == 1 {
+            self.interleaved::<1>()?
+        } else {
+            let mut samples = vec![0; self.size.0 as usize * self.size.1 as usize * 3];
+            let mut target = samples.chunks_exact_mut(self.size.0 as usize * 3);
+            self.rows(|rows: [&[u8]; 3]| {
+                if let Some(target) = target.next() {
+                    self.put_together(target, rows);
+                }
+            })?;
+            samples
         };
         self.image(self.size, samples)
     }
@@ -298,7 +301,7 @@ impl Planes {
     /// Shows every row of the picture, from the first, its components at its size.
     fn rows<const N: usize>(&self, mut show: impl FnMut([&[u8]; N])) -> Result<(), MediaError> {
         let planes: &[Plane; N] = self
-            .planes
+            .components
             .as_slice()
             .try_into()
             .map_err(|_| MediaError::corrupt("it has other components than its colours"))?;

@@ -2,6 +2,7 @@
 
 use super::{Header, ProbeError, TABLES, pixels};
 use crate::{
+    Format, MediaError,
     avif::{self, Coding},
     isobmff::{BoxError, IsoBox, Meta, boxes},
 };
@@ -14,10 +15,14 @@ const DECODER: u64 = 4 * 1024 * 1024;
 
 /// Names HEIC, which begins like AVIF.
 pub(super) fn refuse_heic(head: &[u8]) -> Result<(), ProbeError> {
-    let Some(Ok(first)) = boxes(head, 0).next() else {
-        return Ok(());
+    let first = match boxes(head, 0).next() {
+        Some(Ok(first)) => first,
+        Some(Err(BoxError::Beyond { kind: Some(kind) })) if &kind == b"ftyp" && Format::sniff(head).is_none() => {
+            return Err(ProbeError::NeedMore);
+        }
+        _ => return Ok(()),
     };
-    if &first.kind != b"ftyp" || brands(&first).any(|brand| AVIF.contains(&brand)) {
+    if &first.kind != b"ftyp" || first.open || brands(&first).any(|brand| AVIF.contains(&brand)) {
         return Ok(());
     }
     if brands(&first).any(|brand| HEIC.contains(&brand)) {
@@ -51,6 +56,10 @@ pub(super) fn header(head: &[u8]) -> Result<Header, ProbeError> {
 fn meta(head: &[u8]) -> Result<Meta<'_>, ProbeError> {
     for found in boxes(head, 0) {
         match found {
+            // Where the head ends it would end too.
+            Ok(found) if &found.kind == b"meta" && found.open => {
+                return Err(MediaError::corrupt("its list of items does not say where it ends").into());
+            }
             Ok(found) if &found.kind == b"meta" => return Ok(Meta::parse(&found)?),
             Ok(_) => {}
             Err(BoxError::Beyond { .. }) => return Err(ProbeError::NeedMore),

@@ -15,6 +15,31 @@ const TILE_LENGTH: u16 = 323;
 const ROWS_PER_STRIP: u16 = 278;
 const PROFILE: u16 = 34_675;
 const DNG_VERSION: u16 = 50_706;
+/// Entries that a decoder reads: those above, coding, strips, tiles, layout, predictor, inks, meaning of further samples,
+/// tables of JPEG, and how YCbCr is sampled.
+const READ: [u16; 21] = [
+    SUBFILE,
+    WIDTH,
+    LENGTH,
+    BITS,
+    259,
+    PHOTOMETRIC,
+    266,
+    273,
+    SAMPLES,
+    ROWS_PER_STRIP,
+    279,
+    284,
+    317,
+    TILE_WIDTH,
+    TILE_LENGTH,
+    324,
+    325,
+    338,
+    FORMAT,
+    347,
+    530,
+];
 
 /// The first directory of a TIFF file, and the bytes that its entries point into.
 #[derive(Debug, Clone)]
@@ -103,9 +128,27 @@ impl<'a> Directory<'a> {
             .collect()
     }
 
-    /// The first of them.
+    /// The number of an entry that has one; none where it is missing.
     fn number(&self, tag: u16) -> Result<Option<u32>, ProbeError> {
-        Ok(self.numbers(tag)?.first().copied())
+        match self.entries.iter().find(|entry| entry.0 == tag) {
+            Some((.., count, _)) if *count != 1 => {
+                Err(MediaError::corrupt(format!("its entry {tag} has {count} values instead of one")).into())
+            }
+            _ => Ok(self.numbers(tag)?.first().copied()),
+        }
+    }
+
+    /// Memory that a decoder takes to read the entries that it needs.
+    fn values_bytes(&self) -> Result<u64, ProbeError> {
+        // Offsets and sizes of a strip for each row and colour of the tallest picture.
+        const MOST: u64 = 1 << 19;
+        const VALUE: u64 = 64;
+        let read = self.entries.iter().filter(|entry| READ.contains(&entry.0));
+        let values: u64 = read.map(|entry| u64::from(entry.2)).sum();
+        if values > MOST {
+            return Err(MediaError::corrupt("its directory has more values than any picture's").into());
+        }
+        Ok(values * VALUE)
     }
 
     /// The ICC profile (ICC.1, annex B.3), where the file has it whole.
@@ -138,7 +181,7 @@ pub(super) fn header(head: &[u8]) -> Result<Header, ProbeError> {
     if bits.iter().any(|other| *other != depth) {
         return Err(unsupported("TIFF", "samples of different depths").into());
     }
-    let floating = directory.number(FORMAT)?.unwrap_or(1) == 3;
+    let floating = directory.numbers(FORMAT)?.first() == Some(&3);
     // What is decoded to, bytes of a pixel; and what the file's own samples take, where that is more.
     let (decoded, stored) = match (needed(PHOTOMETRIC, "photometric interpretation")?, samples, depth) {
         (0 | 1, 1, 1) => (1, 1),
@@ -164,6 +207,7 @@ pub(super) fn header(head: &[u8]) -> Result<Header, ProbeError> {
         decoder_bytes: pixels(width, height)
             .saturating_mul(u64::from(decoded + stored).max(u64::from(decoded + converted)))
             .saturating_add(part)
+            .saturating_add(directory.values_bytes()?)
             .saturating_add(TABLES),
         coded: None,
     })

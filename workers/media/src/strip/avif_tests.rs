@@ -1,7 +1,10 @@
 //! AVIF files made of boxes: no encoder is in the tree, and no pixel is looked at here.
 
-use super::boxes::{boxed, boxes};
-use crate::{Format, MediaError, Policy, RemovedKind, Stripped, strip as strip_any};
+use crate::{
+    Format, MediaError, Policy, RemovedKind, Stripped,
+    isobmff::{boxed, boxes},
+    strip as strip_any,
+};
 use proptest::prelude::*;
 
 fn strip(bytes: &[u8]) -> Result<Stripped, MediaError> {
@@ -175,11 +178,9 @@ fn a_still_picture_is_left_with_what_it_needs() {
         assert!(told.contains(&kind), "{kind}: {told:?}");
     }
     // Items lie where they are said to.
-    let meta = boxes(&stripped.bytes)
-        .unwrap()
-        .into_iter()
-        .find(|found| &found.kind == b"meta");
-    let items = super::items::Items::read(meta.unwrap().body).unwrap_or_else(|_| panic!("its items are not read"));
+    let mut top = boxes(&stripped.bytes, 0).map(Result::unwrap);
+    let meta = top.find(|found| &found.kind == b"meta").unwrap();
+    let items = super::items::Items::read(&meta).unwrap_or_else(|_| panic!("its items are not read"));
     let data: Vec<&[u8]> = items
         .all
         .iter()

@@ -25,7 +25,11 @@ const ALPHA_BIT_FIELDS: u32 = 6;
 pub(super) fn walk<'a>(bytes: &'a [u8], finds: &mut Finds) -> Result<Pieces<'a>, MediaError> {
     let header = Header::read(bytes)?;
     let pixels = header.pixels(bytes)?;
-    let (tables, colours) = header.tables(pixels.start);
+    let (tables, colours) = header.tables();
+    if tables.end > pixels.end {
+        finds.lossy = Some("its palette reaches behind its pixels");
+        return Ok(Pieces::of(bytes));
+    }
     let mut head = bytes
         .get(..FILE_HEADER + header.size)
         .ok_or(MediaError::Truncated)?
@@ -171,8 +175,9 @@ impl Header {
         Ok(start..end)
     }
 
-    /// Where masks and palette are, before the pixels at `pixels`, and how many colours there are.
-    fn tables(&self, pixels: usize) -> (Range<usize>, usize) {
+    /// Where masks and palette are, and how many colours there are. Some palettes are shorter than they are said to be:
+    /// decoders take the first pixels for the rest, so these are copied twice.
+    fn tables(&self) -> (Range<usize>, usize) {
         let start = FILE_HEADER + self.size;
         let masks = match self.coding {
             BIT_FIELDS if self.size == INFO => 12,
@@ -180,11 +185,7 @@ impl Header {
             _ => 0,
         };
         let colour = if self.size == CORE { 3 } else { 4 };
-        // Some palettes are shorter than they are said to be.
-        let room = pixels.saturating_sub(start + masks) / colour;
-        let colours = self.colours.min(room);
-        let end = (start + masks + colours * colour).min(pixels);
-        (start..end, colours)
+        (start..start + masks + self.colours * colour, self.colours)
     }
 
     /// Where an embedded profile is, behind the pixels, which end at `after`. In `head` one that is not embedded is forgotten.

@@ -1,12 +1,11 @@
-//! The items of an AVIF (ISO/IEC 23008-12, in a meta box of ISO/IEC 14496-12): which there are, which the picture needs,
-//! and a meta box that has only those.
+//! The items of an AVIF (ISO/IEC 23008-12): which the picture needs, where they lie, and a meta box that has only those.
 
-use super::boxes::{Found, Reader, boxed, boxes, put_id};
-use crate::MediaError;
-use std::ops::Range;
+use crate::{
+    MediaError,
+    isobmff::{self, IsoBox, Meta, boxed},
+};
+use std::{collections::BTreeSet, ops::Range};
 
-/// Items, extents and references at most; a grid of the largest picture has hundreds.
-const MOST: usize = 1 << 12;
 /// Kinds of items that are pictures, or made of pictures.
 const PICTURES: [&[u8; 4]; 5] = [b"av01", b"grid", b"iovl", b"iden", b"tmap"];
 /// Properties that the look depends on, or that say how to decode; ISO/IEC 23008-12, AV1-ISOBMFF, AVIF 1.1.
@@ -15,38 +14,19 @@ const PROPERTIES: [&[u8; 4]; 17] = [
     b"clli", b"mdcv", b"cclv", b"amve", b"rloc",
 ];
 
-#[derive(Debug, Clone)]
-pub(super) struct Item {
-    pub(super) id: u32,
-    pub(super) kind: [u8; 4],
-    flags: u32,
-    /// Of a mime item.
-    pub(super) media_type: Vec<u8>,
+/// An item, and where its bytes lie.
+#[derive(Debug)]
+pub(super) struct Item<'a> {
+    pub(super) entry: isobmff::Item<'a>,
     /// Whether its data is in the meta box itself.
     pub(super) inside: bool,
     pub(super) extents: Vec<Range<usize>>,
 }
 
-#[derive(Debug, Clone)]
-struct Reference {
-    kind: [u8; 4],
-    from: u32,
-    to: Vec<u32>,
-}
-
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Items<'a> {
-    pub(super) all: Vec<Item>,
-    pub(super) primary: u32,
-    references: Vec<Reference>,
-    /// The data that is in the meta box, and where that is in the file.
-    pub(super) data: Option<Found<'a>>,
-    properties: Vec<Found<'a>>,
-    associations: Vec<Found<'a>>,
-    groups: Vec<Found<'a>>,
-    handler: &'a [u8],
-    /// Bytes of boxes that nobody needs.
-    pub(super) unknown: usize,
+    pub(super) meta: Meta<'a>,
+    pub(super) all: Vec<Item<'a>>,
 }
 
 /// Why a meta box cannot be rewritten.
@@ -64,180 +44,82 @@ impl From<MediaError> for Trouble {
 }
 
 impl<'a> Items<'a> {
-    /// The items of a track's meta box: what they are and where they lie, and nothing more.
-    pub(super) fn of_track(body: &'a [u8]) -> Result<Self, Trouble> {
-        let mut reader = Reader(body);
-        reader.full()?;
-        let mut read = Self::default();
-        let children = boxes(reader.0)?;
-        let child = |kind: &[u8; 4]| children.iter().find(|child| child.kind == *kind);
-        if let (Some(infos), Some(locations)) = (child(b"iinf"), child(b"iloc")) {
-            read.infos(infos.body)?;
-            read.locations(locations.body)?;
+    /// The items of a picture's meta box.
+    pub(super) fn read(meta: &IsoBox<'a>) -> Result<Self, Trouble> {
+        let read = Self::of_track(meta)?;
+        let meta = &read.meta;
+        if meta.item(meta.primary).is_none() || read.other(*b"hdlr").is_none() {
+            return Err(MediaError::corrupt("its primary item is missing, or what handles its items").into());
         }
-        read.data = child(b"idat").cloned();
-        Ok(read)
-    }
-
-    /// Reads the meta box with this body.
-    pub(super) fn read(body: &'a [u8]) -> Result<Self, Trouble> {
-        let mut reader = Reader(body);
-        reader.full()?;
-        let mut read = Self::default();
-        let children = boxes(reader.0)?;
-        let child = |kind: &[u8; 4]| children.iter().find(|child| child.kind == *kind);
-        let needed = |kind| child(kind).ok_or_else(|| MediaError::corrupt("a box of its items is missing"));
-        read.handler = needed(b"hdlr")?.body;
-        read.infos(needed(b"iinf")?.body)?;
-        read.locations(needed(b"iloc")?.body)?;
-        let mut primary = Reader(needed(b"pitm")?.body);
-        let (version, _) = primary.full()?;
-        read.primary = primary.id(version > 0)?;
-        if let Some(references) = child(b"iref") {
-            read.references(references.body)?;
+        let numbers: BTreeSet<u32> = meta.items.iter().map(|item| item.id).collect();
+        if numbers.len() < meta.items.len() {
+            return Err(Trouble::Strange("two of its items have one number"));
         }
-        for part in boxes(needed(b"iprp")?.body)? {
-            match &part.kind {
-                b"ipco" => read.properties = boxes(part.body)?,
-                b"ipma" => read.associations.push(part),
-                _ => read.unknown += part.whole.len(),
-            }
+        if meta.items.iter().any(|item| item.kind == [0; 4]) {
+            return Err(Trouble::Strange("its items do not say what they are"));
         }
-        read.groups = child(b"grpl").map_or(Ok(Vec::new()), |groups| boxes(groups.body))?;
-        for child in children {
-            match &child.kind {
-                b"idat" => read.data = Some(child),
-                b"hdlr" | b"iinf" | b"iloc" | b"pitm" | b"iref" | b"iprp" | b"grpl" => {}
-                // What fills a place that was cleaned here.
-                b"free" if child.body.iter().all(|byte| *byte == 0) => {}
-                _ => read.unknown += child.whole.len(),
-            }
+        if meta
+            .locations
+            .iter()
+            .any(|place| place.elsewhere || place.construction > 1)
+        {
+            return Err(Trouble::Strange(
+                "an item of it lies in another item, or in another file",
+            ));
+        }
+        let mut extents = meta.locations.iter().flat_map(|place| &place.extents);
+        if extents.any(|extent| extent.length == 0) {
+            return Err(Trouble::Strange("an item of it has no size"));
         }
         Ok(read)
     }
 
-    fn infos(&mut self, body: &[u8]) -> Result<(), Trouble> {
-        let mut reader = Reader(body);
-        let (version, _) = reader.full()?;
-        reader.id(version > 0)?;
-        for info in boxes(reader.0)?.iter().filter(|info| &info.kind == b"infe") {
-            let mut reader = Reader(info.body);
-            let (version, flags) = reader.full()?;
-            if version < 2 {
-                return Err(Trouble::Strange("its items do not say what they are"));
-            }
-            let id = reader.id(version > 2)?;
-            reader.short()?;
-            let kind = reader.array()?;
-            let media_type = match &kind {
-                b"mime" => reader.0.split(|byte| *byte == 0).nth(1).unwrap_or_default(),
-                _ => &[],
-            };
-            if self.all.iter().any(|item| item.id == id) {
-                return Err(Trouble::Strange("two of its items have one number"));
-            }
-            if self.all.len() >= MOST {
-                return Err(Trouble::Strange("it has too many items"));
-            }
-            self.all.push(Item {
-                id,
-                kind,
-                flags,
-                media_type: media_type.iter().copied().take(100).collect(),
-                inside: false,
-                extents: Vec::new(),
-            });
-        }
-        Ok(())
+    /// The items of a track's meta box, whatever they are.
+    pub(super) fn of_track(meta: &IsoBox<'a>) -> Result<Self, MediaError> {
+        let meta = Meta::parse(meta)?;
+        let locate = |entry: &isobmff::Item<'a>| {
+            let place = meta.locations.iter().find(|place| place.item == entry.id);
+            let extents = place.map_or(&[][..], |place| &place.extents);
+            Ok(Item {
+                entry: *entry,
+                inside: place.is_some_and(|place| place.construction == 1),
+                extents: extents
+                    .iter()
+                    .map(range)
+                    .collect::<Option<_>>()
+                    .ok_or(MediaError::Truncated)?,
+            })
+        };
+        let all = meta.items.iter().map(locate).collect::<Result<_, MediaError>>()?;
+        Ok(Self { meta, all })
     }
 
-    fn locations(&mut self, body: &[u8]) -> Result<(), Trouble> {
-        let mut reader = Reader(body);
-        let (version, _) = reader.full()?;
-        let [sizes, more] = reader.array()?;
-        let (offset_size, length_size, base_size) = (sizes >> 4, sizes & 15, more >> 4);
-        let index_size = if version > 0 { more & 15 } else { 0 };
-        let mut extents = 0;
-        for _ in 0..reader.id(version > 1)? {
-            let id = reader.id(version > 1)?;
-            let method = if version > 0 { reader.short()? & 15 } else { 0 };
-            let elsewhere = reader.short()?;
-            let base = reader.sized(base_size)?;
-            let count = reader.short()?;
-            let mut found = Vec::new();
-            for _ in 0..count {
-                reader.sized(index_size)?;
-                let start = base
-                    .checked_add(reader.sized(offset_size)?)
-                    .ok_or(MediaError::Truncated)?;
-                let length = reader.sized(length_size)?;
-                if length == 0 {
-                    return Err(Trouble::Strange("an item of it has no size"));
-                }
-                found.push(start..start.checked_add(length).ok_or(MediaError::Truncated)?);
-            }
-            extents += found.len();
-            if method > 1 || elsewhere != 0 || extents > MOST {
-                return Err(Trouble::Strange(
-                    "an item of it lies in another item, or in another file",
-                ));
-            }
-            if let Some(item) = self
-                .all
-                .iter_mut()
-                .find(|item| item.id == id && item.extents.is_empty())
-            {
-                item.inside = method == 1;
-                item.extents = found;
-            }
-        }
-        Ok(())
-    }
-
-    fn references(&mut self, body: &[u8]) -> Result<(), Trouble> {
-        let mut reader = Reader(body);
-        let (version, _) = reader.full()?;
-        let mut total = 0;
-        for reference in boxes(reader.0)? {
-            let mut reader = Reader(reference.body);
-            let from = reader.id(version > 0)?;
-            let count = reader.short()?;
-            let to = (0..count)
-                .map(|_| reader.id(version > 0))
-                .collect::<Result<Vec<_>, _>>()?;
-            total += to.len();
-            if total > MOST {
-                return Err(Trouble::Strange("it has too many references"));
-            }
-            self.references.push(Reference {
-                kind: reference.kind,
-                from,
-                to,
-            });
-        }
-        Ok(())
+    fn other(&self, kind: [u8; 4]) -> Option<&IsoBox<'a>> {
+        self.meta.others.iter().find(|other| other.kind == kind)
     }
 
     /// Whether an item is a picture, or made of pictures.
     pub(super) fn is_picture(&self, id: u32) -> bool {
-        let found = self.all.iter().find(|item| item.id == id);
-        found.is_some_and(|item| PICTURES.contains(&&item.kind))
+        self.meta.item(id).is_some_and(|item| PICTURES.contains(&&item.kind))
     }
 
     /// Whether an item is a smaller picture of another.
     pub(super) fn is_thumbnail(&self, id: u32) -> bool {
-        self.references
-            .iter()
-            .any(|reference| &reference.kind == b"thmb" && reference.from == id)
+        let mut references = self.meta.references.iter();
+        references.any(|reference| &reference.kind == b"thmb" && reference.from == id)
+    }
+
+    fn is_tone_map(&self, id: u32) -> bool {
+        self.meta.item(id).is_some_and(|item| &item.kind == b"tmap")
     }
 
     /// The items that the picture needs: itself, what it is made of, what belongs to those (alpha, gain map).
     pub(super) fn needed(&self) -> Vec<u32> {
-        let mut needed = vec![self.primary];
+        let mut needed = vec![self.meta.primary];
         let mut next = 0;
         while let Some(id) = needed.get(next).copied() {
             next += 1;
-            for reference in &self.references {
+            for reference in &self.meta.references {
                 let made_of = reference.from == id && matches!(&reference.kind, b"dimg" | b"prem");
                 // A tone map is made of the primary picture, and read in its place.
                 let belongs = reference.to.contains(&id)
@@ -259,10 +141,6 @@ impl<'a> Items<'a> {
         needed
     }
 
-    fn is_tone_map(&self, id: u32) -> bool {
-        self.all.iter().any(|item| item.id == id && &item.kind == b"tmap")
-    }
-
     /// The body of a meta box with the items `needed`, which lie where `located` says (id, in the box itself, extents),
     /// `pad` bytes longer than it has to be.
     pub(super) fn write(
@@ -274,27 +152,27 @@ impl<'a> Items<'a> {
     ) -> Result<Vec<u8>, MediaError> {
         let wide = needed.iter().any(|id| *id > 0xffff);
         let full = |version: bool| [u8::from(version), 0, 0, 0];
-        let mut handler = self.handler.get(..12).ok_or(MediaError::Truncated)?.to_vec();
+        let handler = self.other(*b"hdlr").and_then(|handler| handler.body.get(..12));
+        let mut handler = handler.ok_or(MediaError::Truncated)?.to_vec();
         // Reserved, and a name of nothing.
         handler.resize(12 + 13 + pad, 0);
         let mut primary = full(wide).to_vec();
-        put_id(&mut primary, self.primary, wide);
+        put_id(&mut primary, self.meta.primary, wide);
         let mut infos = full(false).to_vec();
-        let kept = self.all.iter().filter(|item| needed.contains(&item.id));
+        let kept = self.all.iter().filter(|item| needed.contains(&item.entry.id));
         let count = u16::try_from(kept.clone().count()).map_err(|_| MediaError::corrupt("it has too many items"))?;
         infos.extend(count.to_be_bytes());
-        for item in kept {
-            let mut info = (item.flags | if wide { 3 << 24 } else { 2 << 24 })
-                .to_be_bytes()
-                .to_vec();
-            put_id(&mut info, item.id, wide);
+        for Item { entry, .. } in kept {
+            let version = if wide { 3 << 24 } else { 2 << 24 };
+            let mut info = (entry.flags | version).to_be_bytes().to_vec();
+            put_id(&mut info, entry.id, wide);
             info.extend([0, 0]);
-            info.extend(item.kind);
+            info.extend(entry.kind);
             info.push(0);
             infos.extend(boxed(*b"infe", &info));
         }
         let mut references = full(wide).to_vec();
-        for reference in &self.references {
+        for reference in &self.meta.references {
             let to: Vec<u32> = reference.to.iter().copied().filter(|id| needed.contains(id)).collect();
             if to.is_empty() || !needed.contains(&reference.from) || &reference.kind == b"thmb" {
                 continue;
@@ -315,7 +193,7 @@ impl<'a> Items<'a> {
         if references.len() > 4 {
             out.extend(boxed(*b"iref", &references));
         }
-        out.extend(boxed(*b"iprp", &self.properties(needed)?));
+        out.extend(boxed(*b"iprp", &self.properties(needed, wide)?));
         let groups = self.groups(needed)?;
         if !groups.is_empty() {
             out.extend(boxed(*b"grpl", &groups));
@@ -326,47 +204,55 @@ impl<'a> Items<'a> {
         Ok(out)
     }
 
-    /// Properties keep their numbers: one that goes leaves an empty box of its size.
-    fn properties(&self, needed: &[u32]) -> Result<Vec<u8>, MediaError> {
+    /// Properties keep their numbers: one that goes leaves an empty box.
+    fn properties(&self, needed: &[u32], wide: bool) -> Result<Vec<u8>, MediaError> {
         let mut container = Vec::new();
-        for property in &self.properties {
+        for property in &self.meta.properties {
             if PROPERTIES.contains(&&property.kind) {
                 container.extend(boxed(property.kind, property.body));
             } else {
                 container.extend(boxed(*b"free", &[]));
             }
         }
-        let mut out = boxed(*b"ipco", &container);
-        for association in &self.associations {
-            let mut reader = Reader(association.body);
-            let head = reader.take(4)?;
-            let (version, flags) = Reader(head).full()?;
-            let mut kept = Vec::new();
-            let mut count: u32 = 0;
-            for _ in 0..reader.long()? {
-                let start = reader;
-                let id = reader.id(version > 0)?;
-                let number = usize::from(reader.byte()?);
-                reader.take(if flags & 1 == 0 { number } else { 2 * number })?;
-                if needed.contains(&id) {
-                    count += 1;
-                    kept.extend_from_slice(start.0.get(..start.0.len() - reader.0.len()).unwrap_or_default());
+        let associations = &self.meta.associations;
+        let long = associations.iter().any(|association| association.property > 0x7f);
+        let mut links = vec![u8::from(wide), 0, 0, u8::from(long)];
+        let items: BTreeSet<u32> = needed.iter().copied().collect();
+        links.extend(u32::try_from(items.len()).unwrap_or(u32::MAX).to_be_bytes());
+        for item in items {
+            let of_item = associations.iter().filter(|association| association.item == item);
+            put_id(&mut links, item, wide);
+            let count = u8::try_from(of_item.clone().count());
+            links.push(count.map_err(|_| MediaError::corrupt("an item of it has too many properties"))?);
+            for association in of_item {
+                let [high, low] = association.property.to_be_bytes();
+                let essential = u8::from(association.essential) << 7;
+                if long {
+                    links.extend([high | essential, low]);
+                } else {
+                    links.push(low | essential);
                 }
             }
-            out.extend(boxed(*b"ipma", &[head, &count.to_be_bytes(), &kept].concat()));
         }
-        Ok(out)
+        Ok([boxed(*b"ipco", &container), boxed(*b"ipma", &links)].concat())
     }
 
     /// Alternatives to one another, as far as they are left.
     fn groups(&self, needed: &[u32]) -> Result<Vec<u8>, MediaError> {
         let mut out = Vec::new();
-        for group in self.groups.iter().filter(|group| &group.kind == b"altr") {
-            let mut reader = Reader(group.body);
-            let head = reader.take(8)?;
+        let Some(groups) = self.other(*b"grpl") else {
+            return Ok(out);
+        };
+        for group in isobmff::boxes(groups.body, groups.body_start) {
+            let group = group.map_err(|error| error.within("groups"))?;
+            if &group.kind != b"altr" {
+                continue;
+            }
+            let mut fields = group.fields();
+            let head = fields.take(8)?;
             let mut ids = Vec::new();
-            for _ in 0..reader.long()? {
-                let id = reader.long()?;
+            for _ in 0..fields.u32()? {
+                let id = fields.u32()?;
                 if needed.contains(&id) {
                     ids.push(id);
                 }
@@ -380,16 +266,31 @@ impl<'a> Items<'a> {
         Ok(out)
     }
 
-    /// How many bytes of properties go.
-    pub(super) fn unknown_properties(&self) -> usize {
-        self.properties
-            .iter()
-            .filter(|property| {
-                !(PROPERTIES.contains(&&property.kind) || &property.kind == b"free" && property.body.is_empty())
-            })
-            .map(|property| property.whole.len())
-            .sum()
+    /// How many bytes of boxes and properties go that nobody needs.
+    pub(super) fn unknown(&self) -> usize {
+        let others = self.meta.others.iter().filter(|other| match &other.kind {
+            b"hdlr" | b"grpl" => false,
+            // What fills a place that was cleaned here.
+            b"free" => other.body.iter().any(|byte| *byte != 0),
+            _ => true,
+        });
+        let properties = self.meta.properties.iter().filter(|property| {
+            !(PROPERTIES.contains(&&property.kind) || &property.kind == b"free" && property.body.is_empty())
+        });
+        others.chain(properties).map(|gone| gone.range().len()).sum()
     }
+}
+
+/// Where an extent lies, in the file or in the meta box's data.
+fn range(extent: &isobmff::Extent) -> Option<Range<usize>> {
+    let start = usize::try_from(extent.offset).ok()?;
+    Some(start..start.checked_add(usize::try_from(extent.length).ok()?)?)
+}
+
+/// Appends an identifier of 16 or 32 bits.
+fn put_id(out: &mut Vec<u8>, id: u32, wide: bool) {
+    let bytes = id.to_be_bytes();
+    out.extend_from_slice(if wide { &bytes } else { &bytes[2..] });
 }
 
 /// The body of a box that says where items lie: offsets and sizes of 32 bits.

@@ -98,8 +98,11 @@ impl<'a, 'f> Walk<'a, 'f> {
                     self.pieces.keep(start..place)?;
                     return Ok((place, scans));
                 }
-                // TEM stands alone.
-                0x01 => continue,
+                // TEM stands alone. In damaged pixels decoders take it for their end.
+                0x01 => {
+                    self.pieces.keep(start..place)?;
+                    continue;
+                }
                 0xd0..=0xd8 => return Err(MediaError::corrupt("a marker stands where none may")),
                 _ => {}
             }

@@ -12,7 +12,6 @@ mod avif;
 #[cfg(test)]
 mod avif_tests;
 mod bmp;
-mod boxes;
 mod finds;
 mod gif;
 mod items;

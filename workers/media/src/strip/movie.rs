@@ -2,12 +2,14 @@
 //! pointing where they do.
 
 use super::{
-    boxes::{Found, Reader, boxed, boxes},
     finds::Finds,
     items::{Items, Trouble},
     removed::RemovedKind,
 };
-use crate::MediaError;
+use crate::{
+    MediaError,
+    isobmff::{IsoBox, all, boxed},
+};
 use std::ops::Range;
 
 /// What is written over which bytes of a file; as many as were there.
@@ -64,100 +66,94 @@ enum Level {
 
 /// Cleans the movie box, and counts the frames of its tracks; returns the items that lie in the file's data.
 pub(super) fn clean<'a>(
-    movie: &Found<'a>,
+    movie: &IsoBox<'a>,
     patches: &mut Patches,
     finds: &mut Finds,
 ) -> Result<Vec<Items<'a>>, Trouble> {
     let mut items = Vec::new();
-    let start = movie.body_start();
-    container(Level::Movie, movie.body, start, &mut items, patches, finds)?;
+    container(Level::Movie, movie, &mut items, patches, finds)?;
     Ok(items)
 }
 
 fn container<'a>(
     level: Level,
-    body: &'a [u8],
-    base: usize,
+    parent: &IsoBox<'a>,
     items: &mut Vec<Items<'a>>,
     patches: &mut Patches,
     finds: &mut Finds,
 ) -> Result<(), Trouble> {
-    let children = boxes(body)?;
+    let children = all(parent.body, parent.body_start, "movie")?;
     for child in &children {
-        let whole = base + child.whole.start..base + child.whole.end;
-        let inner = base + child.body_start();
         match (level, &child.kind) {
             (Level::Movie, b"mvhd") | (Level::Track, b"tkhd") | (Level::Media, b"mdhd") => {
-                times(child.body, inner, patches, finds)?;
+                times(child, patches, finds)?;
             }
-            (Level::Movie, b"trak") => container(Level::Track, child.body, inner, items, patches, finds)?,
-            (Level::Track, b"mdia") => container(Level::Media, child.body, inner, items, patches, finds)?,
-            (Level::Media, b"hdlr") => handler(child.body, inner, patches, finds)?,
+            (Level::Movie, b"trak") => container(Level::Track, child, items, patches, finds)?,
+            (Level::Track, b"mdia") => container(Level::Media, child, items, patches, finds)?,
+            (Level::Media, b"hdlr") => handler(child, patches, finds)?,
             (Level::Movie, b"mvex" | b"iods") | (Level::Track, b"edts" | b"tref") | (Level::Media, b"minf") => {}
             (_, b"free" | b"skip") if child.body.iter().all(|byte| *byte == 0) => {}
             _ => {
                 if &child.kind == b"meta" {
                     // One that cannot be read is not known to name anything outside itself.
-                    items.extend(Items::of_track(child.body).ok());
+                    items.extend(Items::of_track(child).ok());
                 }
-                finds.add(RemovedKind::Private, whole.len());
-                patches.blank(whole);
+                finds.add(RemovedKind::Private, child.range().len());
+                patches.blank(child.range());
             }
         }
     }
     if level == Level::Media {
         let find = |kind: &[u8; 4]| children.iter().find(|child| child.kind == *kind);
         if let (Some(header), Some(information)) = (find(b"mdhd"), find(b"minf")) {
-            frames(header.body, information.body, finds)?;
+            frames(header, information, finds)?;
         }
     }
     Ok(())
 }
 
 /// When it was made and changed.
-fn times(body: &[u8], base: usize, patches: &mut Patches, finds: &mut Finds) -> Result<(), MediaError> {
-    let (version, _) = Reader(body).full()?;
-    let range = 4..if version == 1 { 20 } else { 12 };
-    let told = body.get(range.clone()).ok_or(MediaError::Truncated)?;
+fn times(header: &IsoBox<'_>, patches: &mut Patches, finds: &mut Finds) -> Result<(), MediaError> {
+    let (version, _, mut fields) = header.full()?;
+    let told = fields.take(if version == 1 { 16 } else { 8 })?;
     if told.iter().any(|byte| *byte != 0) {
-        finds.add(RemovedKind::TakenAt, range.len());
-        patches.zero(base + range.start..base + range.end);
+        finds.add(RemovedKind::TakenAt, told.len());
+        let start = header.body_start + 4;
+        patches.zero(start..start + told.len());
     }
     Ok(())
 }
 
 /// What a track is, and which program's name it bears.
-fn handler(body: &[u8], base: usize, patches: &mut Patches, finds: &mut Finds) -> Result<(), Trouble> {
-    if !matches!(body.get(8..12), Some(b"pict" | b"auxv")) {
+fn handler(handler: &IsoBox<'_>, patches: &mut Patches, finds: &mut Finds) -> Result<(), Trouble> {
+    if !matches!(handler.body.get(8..12), Some(b"pict" | b"auxv")) {
         return Err(Trouble::Strange("its movie has tracks that are no pictures"));
     }
-    let name = body.get(24..).unwrap_or_default();
+    let name = handler.body.get(24..).unwrap_or_default();
     if name.iter().any(|byte| *byte != 0) {
         finds.add(RemovedKind::Software, name.len());
-        patches.zero(base + 24..base + body.len());
+        patches.zero(handler.body_start + 24..handler.end());
     }
     Ok(())
 }
 
 /// Frames and their time, from the table of the track's media.
-fn frames(header: &[u8], information: &[u8], finds: &mut Finds) -> Result<(), MediaError> {
-    let mut reader = Reader(header);
-    let (version, _) = reader.full()?;
-    reader.take(if version == 1 { 16 } else { 8 })?;
-    let scale = u64::from(reader.long()?.max(1));
-    let information = boxes(information)?;
+fn frames(header: &IsoBox<'_>, information: &IsoBox<'_>, finds: &mut Finds) -> Result<(), MediaError> {
+    let (version, _, mut fields) = header.full()?;
+    fields.take(if version == 1 { 16 } else { 8 })?;
+    let scale = u64::from(fields.u32()?.max(1));
+    let information = all(information.body, information.body_start, "media information")?;
     let Some(table) = information.iter().find(|child| &child.kind == b"stbl") else {
         return Ok(());
     };
-    let table = boxes(table.body)?;
+    let table = all(table.body, table.body_start, "sample table")?;
     let Some(times) = table.iter().find(|child| &child.kind == b"stts") else {
         return Ok(());
     };
-    let mut reader = Reader(times.body);
-    reader.full()?;
+    let (_, _, mut fields) = times.full()?;
     let (mut count, mut ticks) = (0_u32, 0_u64);
-    for _ in 0..reader.long()? {
-        let (number, each) = (reader.long()?, reader.long()?);
+    for _ in 0..fields.u32()? {
+        let (number, each) = (fields.u32()?, fields.u32()?);
         count = count.saturating_add(number);
         ticks = ticks.saturating_add(u64::from(number) * u64::from(each));
     }

@@ -21,7 +21,7 @@ pub(super) fn walk<'a>(bytes: &'a [u8], finds: &mut Finds) -> Result<Pieces<'a>,
     // Where the pixels begin: the orientation goes before them, so that a reader that stops at them has seen it.
     let mut pixels = None;
     let mut animated = false;
-    loop {
+    let end = loop {
         let chunk = Chunk::at(bytes, place)?;
         if (place == SIGNATURE.len()) != (chunk.kind == b"IHDR") {
             return Err(MediaError::corrupt(
@@ -30,8 +30,10 @@ pub(super) fn walk<'a>(bytes: &'a [u8], finds: &mut Finds) -> Result<Pieces<'a>,
         }
         place = chunk.whole.end;
         let size = chunk.whole.len();
+        chunk.sized()?;
         let kept = match chunk.kind {
-            b"IHDR" | b"IDAT" | b"IEND" | b"PLTE" | b"iCCP" => None,
+            b"IEND" => break chunk,
+            b"IHDR" | b"IDAT" | b"PLTE" | b"iCCP" => None,
             b"acTL" if pixels.is_none() => {
                 animated = true;
                 Some(8)
@@ -78,9 +80,14 @@ pub(super) fn walk<'a>(bytes: &'a [u8], finds: &mut Finds) -> Result<Pieces<'a>,
             pixels = Some(pieces.mark()?);
         }
         pieces.keep(chunk.whole)?;
-        if chunk.kind == b"IEND" {
-            break;
-        }
+    };
+    if end.data.is_empty() {
+        end.check(bytes)?;
+        pieces.keep(end.whole)?;
+    } else {
+        // It has none; readers stop at its name.
+        finds.add(RemovedKind::Private, end.data.len());
+        pieces.write(self::chunk(*b"IEND", &[]))?;
     }
     let pixels = pixels.ok_or_else(|| MediaError::corrupt("it ends without a picture"))?;
     if let Some(orientation) = finds.orientation_to_write() {
@@ -158,6 +165,21 @@ impl<'a> Chunk<'a> {
             data,
             whole: start..start + end,
         })
+    }
+
+    /// What has one size has that: more would be a place to hide in.
+    fn sized(&self) -> Result<(), MediaError> {
+        let fits = match self.kind {
+            b"IHDR" => self.data.len() == 13,
+            b"PLTE" => self.data.len() <= 768,
+            b"fcTL" => self.data.len() == 26,
+            _ => true,
+        };
+        if fits {
+            return Ok(());
+        }
+        let (kind, length) = (String::from_utf8_lossy(self.kind), self.data.len());
+        Err(MediaError::corrupt(format!("its {kind} chunk has {length} bytes")))
     }
 
     /// What is kept must be whole.
@@ -257,6 +279,19 @@ mod tests {
             (again.bytes, again.removed, again.orientation),
             (stripped.bytes, vec![], 8)
         );
+    }
+
+    #[test]
+    fn chunks_of_one_size_hide_nothing() {
+        let plain = plain();
+        let (body, _) = plain.split_at(plain.len() - 12);
+        let stripped = strip(&[body, &chunk(*b"IEND", b"hidden")].concat()).unwrap();
+        assert_eq!(stripped.bytes, plain);
+        assert_eq!(stripped.removed[0].what, RemovedKind::Private);
+        for (kind, size) in [(*b"PLTE", 771), (*b"fcTL", 27)] {
+            let error = strip(&with(&[(kind, &vec![9; size])], b"")).unwrap_err();
+            assert_eq!(error.code(), "corrupt");
+        }
     }
 
     #[test]

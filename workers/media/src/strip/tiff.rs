@@ -131,6 +131,9 @@ fn report(bytes: &[u8], block: &Block<'_>, finds: &mut Finds) {
 
 /// Whether an entry stays: numbers that decoding needs, and the two that are bytes.
 fn stays(entry: &Entry<'_>) -> bool {
+    if entry.tag == tag::ORIENTATION {
+        return entry.is_orientation();
+    }
     KEPT.contains(&entry.tag) && (matches!(entry.tag, ICC | JPEG_TABLES) || !matches!(entry.kind, 2 | 7 | 13 | 129))
 }
 

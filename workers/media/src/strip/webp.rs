@@ -132,6 +132,9 @@ fn frame(bytes: &[u8], whole: &Chunk<'_>, pieces: &mut Pieces<'_>, finds: &mut F
             _ => gone += chunk.whole.len(),
         }
     }
+    if !kept.iter().any(|chunk| chunk.kind != b"ALPH") {
+        return Err(MediaError::corrupt("a frame of it has no picture"));
+    }
     if gone == 0 {
         return whole.keep(pieces);
     }
@@ -244,6 +247,24 @@ mod tests {
         assert_eq!(stripped.bytes[20] & (FLAG_EXIF | FLAG_XMP), FLAG_EXIF);
         let again = strip(&stripped.bytes).unwrap();
         assert_eq!((again.bytes, again.removed), (stripped.bytes, vec![]));
+    }
+
+    #[test]
+    fn a_frame_without_a_picture_is_refused() {
+        let lossless = lossless();
+        let frame = |picture: &[u8]| {
+            let frame = [&[0; 6][..], &[19, 0, 0, 9, 0, 0, 40, 0, 0, 0], picture].concat();
+            let animation = [
+                chunk(*b"VP8X", &[2, 0, 0, 0, 19, 0, 0, 9, 0, 0]),
+                chunk(*b"ANIM", &[0; 6]),
+                chunk(*b"ANMF", &frame),
+            ]
+            .concat();
+            let size = u32::try_from(animation.len() + 4).unwrap().to_le_bytes();
+            strip(&[b"RIFF", &size[..], b"WEBP", &animation].concat()).map(|stripped| stripped.facts)
+        };
+        assert!(frame(&lossless[12..]).is_ok());
+        assert!(frame(&chunk(*b"VP6L", b"picture")).is_err());
     }
 
     #[test]

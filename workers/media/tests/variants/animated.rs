@@ -209,6 +209,28 @@ fn what_does_not_move_stands_still() {
 }
 
 #[test]
+fn where_every_variant_moves_the_picture_is_looked_at_all_the_same() {
+    let bytes = gif([200, 200, 40, 255]);
+    let all = run(&bytes, vec![moving(Output::Webp)], Limits::default());
+    let still = Variant::new("still", Some(60), None, Fit::Inside);
+    let some = run(&bytes, vec![moving(Output::Webp), still], Limits::default());
+    assert!(all.facts.dominant_colour.is_some() && all.facts.placeholder.is_some());
+    assert_eq!(all.facts.perceptual_hash, some.facts.perceptual_hash);
+    assert_eq!(
+        (all.facts.frames, all.facts.duration_ms),
+        (some.facts.frames, some.facts.duration_ms)
+    );
+    assert_eq!(all.original, some.original);
+    // Beyond its limits nothing moves, and the first frame is read by itself.
+    let limits = Limits {
+        max_pixels: 120 * 60,
+        ..Limits::default()
+    };
+    let none = run(&bytes, vec![moving(Output::Webp)], limits);
+    assert_eq!(none.facts.perceptual_hash, all.facts.perceptual_hash);
+}
+
+#[test]
 fn beyond_its_limits_a_variant_stands_still() {
     let bytes = gif([20, 60, 200, 255]);
     let format = |limits: Limits| run(&bytes, vec![moving(Output::Auto)], limits).variants[0].format;

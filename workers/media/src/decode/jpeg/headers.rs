@@ -136,8 +136,8 @@ impl Headers {
         if self.frame.is_some() {
             return Err(MediaError::corrupt("it has two frame headers"));
         }
-        let (head, components) = held.split_first_chunk::<6>().ok_or_else(short)?;
-        let [bits, height, height_low, width, width_low, count] = *head;
+        let (first, components) = held.split_first_chunk::<6>().ok_or_else(short)?;
+        let [bits, height, height_low, width, width_low, count] = *first;
         if bits != 8 {
             return Err(MediaError::corrupt("its samples have other bits than its header says"));
         }

@@ -174,8 +174,9 @@ mod sse2 {
         let (eights, _) = block.as_chunks::<8>();
         let at = |place: usize| m128i::from(eights[place]);
         let columns = [0, 1, 2, 3].map(|pair| [at(2 * pair), at(2 * pair + 1)]);
-        let [a, b, c, d, e, f, g, h] = pass::<N, FEW, FIRST_SHIFT>(&columns, cosines, FIRST);
-        let (left, right) = (turned([a, b, c, d]), turned([e, f, g, h]));
+        let between = pass::<N, FEW, FIRST_SHIFT>(&columns, cosines, FIRST);
+        let half = |start: usize| turned([0, 1, 2, 3].map(|place| between[start + place]));
+        let (left, right) = (half(0), half(4));
         let rows = [0, 1, 2, 3].map(|pair| [left[pair], right[pair]]);
         let out = pass::<N, FEW, SECOND_SHIFT>(&rows, cosines, SECOND);
         let mut samples = [[0; 8]; 8];
