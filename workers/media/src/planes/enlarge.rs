@@ -168,11 +168,11 @@ mod tests {
                 assert_eq!(whole.dimensions(), (width, height));
                 for (x, y, pixel) in whole.enumerate_pixels() {
                     // A sample's middle is at a half.
-                    let place = |at: u32, times: u32, count: u32| {
-                        let place = (f64::from(at) + 0.5) / f64::from(times) - 0.5;
-                        place.clamp(0.0, f64::from(count - 1))
+                    let middle = |at: u32, times: u32, count: u32| {
+                        let middle = (f64::from(at) + 0.5) / f64::from(times) - 0.5;
+                        middle.clamp(0.0, f64::from(count - 1))
                     };
-                    let exact = place(x, across, columns) * 5.0 + place(y, down, rows) * 3.0;
+                    let exact = middle(x, across, columns) * 5.0 + middle(y, down, rows) * 3.0;
                     let made = f64::from(pixel.0[0]);
                     assert!(
                         (exact - made).abs() <= 1.0,
