@@ -79,7 +79,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let (clock, watch) = (Clock::system(), Stopwatch::start());
     // Limits that nothing reaches, so that the counters take part.
     let limits = r#"{"media": 1000000, "stored_bytes": 1000000000000}"#;
-    let mut installation = Installation::start(&binary(args.binary.as_deref())?, limits, 2, &clock).await?;
+    let mut installation = Installation::start(&binary(args.binary.as_deref())?, limits, 2, &[], &clock).await?;
     let bar = ProgressBar::new(u64::try_from(args.count)?).with_style(ProgressStyle::with_template(
         "{bar:40} {pos}/{len} {msg}  {elapsed_precise}",
     )?);

@@ -76,36 +76,34 @@ pub(crate) fn binary(named: Option<&Path>) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-/// Servers and roles, with one tenant.
-pub(crate) struct Installation {
-    pub(crate) back: Back,
-    pub(crate) api: Server,
-    pub(crate) workers: Vec<Server>,
-    pub(crate) scheduler: Server,
-    pub(crate) client: Arc<Client>,
+/// The program with its configuration.
+#[derive(Clone)]
+struct Program {
+    binary: PathBuf,
+    variables: Vec<(String, String)>,
 }
 
-impl Installation {
-    /// Starts everything and makes the tenant `demo` with `limits`.
-    pub(crate) async fn start(binary: &Path, limits: &str, workers: usize, clock: &Clock) -> anyhow::Result<Self> {
-        say("starting PostgreSQL, Redis, RabbitMQ and an S3 server");
-        let back = Back::start(clock).await?;
-        let port = free_port()?;
-        let listen = format!("127.0.0.1:{port}");
-        let mut variables: Vec<(String, String)> = back
-            .settings()?
-            .into_iter()
-            .map(|(name, value)| (format!("MEDIAMILL_{}", name.to_ascii_uppercase()), value))
-            .collect();
-        variables.push(("MEDIAMILL_LISTEN".to_owned(), listen.clone()));
-        let binary = binary.to_owned();
-        let command = move |arguments: &[&str]| {
-            let mut command = Command::new(&binary);
-            command.envs(variables.iter().cloned()).args(arguments);
-            command
-        };
-        answer(command(&["migrate"])).await?;
-        let made = answer(command(&[
+impl Program {
+    fn new(binary: &Path, settings: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+        Self {
+            binary: binary.to_owned(),
+            variables: settings
+                .into_iter()
+                .map(|(name, value)| (format!("MEDIAMILL_{}", name.to_ascii_uppercase()), value))
+                .collect(),
+        }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.envs(self.variables.iter().cloned()).args(arguments);
+        command
+    }
+
+    /// Makes tables and the tenant `demo` with `limits`; a client of it at `listen`.
+    async fn tenant(&self, limits: &str, listen: &str) -> anyhow::Result<Client> {
+        answer(self.command(&["migrate"])).await?;
+        let made = answer(self.command(&[
             "--json",
             "tenants",
             "create",
@@ -121,20 +119,53 @@ impl Installation {
             .get("key")
             .and_then(serde_json::Value::as_str)
             .context("tenants create printed no key")?;
-        let client = Client::new(&format!("http://{listen}"), "demo.localhost", key)?;
-        let folder = back.folder.path().to_owned();
-        let role = |name: &'static str, port: Option<u16>, role: &'static str| {
-            let command = command.clone();
-            program(name, port, &folder, move || command(&[role]))
-        };
+        Client::new(&format!("http://{listen}"), "demo.localhost", key)
+    }
+
+    /// A role as a process, its output in `folder`.
+    fn role(&self, name: &'static str, port: Option<u16>, role: &'static str, folder: &Path) -> Server {
+        let own = self.clone();
+        program(name, port, folder, move || own.command(&[role]))
+    }
+}
+
+/// Servers and roles, with one tenant.
+pub(crate) struct Installation {
+    pub(crate) back: Back,
+    pub(crate) api: Server,
+    pub(crate) workers: Vec<Server>,
+    pub(crate) scheduler: Server,
+    pub(crate) client: Arc<Client>,
+}
+
+impl Installation {
+    /// Starts everything, configured by `settings` besides, and makes the tenant `demo` with `limits`.
+    pub(crate) async fn start(
+        binary: &Path,
+        limits: &str,
+        workers: usize,
+        settings: &[(&'static str, String)],
+        clock: &Clock,
+    ) -> anyhow::Result<Self> {
+        say("starting PostgreSQL, Redis, RabbitMQ and an S3 server");
+        let back = Back::start(clock).await?;
+        let port = free_port()?;
+        let listen = format!("127.0.0.1:{port}");
+        let own = [("listen", listen.clone())];
+        let program = Program::new(
+            binary,
+            back.settings()?.into_iter().chain(own).chain(settings.to_owned()),
+        );
+        let client = program.tenant(limits, &listen).await?;
+        let folder = back.folder.path();
         let mut installation = Self {
-            api: role("api", Some(port), "api"),
+            api: program.role("api", Some(port), "api", folder),
             workers: ["worker-1", "worker-2", "worker-3", "worker-4"]
                 .into_iter()
                 .take(workers)
-                .map(|name| role(name, None, "worker"))
+                .map(|name| program.role(name, None, "worker", folder))
                 .collect(),
-            scheduler: role("scheduler", None, "scheduler"),
+            scheduler: program.role("scheduler", None, "scheduler", folder),
             back,
             client: Arc::new(client),
         };
@@ -144,6 +175,40 @@ impl Installation {
             worker.start(clock).await?;
         }
         Ok(installation)
+    }
+}
+
+/// All roles in one process on SQLite, with one tenant: nothing installed. Gone when dropped.
+pub(crate) struct Embedded {
+    pub(crate) serve: Server,
+    pub(crate) client: Client,
+    _folder: tempfile::TempDir,
+}
+
+impl Embedded {
+    /// Starts it, configured by `settings` besides, and makes the tenant `demo` with `limits`.
+    pub(crate) async fn start(
+        binary: &Path,
+        limits: &str,
+        settings: &[(&'static str, String)],
+        clock: &Clock,
+    ) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let port = free_port()?;
+        let listen = format!("127.0.0.1:{port}");
+        let own = [
+            ("data_dir", folder.path().join("data").display().to_string()),
+            ("listen", listen.clone()),
+        ];
+        let program = Program::new(binary, own.into_iter().chain(settings.to_owned()));
+        let client = program.tenant(limits, &listen).await?;
+        let mut serve = program.role("serve", Some(port), "serve", folder.path());
+        serve.start(clock).await?;
+        Ok(Self {
+            serve,
+            client,
+            _folder: folder,
+        })
     }
 }
 

@@ -4,8 +4,10 @@
 
 mod chart;
 mod client;
+mod corpus;
 mod faults;
 mod installation;
+mod mixed;
 mod noop;
 mod pictures;
 mod processes;
@@ -15,6 +17,7 @@ mod servers;
 mod upload;
 
 use clap::{Parser, Subcommand};
+use mediamill_workers::helpers;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Parser)]
@@ -34,6 +37,10 @@ enum Driver {
     Upload(upload::Args),
     /// Uploads while servers and roles are killed and started again, and proves that nothing was lost or counted twice
     Faults(faults::Args),
+    /// Runs files that nobody here made through the engine and looks for what must not be
+    Corpus(corpus::Args),
+    /// Sends pictures of all kinds through one worker, a tenth of them hostile, and holds its memory to its budget
+    Mixed(mixed::Args),
     /// Measures what a job costs that does nothing, on both sides, beside the bare broker
     Noop(noop::Args),
     /// Measures how many tenants are made a second, by how many there are, beside the same tables made bare
@@ -42,13 +49,25 @@ enum Driver {
     Resolve(resolve::Args),
 }
 
+fn main() -> anyhow::Result<()> {
+    // The driver `corpus` is its own helper. Before any thread: a helper that confines itself has none.
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|argument| argument == helpers::ARGUMENT)
+    {
+        return Ok(helpers::serve()?);
+    }
+    drive(Cli::parse().driver)
+}
+
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let driver = Cli::parse().driver;
+async fn drive(driver: Driver) -> anyhow::Result<()> {
     let run = async {
         match driver {
             Driver::Upload(args) => upload::run(args).await,
             Driver::Faults(args) => Box::pin(faults::run(args)).await,
+            Driver::Corpus(args) => Box::pin(corpus::run(args)).await,
+            Driver::Mixed(args) => Box::pin(mixed::run(args)).await,
             Driver::Noop(args) => noop::run(args).await,
             Driver::Resolve(args) => Box::pin(resolve::run(args)).await,
             Driver::Provision(args) => Box::pin(provision::run(args)).await,

@@ -73,6 +73,13 @@ impl Server {
         Ok(())
     }
 
+    /// Whether it is still what was started.
+    pub(crate) fn lives(&mut self) -> bool {
+        self.child
+            .as_mut()
+            .is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
     /// Its process.
     pub(crate) fn pid(&self) -> Option<u32> {
         self.child.as_ref().and_then(Child::id)

@@ -6,6 +6,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Grain of the budget: semaphores count in 32 bits.
 const GRAIN: u64 = 64 * 1024;
+/// What a worker and its helpers hold beside the pictures in hand, at most: the program, files on their way to the store,
+/// memory that allocators keep. By `loadtests mixed`, which sums all of it.
+const OWN: u64 = 192 * 1024 * 1024;
+/// And at most one part in so many of all that there is.
+const OWN_PART: u64 = 4;
 
 /// The budget. Cloning shares it.
 #[derive(Clone, Debug)]
@@ -23,7 +28,7 @@ pub struct Permit {
 
 /// A job that would not fit even alone.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the job needs {needed} of memory, this worker has {total}")]
+#[error("the job needs {needed} of memory, this worker has {total} for pictures")]
 pub struct TooLarge {
     /// What it needs.
     pub needed: ByteCount,
@@ -36,6 +41,14 @@ fn grains(bytes: u64) -> u32 {
 }
 
 impl Admission {
+    /// What pictures may take of all the memory that a worker may have.
+    #[must_use]
+    pub fn within(all: ByteCount) -> Self {
+        let all = all.unsigned();
+        let own = OWN.min(all / OWN_PART);
+        Self::new(ByteCount::of_u64(all.saturating_sub(own)))
+    }
+
     /// A budget of `bytes`, at least one grain of 64 KiB.
     #[must_use]
     pub fn new(bytes: ByteCount) -> Self {
@@ -101,13 +114,19 @@ mod tests {
         assert_eq!(admission.used(), ByteCount::ZERO);
     }
 
+    #[test]
+    fn a_worker_keeps_a_part_for_itself() {
+        let pictures = |all: i64| Admission::within(ByteCount::new(all << 20)).total().get() >> 20;
+        assert_eq!([4, 512, 2_048].map(pictures), [3, 384, 1_856]);
+    }
+
     #[tokio::test]
     async fn what_can_never_fit_is_refused_at_once() {
         let admission = Admission::new(ByteCount::new(1_048_576));
         let error = admission.admit(1_048_577).await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the job needs 1.0 MB of memory, this worker has 1.0 MB"
+            "the job needs 1.0 MB of memory, this worker has 1.0 MB for pictures"
         );
     }
 }

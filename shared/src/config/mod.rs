@@ -313,7 +313,7 @@ keys! {
     upload_timeout: Duration = "1h",
     /// Pictures that a worker works on at a time; 0 is one for each processor.
     worker_media_slots: usize = "0",
-    /// Memory that a worker's pictures take at most; one that needs more fails.
+    /// Memory that a worker takes at most, its helper processes included. A quarter, and never more than 192 MiB, is its own, the rest for pictures; one that needs more fails.
     worker_memory: ByteCount = "2 GiB",
     /// Where pictures are decoded: `process` (helper processes that can open nothing and reach nobody) or `inline` (the worker's own process, for systems that cannot confine one; a decoder that is taken over has all that the worker has, and the AVIF one ends it where it panics).
     media_helpers: MediaHelpers = "process",

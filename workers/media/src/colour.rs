@@ -195,4 +195,6 @@ pub(crate) fn to_srgb_cmyk(cmyk: &[u8], width: u32, height: u32, profile: &[u8])
 }
 
 #[cfg(test)]
+mod table;
+#[cfg(test)]
 mod tests;

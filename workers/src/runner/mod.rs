@@ -242,7 +242,7 @@ impl Worker {
             claims: claims(&services, &name),
             settlements: settlements(&services),
             registry: settings.registry.clone(),
-            admission: Admission::new(settings.memory),
+            admission: Admission::within(settings.memory),
             processors: Arc::new(Semaphore::new(settings.processors.max(1))),
             decoder: Decoder::of(settings),
             running: Mutex::default(),

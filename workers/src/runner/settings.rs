@@ -20,7 +20,7 @@ pub struct PoolSettings {
 pub struct Settings {
     /// Pools it serves.
     pub pools: Vec<PoolSettings>,
-    /// Budget for pictures in memory.
+    /// All the memory that it and its helpers may take.
     pub memory: ByteCount,
     /// Processors for pixels and hashes.
     pub processors: usize,

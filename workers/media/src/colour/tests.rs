@@ -6,16 +6,16 @@ use image::{GrayImage, Rgba, RgbaImage};
 use moxcms::{LutDataType, LutStore, LutType, LutWarehouse, Matrix3d, ProfileClass};
 use proptest::prelude::*;
 
-type Colour = [f64; 3];
-type Matrix = [[f64; 3]; 3];
+pub(super) type Colour = [f64; 3];
+pub(super) type Matrix = [[f64; 3]; 3];
 
 /// From light in each space to light in sRGB, both as seen under the same white.
-const FROM_DISPLAY_P3: Matrix = [
+pub(super) const FROM_DISPLAY_P3: Matrix = [
     [1.224_940_1, -0.224_940_4, 0.0],
     [-0.042_056_9, 1.042_057_1, 0.0],
     [-0.019_637_6, -0.078_636_1, 1.098_273_5],
 ];
-const FROM_ADOBE_RGB: Matrix = [
+pub(super) const FROM_ADOBE_RGB: Matrix = [
     [1.398_355_7, -0.398_355_7, 0.0],
     [0.0, 1.0, 0.0],
     [0.0, -0.042_929_0, 1.042_929_0],
@@ -32,11 +32,11 @@ const TO_XYZ: Matrix = [
     [0.013_932_2, 0.097_104_5, 0.714_173_3],
 ];
 
-fn times(matrix: &Matrix, [a, b, c]: Colour) -> Colour {
+pub(super) fn times(matrix: &Matrix, [a, b, c]: Colour) -> Colour {
     matrix.map(|[x, y, z]| x * a + y * b + z * c)
 }
 
-fn light(encoded: f64) -> f64 {
+pub(super) fn light(encoded: f64) -> f64 {
     if encoded <= 0.040_45 {
         encoded / 12.92
     } else {
@@ -44,7 +44,7 @@ fn light(encoded: f64) -> f64 {
     }
 }
 
-fn encoded(light: f64) -> f64 {
+pub(super) fn encoded(light: f64) -> f64 {
     let light = light.clamp(0.0, 1.0);
     if light <= 0.003_130_8 {
         light * 12.92
@@ -68,7 +68,7 @@ fn lab(colour: Colour) -> Colour {
 }
 
 /// ISO/CIE 11664-6.
-fn difference(one: Colour, other: Colour) -> f64 {
+pub(super) fn difference(one: Colour, other: Colour) -> f64 {
     let ([l1, a1, b1], [l2, a2, b2]) = (lab(one), lab(other));
     let chroma = f64::midpoint(a1.hypot(b1), a2.hypot(b2));
     let tame = |chroma: f64| (chroma.powi(7) / (chroma.powi(7) + 25_f64.powi(7))).sqrt();
@@ -101,7 +101,7 @@ fn difference(one: Colour, other: Colour) -> f64 {
     ((dl / sl).powi(2) + (dc / sc).powi(2) + (dh / sh).powi(2) + rt * (dc / sc) * (dh / sh)).sqrt()
 }
 
-fn part(colour: [u8; 3]) -> Colour {
+pub(super) fn part(colour: [u8; 3]) -> Colour {
     colour.map(|sample| f64::from(sample) / 255.0)
 }
 
@@ -115,7 +115,7 @@ fn converted(profile: &ColorProfile, colours: &[[u8; 3]]) -> Vec<[u8; 3]> {
 }
 
 /// Primaries, skin, sky, leaves, greys.
-const PATCHES: [[u8; 3]; 16] = [
+pub(super) const PATCHES: [[u8; 3]; 16] = [
     [255, 0, 0],
     [0, 255, 0],
     [0, 0, 255],
@@ -209,7 +209,7 @@ fn greys_follow_their_curve_and_transparency_stays() {
 }
 
 /// A printing process whose colours are those of the plain formula: a table of its sixteen corners in L*a*b*.
-fn printer() -> Vec<u8> {
+pub(super) fn printer() -> Vec<u8> {
     let corner = |number: u8| {
         let ink = |bit: u8| f64::from(number >> bit & 1);
         [3, 2, 1].map(|bit| (1.0 - ink(bit)) * (1.0 - ink(0)))

@@ -41,13 +41,32 @@ pub(super) fn tiff(bytes: &[u8], memory: u64, cancel: &dyn Fn() -> bool) -> Resu
     let file = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     // The decoder counts a strip as it is in the file, too.
     let decoder = TiffDecoder::new(Watched::new(bytes, cancel));
-    let image = image(Format::Tiff, decoder, memory.saturating_add(file))?.0;
+    let mut image = image(Format::Tiff, decoder, memory.saturating_add(file))?.0;
     // Read here: the decoder keeps 32 bytes of memory for each byte of a profile, and its limit is the picture's size.
-    let profile = probe::tiff::Directory::first(bytes)
-        .ok()
-        .and_then(|directory| directory.profile())
+    let directory = probe::tiff::Directory::first(bytes).ok();
+    let profile = directory
+        .as_ref()
+        .and_then(probe::tiff::Directory::profile)
         .map(<[u8]>::to_vec);
+    if directory.is_some_and(|directory| directory.premultiplied()) {
+        divide_by_alpha(&mut image);
+    }
     Ok(Decoded::new(Pixels::Light(image), profile))
+}
+
+/// Colours as they are before they were multiplied by their opacity.
+fn divide_by_alpha(image: &mut DynamicImage) {
+    let DynamicImage::ImageRgba8(image) = image else { return };
+    for pixel in image.pixels_mut() {
+        let [colours @ .., alpha] = &mut pixel.0;
+        let alpha = u16::from(*alpha);
+        for sample in colours {
+            // Where there is no opacity there is no colour to be had.
+            if let Some(whole) = (u16::from(*sample) * 255 + alpha / 2).checked_div(alpha) {
+                *sample = u8::try_from(whole).unwrap_or(u8::MAX);
+            }
+        }
+    }
 }
 
 fn read<D: ImageDecoder>(format: Format, decoder: ImageResult<D>, memory: u64) -> Result<Decoded, MediaError> {

@@ -30,11 +30,12 @@ fn first_scan(head: &[u8]) -> Result<(Frame, u8, u64), ProbeError> {
     let mut frame: Option<Frame> = None;
     let mut profile = 0_u64;
     loop {
-        let [marker] = at(head, place)?;
-        if marker != 0xff {
-            return Err(MediaError::corrupt("a marker is missing between its segments").into());
+        let [marker, code] = at(head, place)?;
+        // Some programs leave bytes between segments: every decoder passes over them.
+        if marker != 0xff || code == 0 {
+            place += 1;
+            continue;
         }
-        let [code] = at(head, place + 1)?;
         match code {
             // A fill byte.
             0xff => {
@@ -231,6 +232,14 @@ mod tests {
         // Inks are never fewer.
         let inks = super::header(&file(0xc0, 8, &[0x11; 4], 4)).unwrap().coded.unwrap();
         assert_eq!(inks.bytes(1), inks.bytes(8));
+    }
+
+    #[test]
+    fn bytes_between_segments_are_passed_over() {
+        let whole = file(0xc0, 8, &[0x22, 0x11, 0x11], 3);
+        let mut dirty = whole.clone();
+        dirty.splice(2..2, *b"junk \xff\0 junk");
+        assert_eq!(header(&dirty), header(&whole));
     }
 
     #[test]

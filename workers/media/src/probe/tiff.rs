@@ -9,7 +9,9 @@ const BITS: u16 = 258;
 const PHOTOMETRIC: u16 = 262;
 const SUBFILE: u16 = 254;
 const SAMPLES: u16 = 277;
+const EXTRA: u16 = 338;
 const FORMAT: u16 = 339;
+const PLANES: u16 = 284;
 const TILE_WIDTH: u16 = 322;
 const TILE_LENGTH: u16 = 323;
 const ROWS_PER_STRIP: u16 = 278;
@@ -151,6 +153,11 @@ impl<'a> Directory<'a> {
         Ok(values * VALUE)
     }
 
+    /// Whether colours are multiplied by their opacity (TIFF 6.0, section 18: associated alpha).
+    pub(crate) fn premultiplied(&self) -> bool {
+        self.number(EXTRA) == Ok(Some(1))
+    }
+
     /// The ICC profile (ICC.1, annex B.3), where the file has it whole.
     pub(crate) fn profile(&self) -> Option<&'a [u8]> {
         let (_, _, count, value) = self.entries.iter().find(|entry| entry.0 == PROFILE)?;
@@ -198,6 +205,9 @@ pub(super) fn header(head: &[u8]) -> Result<Header, ProbeError> {
             return Err(unsupported("TIFF", problem).into());
         }
     };
+    if samples > 1 && directory.number(PLANES)? == Some(2) && directory.has(TILE_WIDTH) {
+        return Err(unsupported("TIFF", "tiles of one colour each: save it in strips or as a PNG").into());
+    }
     let converted = if depth > 8 || samples == 2 { 4 } else { 0 };
     let part = largest_part(&directory, width, height, stored)?;
     Ok(Header {
@@ -275,5 +285,15 @@ mod tests {
         assert!(refusal((DNG_VERSION, 4, 1)).contains("raw"));
         assert!(refusal((SUBFILE, 4, 1)).contains("preview"));
         assert!(refusal((WIDTH, 2, 640)).contains("no whole number"));
+        let mut tiled = GREY.to_vec();
+        tiled.retain(|entry| entry.0 != PHOTOMETRIC);
+        tiled.extend([
+            (PHOTOMETRIC, 3, 2),
+            (SAMPLES, 3, 3),
+            (PLANES, 3, 2),
+            (TILE_WIDTH, 3, 64),
+        ]);
+        let error = header(&file(&tiled, 8)).unwrap_err().to_string();
+        assert!(error.contains("tiles of one colour each"), "{error}");
     }
 }

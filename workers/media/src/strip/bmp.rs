@@ -25,7 +25,7 @@ const ALPHA_BIT_FIELDS: u32 = 6;
 pub(super) fn walk<'a>(bytes: &'a [u8], finds: &mut Finds) -> Result<Pieces<'a>, MediaError> {
     let header = Header::read(bytes)?;
     let pixels = header.pixels(bytes)?;
-    let (tables, colours) = header.tables();
+    let tables = header.tables();
     if tables.end > pixels.end {
         finds.lossy = Some("its palette reaches behind its pixels");
         return Ok(Pieces::of(bytes));
@@ -49,7 +49,7 @@ pub(super) fn walk<'a>(bytes: &'a [u8], finds: &mut Finds) -> Result<Pieces<'a>,
     put(10, FILE_HEADER + header.size + tables.len());
     if header.size >= INFO {
         put(FILE_HEADER + 20, pixels.len());
-        put(FILE_HEADER + 32, colours);
+        put(FILE_HEADER + 32, header.colours);
     }
     if profile.is_some() {
         put(FILE_HEADER + 112, header.size + tables.len() + pixels.len());
@@ -175,9 +175,9 @@ impl Header {
         Ok(start..end)
     }
 
-    /// Where masks and palette are, and how many colours there are. Some palettes are shorter than they are said to be:
+    /// Where masks and palette are. Some palettes are shorter than they are said to be:
     /// decoders take the first pixels for the rest, so these are copied twice.
-    fn tables(&self) -> (Range<usize>, usize) {
+    fn tables(&self) -> Range<usize> {
         let start = FILE_HEADER + self.size;
         let masks = match self.coding {
             BIT_FIELDS if self.size == INFO => 12,
@@ -185,7 +185,7 @@ impl Header {
             _ => 0,
         };
         let colour = if self.size == CORE { 3 } else { 4 };
-        (start..start + masks + self.colours * colour, self.colours)
+        start..start + masks + self.colours * colour
     }
 
     /// Where an embedded profile is, behind the pixels, which end at `after`. In `head` one that is not embedded is forgotten.
@@ -304,6 +304,18 @@ mod tests {
             let again = strip(&stripped.bytes).unwrap();
             assert_eq!((again.bytes, again.removed), (stripped.bytes, vec![]));
         }
+    }
+
+    #[test]
+    fn a_palette_that_pixels_begin_in_is_read_as_before() {
+        // Two of 16 colours, and pixels that begin where the third would stand.
+        let mut bytes = b"BM\0\0\0\0\0\0\0\0\x3e\0\0\0\x28\0\0\0".to_vec();
+        bytes.extend([16, 0, 0, 0, 8, 0, 0, 0, 1, 0, 4, 0]);
+        bytes.resize(54, 0);
+        bytes.extend([10, 20, 30, 0, 200, 100, 0, 0]);
+        bytes.extend((0..64).map(|number| number * 3));
+        let stripped = strip(&bytes).unwrap();
+        assert_eq!(pixels(&stripped.bytes), pixels(&bytes));
     }
 
     /// A picture of one pixel with a version 5 header, and `profile` behind it.

@@ -91,7 +91,14 @@ impl<'a, 'f> Walk<'a, 'f> {
         let mut scans = 0;
         let mut place = 2;
         loop {
-            let code = marker(bytes, &mut place)?;
+            let (code, junk) = marker(bytes, &mut place)?;
+            if junk > 0 && scans > 0 {
+                // Without what follows, decoders would show other pixels than with it.
+                return Err(MediaError::corrupt("a marker is missing behind its coded pixels"));
+            }
+            if junk > 0 {
+                self.finds.add(RemovedKind::Unused, junk);
+            }
             let start = place - 2;
             match code {
                 0xd9 => {
@@ -236,18 +243,27 @@ impl<'a, 'f> Walk<'a, 'f> {
     }
 }
 
-/// The next marker's code; fill bytes before it are passed over.
-fn marker(bytes: &[u8], place: &mut usize) -> Result<u8, MediaError> {
-    if *bytes.get(*place).ok_or(MediaError::Truncated)? != 0xff {
-        return Err(MediaError::corrupt("a marker is missing between its segments"));
-    }
+/// The next marker's code, and how many bytes before it are part of no segment: some programs leave a few, and every
+/// decoder passes over them. Fill bytes, which may stand there, do not count.
+fn marker(bytes: &[u8], place: &mut usize) -> Result<(u8, usize), MediaError> {
+    let mut junk = 0;
     loop {
-        *place += 1;
-        let code = *bytes.get(*place).ok_or(MediaError::Truncated)?;
-        if code != 0xff {
+        let rest = bytes.get(*place..).ok_or(MediaError::Truncated)?;
+        let skipped = memchr(0xff, rest).ok_or(MediaError::Truncated)?;
+        junk += skipped;
+        *place += skipped;
+        let code = loop {
             *place += 1;
-            return Ok(code);
+            let code = *bytes.get(*place).ok_or(MediaError::Truncated)?;
+            if code != 0xff {
+                break code;
+            }
+        };
+        *place += 1;
+        if code != 0 {
+            return Ok((code, junk));
         }
+        junk += 2;
     }
 }
 
@@ -321,6 +337,27 @@ mod tests {
             ],
             &plain(),
         )
+    }
+
+    #[test]
+    fn bytes_between_segments_go() {
+        let mut dirty = with(&[(0xfe, b"a comment".to_vec())], b"");
+        let after = 4 + 2 + b"a comment".len();
+        dirty.splice(after..after, *b"junk \xff\0 junk");
+        let stripped = strip(&dirty).unwrap();
+        assert!(memchr::memmem::find(&stripped.bytes, b"junk").is_none());
+        assert_eq!(pixels(&stripped.bytes), pixels(&plain()));
+        let junk = stripped
+            .removed
+            .iter()
+            .find(|removed| removed.what == RemovedKind::Unused);
+        assert_eq!(junk.unwrap().bytes, 12);
+        assert_eq!(strip(&stripped.bytes).unwrap().removed, []);
+        let mut damaged = plain();
+        let end = damaged.len() - 2;
+        damaged.splice(end..end, *b"\xff\x08\0\x06abcdefgh");
+        let error = strip(&damaged).unwrap_err().to_string();
+        assert!(error.contains("behind its coded pixels"), "{error}");
     }
 
     #[test]

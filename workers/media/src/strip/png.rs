@@ -20,7 +20,7 @@ pub(super) fn walk<'a>(bytes: &'a [u8], finds: &mut Finds) -> Result<Pieces<'a>,
     let mut place = SIGNATURE.len();
     // Where the pixels begin: the orientation goes before them, so that a reader that stops at them has seen it.
     let mut pixels = None;
-    let mut animated = false;
+    let animated = animated(bytes);
     let end = loop {
         let chunk = Chunk::at(bytes, place)?;
         if (place == SIGNATURE.len()) != (chunk.kind == b"IHDR") {
@@ -34,10 +34,7 @@ pub(super) fn walk<'a>(bytes: &'a [u8], finds: &mut Finds) -> Result<Pieces<'a>,
         let kept = match chunk.kind {
             b"IEND" => break chunk,
             b"IHDR" | b"IDAT" | b"PLTE" | b"iCCP" => None,
-            b"acTL" if pixels.is_none() => {
-                animated = true;
-                Some(8)
-            }
+            b"acTL" if pixels.is_none() => Some(8),
             b"fcTL" | b"fdAT" if animated => {
                 if chunk.kind == b"fcTL" {
                     finds.frame(shown_for(chunk.data));
@@ -97,6 +94,19 @@ pub(super) fn walk<'a>(bytes: &'a [u8], finds: &mut Finds) -> Result<Pieces<'a>,
         finds.add(RemovedKind::Trailing, bytes.len() - place);
     }
     Ok(pieces)
+}
+
+/// Whether it moves: one chunk before the pixels says so, and may stand behind the first frame's.
+fn animated(bytes: &[u8]) -> bool {
+    let mut place = SIGNATURE.len();
+    while let Ok(chunk) = Chunk::at(bytes, place) {
+        match chunk.kind {
+            b"acTL" => return true,
+            b"IDAT" | b"IEND" => return false,
+            _ => place = chunk.whole.end,
+        }
+    }
+    false
 }
 
 /// What stays of a chunk.
@@ -292,6 +302,15 @@ mod tests {
             let error = strip(&with(&[(kind, &vec![9; size])], b"")).unwrap_err();
             assert_eq!(error.code(), "corrupt");
         }
+    }
+
+    #[test]
+    fn a_frame_that_is_told_before_the_animation_stays() {
+        let frame = [&[0; 7][..], &[40, 0, 0, 0, 30], &[0; 8], &[0, 1, 0, 10, 0, 0]].concat();
+        let motion = [0, 0, 0, 1, 0, 0, 0, 0];
+        let first = with(&[(*b"fcTL", &frame), (*b"acTL", &motion)], b"");
+        let stripped = strip(&first).unwrap();
+        assert_eq!((stripped.bytes, stripped.removed), (first, vec![]));
     }
 
     #[test]
