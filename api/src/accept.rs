@@ -28,7 +28,7 @@ use std::pin::Pin;
 /// Bytes that tell a format.
 const HEAD: usize = 64;
 /// A tenant that changes under a request so often is judged by the next one.
-const JUDGEMENTS: usize = 3;
+pub(crate) const JUDGEMENTS: usize = 3;
 /// Longest file name that is kept.
 const LONGEST_NAME: usize = 255;
 
@@ -271,7 +271,7 @@ fn judge(tenant: &Tenant, files: &[Staged]) -> Result<(), Problem> {
     Ok(())
 }
 
-fn being_changed() -> Problem {
+pub(crate) fn being_changed() -> Problem {
     Problem::new(Cause::Unavailable, "the tenant is being changed; try again in a moment")
 }
 

@@ -18,7 +18,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 #[openapi(
     info(title = "mediamill", description = "Uploads in, cleaned pictures out. The tenant is decided by `Host`."),
     modifiers(&Keys),
-    tags((name = "media"), (name = "jobs"), (name = "usage"), (name = "files"), (name = "tenants"),
+    tags((name = "media"), (name = "jobs"), (name = "usage"), (name = "files"), (name = "link-keys"), (name = "tenants"),
         (name = "tenants-api", description = "For providers, compatible with Chevereto's Tenants API: see docs/tenants-api.md."))
 )]
 struct Description;
@@ -57,6 +57,8 @@ pub(crate) fn described() -> (axum::Router<State>, utoipa::openapi::OpenApi) {
         .routes(routes!(routes::usage::show))
         .routes(routes!(routes::limits::show))
         .routes(routes!(routes::files::serve))
+        .routes(routes!(routes::link_keys::list, routes::link_keys::create))
+        .routes(routes!(routes::link_keys::remove))
         .routes(routes!(routes::batches::receive, routes::batches::list))
         .routes(routes!(routes::batches::show))
         .routes(routes!(routes::batches::events))

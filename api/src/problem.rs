@@ -56,6 +56,8 @@ causes! {
     RequestReplayed = "request-replayed", UNAUTHORIZED;
     /// The Tenants API is not for this address.
     AddressNotAllowed = "address-not-allowed", FORBIDDEN;
+    /// The link's signature is of none of this site's link keys.
+    WrongLink = "wrong-link", FORBIDDEN;
     /// The key is right, but does not allow this.
     MissingScope = "missing-scope", FORBIDDEN;
     /// The provider has switched this off for the tenant.
@@ -99,7 +101,7 @@ causes! {
 }
 
 /// A failure, as it is answered.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Problem {
     cause: Cause,
     detail: String,

@@ -3,16 +3,23 @@
 use crate::{extract::WrongKeys, follow::Followers};
 use axum::extract::FromRef;
 use mediamill_shared::{
-    control::operator_keys::OperatorKey,
-    ids::{KeyId, TenantId},
+    control::{link_keys::LinkSecrets, operator_keys::OperatorKey},
+    ids::{JobId, KeyId, MediaId, TenantId},
     services::Services,
     tenancy::ApiKey,
 };
 use moka::future::Cache;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// Operators' keys that a process remembers; there are few, and numbers that are none are remembered too.
 const OPERATORS: u64 = 1_000;
+
+/// Tenants whose link keys a process remembers.
+const LINKERS: u64 = 1_000;
+/// Variants that are being made, as far as a process remembers.
+const MAKING: u64 = 10_000;
+/// How long it does: the rows know longer.
+const MADE: Duration = Duration::from_secs(10);
 
 /// Renders the metrics page.
 pub type MetricsPage = Arc<dyn Fn() -> String + Send + Sync>;
@@ -44,6 +51,10 @@ pub struct State {
     /// Keys of the Tenants API, likewise.
     pub(crate) operators: Cache<i64, Option<OperatorKey>>,
     pub(crate) wrong_keys: WrongKeys,
+    /// Secrets of tenants' link keys, likewise.
+    pub(crate) link_secrets: Cache<TenantId, LinkSecrets>,
+    /// Jobs that make what links asked for a moment ago: who asks for the same waits for the same.
+    pub(crate) making: Cache<(TenantId, MediaId, String), JobId>,
     pub(crate) metrics: Option<MetricsPage>,
 }
 
@@ -59,6 +70,11 @@ impl State {
             .max_capacity(OPERATORS)
             .time_to_live(services.config.tenant_cache_ttl)
             .build();
+        let link_secrets = Cache::builder()
+            .max_capacity(LINKERS)
+            .time_to_live(services.config.tenant_cache_ttl)
+            .build();
+        let making = Cache::builder().max_capacity(MAKING).time_to_live(MADE).build();
         let wrong_keys = WrongKeys::new(services.cache.clone());
         let followers = Followers::start(&services);
         Self {
@@ -67,6 +83,8 @@ impl State {
             keys,
             operators,
             wrong_keys,
+            link_secrets,
+            making,
             metrics,
         }
     }

@@ -11,7 +11,7 @@ use mediamill_shared::{
         jobs::{self, JobRow, Purged},
     },
     ids::JobId,
-    jobs::{JobKind, JobState, MoveTenant, ProcessMedia},
+    jobs::{JobKind, JobState, MakeVariant, MoveTenant, ProcessMedia},
     objects::{ObjectKey, Store},
     quota::Claim,
     services::Services,
@@ -149,6 +149,7 @@ async fn purge(services: &Services, id: &JobId) -> anyhow::Result<bool> {
     };
     match purged.kind {
         JobKind::MediaProcess => give_back(services, &purged).await?,
+        JobKind::MediaVariant => forget_variant(services, id, &purged).await?,
         JobKind::TenantProvision => {
             if let Some(tenant) = &purged.tenant {
                 let cause = "its provisioning job was purged";
@@ -170,6 +171,29 @@ async fn stay(services: &Services, id: &JobId, purged: &Purged) -> anyhow::Resul
     {
         services.lifecycle.stay(tenant, id, &from).await?;
     }
+    Ok(())
+}
+
+/// What the job placed goes, and so does what the counters hold.
+async fn forget_variant(services: &Services, id: &JobId, purged: &Purged) -> anyhow::Result<()> {
+    let Some(owner) = &purged.tenant else { return Ok(()) };
+    let Some(tenant) = services.resolver.by_id(owner).await? else {
+        return Ok(());
+    };
+    if let Ok(payload) = serde_json::from_str::<MakeVariant>(&purged.payload) {
+        let prefix = format!("{}/{owner}/{}", ObjectKey::MEDIA, payload.media);
+        let own = format!("{}-{id}", payload.name);
+        for listed in services.objects.list(&prefix, None, 500).await? {
+            if listed.key.as_str().contains(&own) {
+                services.objects.delete(&listed.key).await?;
+            }
+        }
+    }
+    let claim = Claim {
+        media: 0,
+        bytes: purged.reserved,
+    };
+    services.quota.release(&tenant, claim).await;
     Ok(())
 }
 

@@ -128,6 +128,10 @@ generated_id!(
     KeyId
 );
 generated_id!(
+    /// A key that links are signed with; not the secret.
+    LinkKeyId
+);
+generated_id!(
     /// A trace through api, queue and worker.
     TraceId
 );

@@ -8,7 +8,7 @@ use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use jpeg_encoder::{ColorType, Encoder};
 use mediamill_media::{Settings, probe, process, sample};
 use mediamill_shared::{ids::TenantId, units::ByteCount};
-use mediamill_workers::helpers::{ARGUMENT, HelperPool, Picture, serve};
+use mediamill_workers::helpers::{ARGUMENT, Everything, HelperPool, Picture, serve};
 use std::{
     error::Error,
     io::Cursor,
@@ -110,7 +110,7 @@ impl Bench {
             let here = process(bytes, &self.settings, &|| false)?;
             let first = start.elapsed();
             let start = Instant::now();
-            let there = self.pool.make(self.picture(bytes, memory)).await?;
+            let there = self.pool.make::<Everything>(self.picture(bytes, memory)).await?;
             let second = start.elapsed();
             if here != there {
                 return Err("a helper makes another picture of the same bytes".into());
@@ -128,14 +128,14 @@ impl Bench {
     async fn memory(&self, bytes: &Bytes) -> Result<(u64, String), Box<dyn Error>> {
         let allowed = self.allowed(bytes)?;
         let (mut too_little, mut enough) = (0, allowed);
-        if self.pool.make(self.picture(bytes, 0)).await.is_ok() {
+        if self.pool.make::<Everything>(self.picture(bytes, 0)).await.is_ok() {
             return Ok((allowed, "nothing: the slack is enough".to_owned()));
         }
         while enough - too_little > allowed / 64 {
             let middle = u64::midpoint(too_little, enough);
             // A helper of its own for each: what another picture left behind is no help to it.
             self.pool.close().await;
-            match self.pool.make(self.picture(bytes, middle)).await {
+            match self.pool.make::<Everything>(self.picture(bytes, middle)).await {
                 Ok(_) => enough = middle,
                 Err(_) => too_little = middle,
             }

@@ -3,11 +3,11 @@
 use crate::{
     admission::Permit,
     context::JobContext,
-    helpers::{Died, HelperPool, Helpers, NotMade, Picture},
+    helpers::{Died, HelperPool, Helpers, NotMade, Picture, Task},
     runner::Settings,
 };
 use bytes::Bytes;
-use mediamill_media::{MediaError, Processed, Settings as Wanted, process};
+use mediamill_media::{MediaError, Settings as Wanted};
 use mediamill_shared::jobs::{JobError, Reason, ResultExt};
 use std::{sync::Arc, time::Duration};
 
@@ -87,26 +87,26 @@ impl Decoder {
         }
     }
 
-    /// Makes a picture of `bytes`, for which the engine needs `needed` bytes of memory; `permit` is for these.
+    /// Makes what `T` says of `bytes`, for which the engine needs `needed` bytes of memory; `permit` is for these.
     ///
     /// # Errors
     /// Permanent when the bytes are no picture, or when the third or a later attempt ends its decoder like the one before it.
-    pub(crate) async fn make(
+    pub(crate) async fn make<T: Task>(
         &self,
         cx: &JobContext,
         bytes: Bytes,
         wanted: Wanted,
         needed: u64,
         permit: Permit,
-    ) -> Result<Processed, JobError> {
+    ) -> Result<T::Made, JobError> {
         match self {
             Self::Inline => {
                 let cancel = cx.cancel.clone();
                 let work = move || {
-                    let processed = process(&bytes, &wanted, &|| cancel.is_cancelled());
+                    let made = T::here(&bytes, &wanted, &|| cancel.is_cancelled());
                     // The memory is free once the pixels are: what is left are the encoded files.
                     drop((bytes, permit));
-                    processed
+                    made
                 };
                 cx.compute(work).await?.map_err(refused)
             }
@@ -118,7 +118,7 @@ impl Decoder {
                     settings: &wanted,
                     memory: needed,
                 };
-                let made = pool.make(picture).await;
+                let made = pool.make::<T>(picture).await;
                 drop(permit);
                 made.map_err(|error| not_made(error, cx))
             }

@@ -2,12 +2,12 @@
 
 use crate::{
     context::JobContext,
-    handlers::{delete_media, deprovision_tenant, move_tenant, process_media, provision_tenant},
+    handlers::{delete_media, deprovision_tenant, make_variant, move_tenant, process_media, provision_tenant},
 };
 use futures_util::future::BoxFuture;
 use mediamill_shared::jobs::{
-    DeleteMedia, DeprovisionTenant, Job, JobError, JobKind, MoveTenant, Noop, Pool, ProcessMedia, ProvisionTenant,
-    Reason, ResultExt,
+    DeleteMedia, DeprovisionTenant, Job, JobError, JobKind, MakeVariant, MoveTenant, Noop, Pool, ProcessMedia,
+    ProvisionTenant, Reason, ResultExt,
 };
 use mediamill_shared::retry::RetryPolicy;
 use std::{collections::BTreeMap, future::Future, time::Duration};
@@ -51,6 +51,7 @@ impl Registry {
         Self::empty()
             .with::<Noop>()
             .with::<ProcessMedia>()
+            .with::<MakeVariant>()
             .with::<DeleteMedia>()
             .with::<ProvisionTenant>()
             .with::<MoveTenant>()
@@ -116,6 +117,16 @@ impl Handler for ProcessMedia {
 
     async fn failed(self, cx: &JobContext) -> Result<(), JobError> {
         process_media::failed(self, cx).await
+    }
+}
+
+impl Handler for MakeVariant {
+    async fn run(self, cx: &JobContext) -> Result<(), JobError> {
+        make_variant::run(self, cx).await
+    }
+
+    async fn failed(self, cx: &JobContext) -> Result<(), JobError> {
+        make_variant::failed(self, cx).await
     }
 }
 

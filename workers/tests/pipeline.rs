@@ -6,11 +6,14 @@ use futures_util::future::join_all;
 use mediamill_media::sample;
 use mediamill_shared::{
     control::jobs,
-    ids::{JobId, TraceId},
-    jobs::{DeleteMedia, JobState},
+    ids::{JobId, MediaId, TraceId},
+    jobs::{DeleteMedia, JobState, MakeVariant},
     objects::{ObjectKey, Store},
+    quota::Claim,
     services::Services,
+    tenancy::OnDemand,
     testing::World,
+    units::ByteCount,
 };
 use mediamill_workers::{Settings, run};
 
@@ -28,6 +31,8 @@ mediamill_shared::on_both_sides!(
     a_deleted_picture_leaves_nothing,
     a_poison_job_is_dead_after_its_delivery_limit,
     two_workers_share_the_work,
+    two_jobs_that_make_one_variant_leave_one_file,
+    a_variant_that_cannot_be_made_leaves_nothing,
 );
 
 async fn an_upload_becomes_a_counted_picture(world: World) {
@@ -223,6 +228,93 @@ async fn a_poison_job_is_dead_after_its_delivery_limit(world: World) {
             .await
             .unwrap()
     );
+    services.shutdown.stop();
+}
+
+/// Accepts a job that makes a variant, as the api does.
+async fn ask_for(world: &World, media: &MediaId, wanted: &str) -> JobId {
+    let (services, tenant) = (&world.services, world.tenant().await);
+    let wanted: OnDemand = wanted.parse().unwrap();
+    let reserved = ByteCount::new(10_000);
+    let claim = Claim {
+        media: 0,
+        bytes: reserved,
+    };
+    services
+        .quota
+        .reserve(&tenant, &tenant.db().unwrap(), claim)
+        .await
+        .unwrap();
+    let id = JobId::generate(&services.clock, &services.entropy);
+    let trace = TraceId::generate(&services.clock, &services.entropy);
+    let payload = MakeVariant {
+        media: media.clone(),
+        name: wanted.name().to_owned(),
+        variant: wanted.preset().clone(),
+        reserved,
+    };
+    let mut job = jobs::NewJob::of(id.clone(), &payload, trace).unwrap();
+    job.tenant = Some(tenant.id().clone());
+    job.reserved = reserved;
+    let (now, published) = (services.clock.now(), services.queue.rows_are_messages());
+    jobs::accept(&services.control, std::slice::from_ref(&job), now, published)
+        .await
+        .unwrap();
+    services.outbox.offer(job.pool, job.envelope(now));
+    id
+}
+
+async fn two_jobs_that_make_one_variant_leave_one_file(world: World) {
+    let (media, job) = world.upload(sample::small(1)).await;
+    work(&world.services);
+    work(&world.services);
+    assert_eq!(world.finished(&job).await.state, JobState::Done);
+    let asked = join_all((0..4).map(|_| ask_for(&world, &media, "w40,h40,cover.webp"))).await;
+    for job in &asked {
+        let row = world.finished(job).await;
+        assert_eq!(row.state, JobState::Done, "{:?}", row.cause);
+    }
+    let db = world.tenant().await.db().unwrap();
+    let variants = db.variants(&media).await.unwrap();
+    let made: Vec<_> = variants.iter().filter(|one| one.name.starts_with('_')).collect();
+    assert_eq!((made.len(), made[0].width, made[0].format.as_str()), (1, 40, "webp"));
+    world.assert_at_rest().await;
+    world.services.shutdown.stop();
+}
+
+async fn a_variant_that_cannot_be_made_leaves_nothing(world: World) {
+    let services = &world.services;
+    let (media, job) = world.upload(sample::small(1)).await;
+    work(services);
+    assert_eq!(world.finished(&job).await.state, JobState::Done);
+    let nobody = MediaId::generate(&services.clock, &services.entropy);
+    let row = world.finished(&ask_for(&world, &nobody, "w40").await).await;
+    assert_eq!(
+        (row.state, row.cause_code.as_deref()),
+        (JobState::Failed, Some("picture-gone"))
+    );
+    // As many files as a picture may have; those that are too many are made, and gone again.
+    let asked = join_all((0..60).map(|number| {
+        let wanted = format!("w{}", 20 + number);
+        let (world, media) = (&world, &media);
+        async move { ask_for(world, media, &wanted).await }
+    }));
+    let mut refused = 0;
+    for job in asked.await {
+        let row = world.finished(&job).await;
+        if row.state == JobState::Failed {
+            assert_eq!(row.cause_code.as_deref(), Some("over-quota"), "{:?}", row.cause);
+            refused += 1;
+        }
+    }
+    let db = world.tenant().await.db().unwrap();
+    assert_eq!((db.variants(&media).await.unwrap().len(), refused), (60, 4));
+    world.assert_at_rest().await;
+    // Its original was lost: said so, and not tried for ever.
+    let original = db.variant(&media, "original").await.unwrap().unwrap();
+    services.objects.delete(&original.object).await.unwrap();
+    let row = world.finished(&ask_for(&world, &media, "w90").await).await;
+    assert_eq!(row.cause_code.as_deref(), Some("file-missing"), "{:?}", row.cause);
     services.shutdown.stop();
 }
 

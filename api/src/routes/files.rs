@@ -1,6 +1,6 @@
 //! `GET /m/{id}/{variant}`: the pictures themselves. Public, immutable, and never anything but a picture to a browser.
 
-use super::views::id;
+use super::{on_demand, views::id};
 use crate::{
     extract::Site,
     problem::{Cause, Problem},
@@ -8,36 +8,57 @@ use crate::{
 };
 use axum::{
     body::Body,
-    extract::{Path, State as Shared},
+    extract::{Path, Query, State as Shared, rejection::QueryRejection},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use futures_util::TryStreamExt;
 use mediamill_shared::{ids::MediaId, objects::Store, tenancy::store::media::Variant};
+use serde::Deserialize;
 use std::{ops::Range, time::Duration};
+use utoipa::IntoParams;
 
 /// How long a presigned URL opens its object.
 const PRESIGNED: Duration = Duration::from_secs(600);
 
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct LinkQuery {
+    /// Needed where the file is still to be made: `hex(HMAC-SHA256(secret of a link key, path))`.
+    sig: Option<String>,
+}
+
 /// Serves a file of a picture, or redirects to where the store serves it.
+///
+/// A name such as `w400,h300,cover.webp` is a variant that nobody has set. The first signed link to it makes it; from then on
+/// it is there like every other file. At most 30 seconds are waited for that.
 #[utoipa::path(get, path = "/m/{id}/{variant}", tag = "files",
-    params(("id" = String, Path), ("variant" = String, Path, description = "`original` or a variant's name; an extension that fits is allowed")),
+    params(("id" = String, Path), ("variant" = String, Path, description = "`original` or a variant's name, where an extension that fits is allowed; or what a link asks for"), LinkQuery),
     responses((status = 200, description = "The file."), (status = 206, description = "The range that was asked for."),
         (status = 302, description = "Where the store serves it."), (status = 304, description = "The client has it."),
-        (status = 404, description = "not-found"), (status = 416, description = "range-not-satisfiable")))]
+        (status = 400, description = "bad-request: a signed link asks for no variant"), (status = 403, description = "wrong-link, over-quota"),
+        (status = 404, description = "not-found"), (status = 416, description = "range-not-satisfiable"),
+        (status = 422, description = "media-failed"), (status = 503, description = "unavailable: it is still being made")))]
 pub(crate) async fn serve(
     Shared(state): Shared<State>,
     site: Site,
     Path((media, name)): Path<(String, String)>,
+    query: Result<Query<LinkQuery>, QueryRejection>,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    let Query(query) = query.map_err(|error| Problem::new(Cause::BadRequest, error.body_text()))?;
     let media: MediaId = id(&media)?;
     let missing = || Problem::new(Cause::NotFound, format!("there is no {name:?} of {media} here"));
     let (stem, extension) = name
         .split_once('.')
         .map_or((name.as_str(), None), |(stem, end)| (stem, Some(end)));
-    let variant = site.db.variant(&media, stem).await?.ok_or_else(missing)?;
+    let variant = match site.db.variant(&media, stem).await? {
+        Some(variant) => variant,
+        None => on_demand::variant(&state, &site, &media, &name, query.sig.as_deref())
+            .await?
+            .ok_or_else(missing)?,
+    };
     if extension.is_some_and(|extension| !fits(extension, &variant.format)) {
         return Err(missing());
     }

@@ -13,7 +13,8 @@ use utoipa::ToSchema;
 /// A stored file of a picture.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct VariantView {
-    /// `original`, or what the tenant calls a variant: `thumb`, `medium` and `large` where it says nothing.
+    /// `original`, or what the tenant calls a variant: `thumb`, `medium` and `large` where it says nothing. What a link
+    /// asked for begins with `_`.
     name: String,
     /// `jpeg`, `png`, …
     format: String,

@@ -17,7 +17,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use indicatif::{ProgressBar, ProgressStyle};
 use mediamill_media::{Format, ProbeError, probe};
 use mediamill_shared::ids::TenantId;
-use mediamill_workers::helpers::{HelperPool, NotMade, Picture};
+use mediamill_workers::helpers::{Everything, HelperPool, NotMade, Picture};
 use report::{Kind, Violation};
 use runs::Run;
 use std::{
@@ -232,7 +232,7 @@ impl Corpus {
             settings: &run.settings,
             memory: probed.memory_bytes(u64::try_from(bytes.len())?, &run.settings),
         };
-        let problem = match (self.helpers.make(picture).await, result) {
+        let problem = match (self.helpers.make::<Everything>(picture).await, result) {
             (Ok(processed), Ok(files)) => {
                 let original = files.iter().find(|file| file.variant.is_none());
                 let same = match original {

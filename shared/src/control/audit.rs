@@ -37,6 +37,12 @@ impl Actor {
         Self(format!("key:{id}"))
     }
 
+    /// A tenant's own API key.
+    #[must_use]
+    pub fn tenant_key(id: &crate::ids::KeyId) -> Self {
+        Self(format!("tenant-key:{id}"))
+    }
+
     /// A job.
     #[must_use]
     pub fn job(id: &crate::ids::JobId) -> Self {

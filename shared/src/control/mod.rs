@@ -8,6 +8,7 @@ pub mod batches;
 pub mod changes;
 pub mod jobs;
 pub(crate) mod leases;
+pub mod link_keys;
 pub mod moves;
 pub mod operator_keys;
 pub mod plans;

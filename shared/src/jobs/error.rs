@@ -25,6 +25,10 @@ impl Reason {
     pub const COPY_DIFFERS: &'static str = "copy-differs";
     /// A move's attempts are used up: the tenant stays where it was.
     pub const MOVE_GIVEN_UP: &'static str = "move-given-up";
+    /// The picture is not there any more.
+    pub const PICTURE_GONE: &'static str = "picture-gone";
+    /// A stored file of the picture is gone.
+    pub const FILE_MISSING: &'static str = "file-missing";
     /// The job needs more memory than any worker here has.
     pub const TOO_LARGE_FOR_WORKER: &'static str = "too-large-for-worker";
     /// The process that decodes the picture does not survive it.

@@ -3,6 +3,7 @@
 use super::{Job, JobKind, Pool};
 use crate::{
     ids::{KeyId, MediaId},
+    tenancy::VariantPreset,
     units::ByteCount,
 };
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,26 @@ pub struct ProcessMedia {
 
 impl Job for ProcessMedia {
     const KIND: JobKind = JobKind::MediaProcess;
+    const POOL: Pool = Pool::Media;
+    const TIMEOUT: Duration = Duration::from_secs(120);
+}
+
+/// Makes one more variant of a picture that is ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MakeVariant {
+    /// The picture.
+    pub media: MediaId,
+    /// What the variant is stored under.
+    pub name: String,
+    /// What is wanted.
+    pub variant: VariantPreset,
+    /// What the fast counters hold for it until the worker settles.
+    pub reserved: ByteCount,
+}
+
+impl Job for MakeVariant {
+    const KIND: JobKind = JobKind::MediaVariant;
     const POOL: Pool = Pool::Media;
     const TIMEOUT: Duration = Duration::from_secs(120);
 }

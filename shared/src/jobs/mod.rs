@@ -13,7 +13,7 @@ mod tenant;
 
 pub use envelope::{Envelope, Malformed};
 pub use error::{JobError, Reason, ResultExt};
-pub use media::{DeleteMedia, ProcessMedia};
+pub use media::{DeleteMedia, MakeVariant, ProcessMedia};
 pub use outbox::{Outbox, publish};
 pub use tenant::{DeprovisionTenant, MoveTenant, ProvisionTenant, WirePlace};
 
@@ -98,6 +98,8 @@ names!(
         Noop = "system.noop",
         /// Cleans an upload, makes its variants, places and counts them.
         MediaProcess = "media.process",
+        /// Makes a variant that a link asked for.
+        MediaVariant = "media.variant",
         /// Removes a picture, its objects and its count.
         MediaDelete = "media.delete",
         /// Makes an accepted tenant.

@@ -162,7 +162,7 @@ impl Quota {
         limit: i64,
         asked: i64,
     ) -> Result<(), ReserveError> {
-        if limit == 0 {
+        if limit == 0 || asked == 0 {
             return Ok(());
         }
         let over = |used| {

@@ -53,6 +53,8 @@ pub enum SealedFor {
     PlanEnv(String),
     /// The first API key of a tenant, until it is fetched.
     FirstKey(TenantId),
+    /// A key that a tenant's links are signed with.
+    LinkKey(TenantId),
     /// The known text that tells whether a master key is the right one.
     MasterKey(MasterKeyId),
 }
@@ -65,6 +67,7 @@ impl SealedFor {
             Self::TenantEnv(id) => format!("mediamill/1|tenant-env|{id}"),
             Self::PlanEnv(id) => format!("mediamill/1|plan-env|{id}"),
             Self::FirstKey(id) => format!("mediamill/1|first-key|{id}"),
+            Self::LinkKey(id) => format!("mediamill/1|link-key|{id}"),
             Self::MasterKey(id) => format!("mediamill/1|master-key|{id}"),
         }
     }
@@ -76,6 +79,7 @@ impl fmt::Display for SealedFor {
             Self::TenantEnv(id) => write!(f, "the env of tenant {id}"),
             Self::PlanEnv(id) => write!(f, "the env of plan {id}"),
             Self::FirstKey(id) => write!(f, "the first key of tenant {id}"),
+            Self::LinkKey(id) => write!(f, "a link key of tenant {id}"),
             Self::MasterKey(id) => write!(f, "the canary of master key {id}"),
         }
     }
@@ -102,7 +106,8 @@ mod tests {
             SealedFor::TenantEnv(tenant.clone()),
             SealedFor::PlanEnv("a".into()),
             SealedFor::PlanEnv("|tenant-env|a".into()),
-            SealedFor::FirstKey(tenant),
+            SealedFor::FirstKey(tenant.clone()),
+            SealedFor::LinkKey(tenant),
             SealedFor::MasterKey("a".parse().unwrap()),
         ];
         let texts: std::collections::BTreeSet<String> = owners.iter().map(SealedFor::associated_data).collect();

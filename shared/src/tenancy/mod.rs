@@ -43,8 +43,8 @@ pub use limits::{
 pub use migrate::tables_text;
 pub use migrate::{TENANT_SCHEMA_VERSION, migrate_tenant};
 pub use pictures::{
-    EffectivePictures, Fit, Metadata, Output, PictureLayers, PictureSettings, Pictures, PicturesError, VariantPreset,
-    Variants,
+    EffectivePictures, Fit, Metadata, OnDemand, OnDemandError, Output, PictureLayers, PictureSettings, Pictures,
+    PicturesError, VariantPreset, Variants, most_files,
 };
 pub use place::{Isolation, Place, ServerName, ServerNameError};
 pub use resolver::{ResolveError, Resolver, ResolverSettings};

@@ -1,9 +1,10 @@
 //! One picture: cleaned once, decoded once, made into every variant.
 
 use crate::{
-    Facts, Fit, Format, Limits, MediaError, Policy, Removed, Variant, animate, colour, orientation,
+    Facts, Fit, Format, Limits, MediaError, Policy, Probe, Removed, Variant, animate, colour, orientation,
     pixels::{decoded, probed},
-    render, strip,
+    render,
+    strip::{self, Stripped},
 };
 use serde::{Deserialize, Serialize};
 
@@ -79,47 +80,22 @@ pub struct Processed {
 /// # Errors
 /// When the bytes are no picture that may be kept, or `cancel` says so.
 pub fn process(bytes: &[u8], settings: &Settings, cancel: &dyn Fn() -> bool) -> Result<Processed, MediaError> {
-    let go_on = || if cancel() { Err(MediaError::Cancelled) } else { Ok(()) };
-    let probed = probed(bytes)?;
-    probed.check(&settings.limits)?;
-    let stripped = strip::strip(probed.format, bytes, settings.policy)?;
-    settings.limits.check_motion(&stripped.facts)?;
+    let (probed, stripped) = read(bytes, settings, settings.policy)?;
     if let Some(reason) = stripped.not_lossless {
         return Err(MediaError::Unsupported {
             format: probed.format.name(),
             problem: format!("it cannot be cleaned: {reason}"),
         });
     }
-    go_on()?;
     let mut facts = stripped.facts;
-    let mut wanted: Vec<render::Wanted<'_>> = settings.variants.iter().enumerate().collect();
-    let input = animate::Input {
-        format: probed.format,
-        bytes: &stripped.bytes,
-        size: (probed.width, probed.height),
-        orientation: stripped.orientation,
-        memory: probed.frames_bytes(),
+    let (variants, orientation) = render(
+        &probed,
+        &stripped.bytes,
+        stripped.orientation,
+        settings,
+        &mut facts,
         cancel,
-    };
-    let mut variants = animate::render(&input, &wanted, &settings.limits, &mut facts, &go_on)?;
-    wanted.retain(|(place, _)| variants.iter().all(|(made, _)| made != place));
-    let mut orientation = stripped.orientation;
-    // Where all of them move there is no still to be made.
-    if !wanted.is_empty() || variants.is_empty() {
-        let size = (probed.width, probed.height);
-        let eighths = render::eighths(&wanted, &settings.limits, size, orientation);
-        let decoded = decoded(&probed, &stripped.bytes, eighths, cancel)?;
-        // Where the container itself turns the picture, metadata has no say.
-        orientation = decoded.turned.unwrap_or(orientation);
-        let numbers = decoded.cicp;
-        let (image, profile) = decoded.into_light();
-        let profile = profile.or_else(|| colour::by_numbers(numbers?));
-        go_on()?;
-        let mut chain = render::Chain::new(&image, profile.as_deref(), orientation);
-        let stills = render::stills(&mut chain, &image, &wanted, &settings.limits, &mut facts, &go_on)?;
-        variants.extend(stills);
-    }
-    variants.sort_by_key(|(place, _)| *place);
+    )?;
     let (width, height) = orientation::displayed(probed.width, probed.height, orientation);
     let original = Cleaned {
         bytes: stripped.bytes,
@@ -130,7 +106,69 @@ pub fn process(bytes: &[u8], settings: &Settings, cancel: &dyn Fn() -> bool) -> 
     };
     Ok(Processed {
         original,
-        variants: variants.into_iter().map(|(_, variant)| variant).collect(),
+        variants,
         facts,
     })
+}
+
+/// Makes variants, and nothing else, of an original that [`process`] has cleaned before: for those that nobody had asked
+/// for then. `cancel` is asked between steps.
+///
+/// # Errors
+/// When the bytes are no picture that may be kept, or `cancel` says so.
+pub fn variants(bytes: &[u8], settings: &Settings, cancel: &dyn Fn() -> bool) -> Result<Vec<Rendered>, MediaError> {
+    let (probed, read) = read(bytes, settings, Policy::Keep)?;
+    let mut facts = read.facts;
+    let (variants, _) = render(&probed, &read.bytes, read.orientation, settings, &mut facts, cancel)?;
+    Ok(variants)
+}
+
+/// What the picture is, and what `policy` leaves of its file.
+fn read(bytes: &[u8], settings: &Settings, policy: Policy) -> Result<(Probe, Stripped), MediaError> {
+    let probed = probed(bytes)?;
+    probed.check(&settings.limits)?;
+    let stripped = strip::strip(probed.format, bytes, policy)?;
+    settings.limits.check_motion(&stripped.facts)?;
+    Ok((probed, stripped))
+}
+
+/// Every variant, in the order of the settings, and the orientation that the picture turned out to have.
+fn render(
+    probed: &Probe,
+    bytes: &[u8],
+    mut orientation: u8,
+    settings: &Settings,
+    facts: &mut Facts,
+    cancel: &dyn Fn() -> bool,
+) -> Result<(Vec<Rendered>, u8), MediaError> {
+    let go_on = || if cancel() { Err(MediaError::Cancelled) } else { Ok(()) };
+    go_on()?;
+    let mut wanted: Vec<render::Wanted<'_>> = settings.variants.iter().enumerate().collect();
+    let input = animate::Input {
+        format: probed.format,
+        bytes,
+        size: (probed.width, probed.height),
+        orientation,
+        memory: probed.frames_bytes(),
+        cancel,
+    };
+    let mut variants = animate::render(&input, &wanted, &settings.limits, facts, &go_on)?;
+    wanted.retain(|(place, _)| variants.iter().all(|(made, _)| made != place));
+    // Where all of them move there is no still to be made.
+    if !wanted.is_empty() || variants.is_empty() {
+        let size = (probed.width, probed.height);
+        let eighths = render::eighths(&wanted, &settings.limits, size, orientation);
+        let decoded = decoded(probed, bytes, eighths, cancel)?;
+        // Where the container itself turns the picture, metadata has no say.
+        orientation = decoded.turned.unwrap_or(orientation);
+        let numbers = decoded.cicp;
+        let (image, profile) = decoded.into_light();
+        let profile = profile.or_else(|| colour::by_numbers(numbers?));
+        go_on()?;
+        let mut chain = render::Chain::new(&image, profile.as_deref(), orientation);
+        let stills = render::stills(&mut chain, &image, &wanted, &settings.limits, facts, &go_on)?;
+        variants.extend(stills);
+    }
+    variants.sort_by_key(|(place, _)| *place);
+    Ok((variants.into_iter().map(|(_, variant)| variant).collect(), orientation))
 }

@@ -3,7 +3,7 @@
 //! The two forms are one on paper (JSON), so that neither crate knows the other; the tests here hold them together.
 
 use mediamill_media::{Limits, Policy, Settings, Variant};
-use mediamill_shared::tenancy::{self, Pictures};
+use mediamill_shared::tenancy::{self, Pictures, VariantPreset};
 use serde::de::DeserializeOwned;
 
 /// The engine's settings for a tenant's pictures under its limits. Of more variants than the limit the first ones are made.
@@ -18,14 +18,32 @@ pub(super) fn settings(pictures: &Pictures, limits: &tenancy::Limits) -> Result<
     };
     let variants = pictures.variants.iter().take(most).map(read::<Variant>);
     Ok(Settings {
-        limits: Limits {
-            max_pixels: u64::try_from(limits.pixels).unwrap_or(0),
-            max_frames: u32::try_from(limits.frames).unwrap_or(u32::MAX),
-            ..Limits::default()
-        },
+        limits: bounds(limits),
         policy: read::<Policy>(&pictures.metadata)?,
         variants: variants.collect::<Result<_, _>>()?,
     })
+}
+
+/// The engine's settings for one variant more, stored under `name`.
+///
+/// # Errors
+/// When the engine does not know an option: a newer release wrote it.
+pub(super) fn one(preset: &VariantPreset, name: &str, limits: &tenancy::Limits) -> Result<Settings, serde_json::Error> {
+    let mut variant = read::<Variant>(preset)?;
+    name.clone_into(&mut variant.name);
+    Ok(Settings {
+        limits: bounds(limits),
+        policy: Policy::default(),
+        variants: vec![variant],
+    })
+}
+
+fn bounds(limits: &tenancy::Limits) -> Limits {
+    Limits {
+        max_pixels: u64::try_from(limits.pixels).unwrap_or(0),
+        max_frames: u32::try_from(limits.frames).unwrap_or(u32::MAX),
+        ..Limits::default()
+    }
 }
 
 fn read<T: DeserializeOwned>(given: &impl serde::Serialize) -> Result<T, serde_json::Error> {
@@ -36,7 +54,7 @@ fn read<T: DeserializeOwned>(given: &impl serde::Serialize) -> Result<T, serde_j
 mod tests {
     use super::*;
     use mediamill_media::{Fit, Output};
-    use mediamill_shared::tenancy::{Limit, Metadata, PictureLayers, PictureSettings, VariantPreset};
+    use mediamill_shared::tenancy::{Limit, Metadata, PictureLayers, PictureSettings};
     use serde_json::{Value, json};
     use std::collections::BTreeSet;
 

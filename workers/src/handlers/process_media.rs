@@ -3,16 +3,17 @@
 //! Every effect is keyed by ids: object keys by media and variant, the ledger by the job, so a repeated attempt meets
 //! what it made before. The staged bytes go last, when nothing needs them any more.
 
-use super::picture_settings;
-use crate::{context::JobContext, decoder::refused};
-use bytes::Bytes;
+use super::{
+    files::{File, Source, place as place_file, placed},
+    picture_settings,
+};
+use crate::{context::JobContext, decoder::refused, helpers::Everything};
 use futures_util::{StreamExt, TryStreamExt};
-use mediamill_media::{Facts, MediaError, Probe, ProbeError, Processed, probe};
+use mediamill_media::{Facts, Processed};
 use mediamill_shared::{
     clock::Stopwatch,
-    ids::{MediaId, TenantId},
     jobs::{JobError, ProcessMedia, Reason, ResultExt},
-    objects::{ObjectError, ObjectKey, Store, Stored},
+    objects::{ObjectKey, Store},
     quota::Claim,
     telemetry::names,
     tenancy::Limit,
@@ -23,12 +24,8 @@ use mediamill_shared::{
     units::ByteCount,
 };
 
-/// First look at an upload; photographs nearly always tell their size within it.
-const HEAD: u64 = 256 * 1024;
 /// Files of one picture that are written at a time.
 const WRITES: usize = 4;
-/// More than the files that several attempts at one picture leave.
-const MOST_FILES: u16 = 100;
 
 pub(crate) async fn run(job: ProcessMedia, cx: &JobContext) -> Result<(), JobError> {
     let db = cx.tenant_db()?;
@@ -38,7 +35,15 @@ pub(crate) async fn run(job: ProcessMedia, cx: &JobContext) -> Result<(), JobErr
     }
     let context = cx.tenant()?.context();
     let settings = picture_settings::settings(&context.pictures, &context.limits).transient()?;
-    let probed = probe_staged(&job, cx).await?;
+    let source = Source {
+        key: staged_key(&job)?,
+        bytes: job.bytes,
+        missing: (
+            Reason::STAGED_BYTES_MISSING,
+            "the uploaded bytes are not there any more",
+        ),
+    };
+    let probed = source.probe(cx).await?;
     probed.check(&settings.limits).map_err(refused)?;
     let needed = probed.memory_bytes(job.bytes.unsigned(), &settings);
     let permit = cx
@@ -48,9 +53,12 @@ pub(crate) async fn run(job: ProcessMedia, cx: &JobContext) -> Result<(), JobErr
         .map_err(|too_large| JobError::permanent(Reason::TOO_LARGE_FOR_WORKER, too_large.to_string()))?;
 
     cx.stage("processing").await;
-    let staged = fetch(&job, cx).await?;
+    let staged = source.fetch(cx).await?;
     let watch = Stopwatch::start();
-    let processed = cx.decoder.make(cx, staged, settings, needed, permit).await?;
+    let processed = cx
+        .decoder
+        .make::<Everything>(cx, staged, settings, needed, permit)
+        .await?;
     metrics::histogram!(names::MEDIA_STAGE_SECONDS, "stage" => "pixels").record(watch.elapsed());
 
     cx.stage("placing").await;
@@ -100,12 +108,17 @@ pub(crate) async fn failed(job: ProcessMedia, cx: &JobContext) -> Result<(), Job
     Ok(())
 }
 
-/// Removes what earlier attempts placed and this one did not: they may have worked by other settings.
-async fn remove_former(job: &ProcessMedia, cx: &JobContext, placed: &[Variant]) -> Result<(), JobError> {
-    let prefix = format!("{}/{}/{}", ObjectKey::MEDIA, cx.tenant()?.id(), job.media);
-    for listed in cx.objects.list(&prefix, None, MOST_FILES).await.transient()? {
-        if !placed.iter().any(|variant| variant.object == listed.key) {
-            cx.objects.delete(&listed.key).await.transient()?;
+/// Removes what earlier attempts placed and this one did not: they may have worked by other settings. Variants that links
+/// asked for are others' work.
+async fn remove_former(job: &ProcessMedia, cx: &JobContext, made: &[Variant]) -> Result<(), JobError> {
+    for key in placed(&job.media, cx).await? {
+        let on_demand = key
+            .as_str()
+            .rsplit('/')
+            .next()
+            .is_some_and(|name| name.starts_with('_'));
+        if !on_demand && !made.iter().any(|variant| variant.object == key) {
+            cx.objects.delete(&key).await.transient()?;
         }
     }
     Ok(())
@@ -117,74 +130,7 @@ fn staged_key(job: &ProcessMedia) -> Result<ObjectKey, JobError> {
         .permanent(Reason::UNREADABLE_PAYLOAD, "the staged object's key is none")
 }
 
-fn missing(error: ObjectError) -> JobError {
-    match error {
-        ObjectError::Missing { .. } | ObjectError::Range { .. } => JobError::Permanent {
-            reason: Reason::new(
-                Reason::STAGED_BYTES_MISSING,
-                "the uploaded bytes are not there any more",
-            ),
-            source: Some(Box::new(error)),
-        },
-        other => JobError::Transient {
-            not_before: None,
-            source: Box::new(other),
-        },
-    }
-}
-
-/// Reads headers until they tell the picture's size; a decoder never runs on what this refuses.
-async fn probe_staged(job: &ProcessMedia, cx: &JobContext) -> Result<Probe, JobError> {
-    let mut head = Vec::new();
-    let mut wanted = HEAD;
-    loop {
-        let have = u64::try_from(head.len()).unwrap_or(u64::MAX);
-        head.extend_from_slice(&read(job, cx, Some(have..wanted)).await?);
-        match probe(&head) {
-            Ok(probed) => return Ok(probed),
-            Err(ProbeError::Media(error)) => return Err(refused(error)),
-            Err(ProbeError::NeedMore) if wanted < job.bytes.unsigned() => wanted = wanted.saturating_mul(4),
-            Err(ProbeError::NeedMore) => return Err(refused(MediaError::Truncated)),
-        }
-    }
-}
-
-async fn fetch(job: &ProcessMedia, cx: &JobContext) -> Result<Bytes, JobError> {
-    let bytes = read(job, cx, None).await?;
-    if bytes.len() as u64 != job.bytes.unsigned() {
-        let problem = format!("{} of {} staged bytes arrived", bytes.len(), job.bytes.get());
-        return Err(JobError::Transient {
-            not_before: None,
-            source: problem.into(),
-        });
-    }
-    Ok(bytes.into())
-}
-
-async fn read(job: &ProcessMedia, cx: &JobContext, range: Option<std::ops::Range<u64>>) -> Result<Vec<u8>, JobError> {
-    let length = range
-        .as_ref()
-        .map_or(job.bytes.unsigned(), |range| range.end - range.start);
-    let fetched = cx.objects.get(&staged_key(job)?, range).await.map_err(missing)?;
-    let mut bytes = Vec::with_capacity(usize::try_from(length.min(job.bytes.unsigned())).unwrap_or(0));
-    let mut body = fetched.body;
-    while let Some(chunk) = body.next().await {
-        bytes.extend_from_slice(&chunk.map_err(missing)?);
-    }
-    Ok(bytes)
-}
-
-/// A file on its way to its place.
-struct File {
-    name: String,
-    format: mediamill_media::Format,
-    width: u32,
-    height: u32,
-    bytes: Bytes,
-}
-
 async fn place(job: &ProcessMedia, cx: &JobContext, processed: Processed) -> Result<(Media, Vec<Variant>), JobError> {
-    let tenant = cx.tenant()?.id().clone();
     let Processed {
         original,
         variants,
@@ -225,7 +171,10 @@ async fn place(job: &ProcessMedia, cx: &JobContext, processed: Processed) -> Res
     });
     let files = std::iter::once(first).chain(others);
     let placed: Vec<Variant> = futures_util::stream::iter(files)
-        .map(|file| place_file(&tenant, &job.media, cx, file))
+        .map(|file| {
+            let name = file.name.clone();
+            async move { place_file(&job.media, cx, file, &name).await }
+        })
         .buffered(WRITES)
         .try_collect()
         .await?;
@@ -233,28 +182,6 @@ async fn place(job: &ProcessMedia, cx: &JobContext, processed: Processed) -> Res
         .iter()
         .fold(ByteCount::ZERO, |sum, variant| sum.plus(variant.bytes));
     Ok((media, placed))
-}
-
-async fn place_file(tenant: &TenantId, media: &MediaId, cx: &JobContext, file: File) -> Result<Variant, JobError> {
-    let object = ObjectKey::placed(tenant, media, &file.name, file.format.extension()).permanent(
-        Reason::UNREADABLE_PAYLOAD,
-        "the variant's name is no part of an object key",
-    )?;
-    let Stored { bytes, sha256 } = cx
-        .objects
-        .put(&object, file.bytes, file.format.mime())
-        .await
-        .transient()?;
-    Ok(Variant {
-        media: media.clone(),
-        name: file.name,
-        format: file.format.name().to_owned(),
-        object,
-        width: file.width.into(),
-        height: file.height.into(),
-        bytes,
-        sha256,
-    })
 }
 
 /// What the picture looks like, and with `camera` what the camera noted.

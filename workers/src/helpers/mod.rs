@@ -15,12 +15,14 @@ mod pool;
 mod process;
 mod serve;
 mod starter;
+mod task;
 mod wire;
 
 pub use confine::confine;
 pub use pool::{HelperPool, NotMade, Picture};
 pub use process::{Cause, Died, NotStarted};
 pub use serve::serve;
+pub use task::{Everything, Task, VariantsAlone};
 pub use wire::Refusal;
 
 use mediamill_shared::config::{Config, MediaHelpers};

@@ -4,9 +4,10 @@ use super::{
     Confinement, Died, NotStarted, Refusal,
     process::{Ask, Helper},
     starter::Starter,
+    task::Task,
 };
 use bytes::Bytes;
-use mediamill_media::{Processed, Settings};
+use mediamill_media::Settings;
 use mediamill_shared::{clock::Stopwatch, ids::TenantId};
 use std::{
     path::PathBuf,
@@ -95,11 +96,11 @@ impl HelperPool {
         Ok(confinement)
     }
 
-    /// Makes a picture. Dropped before its end, its helper is killed.
+    /// Makes of a picture what `T` says. Dropped before its end, its helper is killed.
     ///
     /// # Errors
     /// When the bytes are no picture, the helper does not survive it, or there is none.
-    pub async fn make(&self, picture: Picture<'_>) -> Result<Processed, NotMade> {
+    pub async fn make<T: Task>(&self, picture: Picture<'_>) -> Result<T::Made, NotMade> {
         self.helpers().busy += 1;
         let busy = Busy(self);
         let mut helper = self.helper_for(picture.tenant).await?;
@@ -110,7 +111,7 @@ impl HelperPool {
             memory: picture.memory,
             time: self.time,
         };
-        let answer = helper.make(ask).await?;
+        let answer = helper.make::<T>(ask).await?;
         let remarks = helper.remarks();
         if !remarks.is_empty() {
             tracing::warn!(tenant.id = %picture.tenant, "a helper says: {remarks}");

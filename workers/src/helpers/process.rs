@@ -3,10 +3,11 @@
 use super::{
     ARGUMENT, Confinement, bounds,
     starter::Starter,
+    task::Task,
     wire::{self, Answer, HEAD, Nonsense, Refusal, Request},
 };
 use bytes::{Buf, Bytes};
-use mediamill_media::{Processed, Settings};
+use mediamill_media::Settings;
 use mediamill_shared::{clock::Stopwatch, ids::TenantId, telemetry::names, units::ByteCount};
 use std::{
     io,
@@ -217,7 +218,7 @@ impl Helper {
     }
 
     /// Makes a picture. Dropped before its end, the helper must not be asked again.
-    pub(super) async fn make(&mut self, ask: Ask<'_>) -> Result<Result<Processed, Refusal>, Died> {
+    pub(super) async fn make<T: Task>(&mut self, ask: Ask<'_>) -> Result<Result<T::Made, Refusal>, Died> {
         self.pictures = self.pictures.saturating_add(1);
         self.end = "cut";
         let (time, memory) = (ask.time, ask.memory);
@@ -234,7 +235,7 @@ impl Helper {
             input, output, words, ..
         } = self;
         let talk = async {
-            let mut talk = std::pin::pin!(exchange(input, output, ask));
+            let mut talk = std::pin::pin!(exchange::<T>(input, output, ask));
             tokio::select! {
                 made = &mut talk => made,
                 // It has closed its standard error, as its end does.
@@ -327,11 +328,11 @@ async fn ready(output: &mut ChildStdout) -> io::Result<Confinement> {
     }
 }
 
-async fn exchange(
+async fn exchange<T: Task>(
     input: &mut ChildStdin,
     output: &mut ChildStdout,
     ask: Ask<'_>,
-) -> Result<Result<Processed, Refusal>, Failure> {
+) -> Result<Result<T::Made, Refusal>, Failure> {
     let Ask {
         bytes,
         settings,
@@ -340,6 +341,7 @@ async fn exchange(
     } = ask;
     let request = Request {
         settings: settings.clone(),
+        original: T::ORIGINAL,
     };
     let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     let mut frame = Bytes::from(wire::frame(&request, length)?).chain(bytes);
@@ -352,7 +354,7 @@ async fn exchange(
             for size in made.sizes(body)? {
                 files.push(read_exactly(output, size).await?);
             }
-            Ok(Ok(made.check(files, settings)?))
+            Ok(Ok(made.check::<T>(files, settings)?))
         }
         (Answer::Refused(refusal), 0) => Ok(Err(refusal.check()?)),
         (Answer::Refused(_) | Answer::Ready(_), _) => Err(Nonsense("a word at the wrong time".to_owned()).into()),

@@ -2,9 +2,10 @@
 
 use super::{
     confine::confine,
+    task::{Everything, Task, VariantsAlone},
     wire::{self, Answer, HEAD, Nonsense, Request},
 };
-use mediamill_media::process;
+use mediamill_media::Facts;
 use std::io::{self, Read, Write};
 
 /// Confines this process for good and answers requests on standard input until it ends. Whatever a request does to it,
@@ -24,9 +25,7 @@ pub fn serve() -> io::Result<()> {
         input.read_exact(&mut text)?;
         let request: Request = wire::header(&text).map_err(strange)?;
         let bytes = exactly(&mut input, body)?;
-        let result = process(&bytes, &request.settings, &|| false);
-        drop(bytes);
-        let (frame, files) = wire::answer(result).map_err(strange)?;
+        let (frame, files) = answer(bytes, &request).map_err(strange)?;
         output.write_all(&frame)?;
         for file in files {
             output.write_all(&file)?;
@@ -34,6 +33,18 @@ pub fn serve() -> io::Result<()> {
         output.flush()?;
     }
     Ok(())
+}
+
+/// What becomes of a picture, which is gone when this returns.
+fn answer(bytes: Vec<u8>, request: &Request) -> Result<(Vec<u8>, Vec<Vec<u8>>), Nonsense> {
+    if request.original {
+        let made = Everything::here(&bytes, &request.settings, &|| false);
+        drop(bytes);
+        return wire::answer(made.map(|made| (Some(made.original), made.variants, made.facts)));
+    }
+    let made = VariantsAlone::here(&bytes, &request.settings, &|| false);
+    drop(bytes);
+    wire::answer(made.map(|variants| (None, variants, Facts::default())))
 }
 
 /// The next frame's first bytes; `None` when there is none.

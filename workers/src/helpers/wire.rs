@@ -4,8 +4,8 @@
 //! and the body: the files that the header tells of, one after the other. Both sides are the same binary, so nothing here
 //! is versioned. What a helper answers is not trusted: it may have been taken over by the picture that it was given.
 
-use super::Confinement;
-use mediamill_media::{Cleaned, Facts, Format, MediaError, Processed, Removed, Rendered, Settings, probe};
+use super::{Confinement, Task};
+use mediamill_media::{Cleaned, Facts, Format, MediaError, Removed, Rendered, Settings, probe};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::VecDeque;
 
@@ -25,6 +25,8 @@ const LONGEST_CODE: usize = 40;
 pub(super) struct Request {
     /// What is wanted of it.
     pub(super) settings: Settings,
+    /// Whether that is the cleaned original too.
+    pub(super) original: bool,
 }
 
 /// What a helper says.
@@ -33,7 +35,7 @@ pub(super) struct Request {
 pub(super) enum Answer {
     /// It has confined itself and waits.
     Ready(Confinement),
-    /// The picture is made; the body is the original and the variants.
+    /// The picture is made; the body is the original, where it was asked for, and the variants.
     Made(Box<Made>),
     /// No picture is to be had from these bytes.
     Refused(Refusal),
@@ -42,7 +44,7 @@ pub(super) enum Answer {
 /// A picture that is made.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Made {
-    original: File,
+    original: Option<File>,
     removed: Vec<Removed>,
     variants: Vec<(String, File)>,
     facts: Facts,
@@ -113,10 +115,13 @@ pub(super) fn header<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Nonsense> {
     serde_json::from_slice(bytes).map_err(|error| Nonsense(format!("a header that does not parse: {error}")))
 }
 
+/// What was made: the original, where it was asked for, the variants, and what is known of the picture.
+pub(super) type Parts = (Option<Cleaned>, Vec<Rendered>, Facts);
+
 /// An answer's frame without its body, and the files of its body in their order.
-pub(super) fn answer(result: Result<Processed, MediaError>) -> Result<(Vec<u8>, Vec<Vec<u8>>), Nonsense> {
-    let processed = match result {
-        Ok(processed) => processed,
+pub(super) fn answer(result: Result<Parts, MediaError>) -> Result<(Vec<u8>, Vec<Vec<u8>>), Nonsense> {
+    let (original, variants, facts) = match result {
+        Ok(parts) => parts,
         Err(error) => return Ok((frame(&Answer::Refused(Refusal::from(&error)), 0)?, Vec::new())),
     };
     let (mut files, mut body) = (Vec::new(), 0_u64);
@@ -131,16 +136,12 @@ pub(super) fn answer(result: Result<Processed, MediaError>) -> Result<(Vec<u8>, 
             bytes: length,
         }
     };
-    let Cleaned {
-        bytes,
-        format,
-        width,
-        height,
-        mut removed,
-    } = processed.original;
-    let original = file(bytes, format, width, height);
-    let variants = processed
-        .variants
+    let mut removed = Vec::new();
+    let original = original.map(|original| {
+        removed = original.removed;
+        file(original.bytes, original.format, original.width, original.height)
+    });
+    let variants = variants
         .into_iter()
         .map(|variant| {
             let told = file(variant.bytes, variant.format, variant.width, variant.height);
@@ -156,7 +157,7 @@ pub(super) fn answer(result: Result<Processed, MediaError>) -> Result<(Vec<u8>, 
         original,
         removed,
         variants,
-        facts: processed.facts,
+        facts,
     };
     Ok((frame(&Answer::Made(Box::new(made)), body)?, files))
 }
@@ -164,7 +165,7 @@ pub(super) fn answer(result: Result<Processed, MediaError>) -> Result<(Vec<u8>, 
 impl Made {
     /// Sizes of the body's files. They add up to `body`.
     pub(super) fn sizes(&self, body: u64) -> Result<Vec<u64>, Nonsense> {
-        let files = std::iter::once(&self.original).chain(self.variants.iter().map(|(_, file)| file));
+        let files = self.original.iter().chain(self.variants.iter().map(|(_, file)| file));
         let sizes: Vec<u64> = files.map(|file| file.bytes).collect();
         let sum = sizes.iter().try_fold(0_u64, |sum, size| sum.checked_add(*size));
         if sum != Some(body) {
@@ -175,7 +176,7 @@ impl Made {
 
     /// What was asked for, or nothing: names and order of the variants, formats and sizes that are those of the bytes,
     /// texts of bounded length.
-    pub(super) fn check(self, files: Vec<Vec<u8>>, settings: &Settings) -> Result<Processed, Nonsense> {
+    pub(super) fn check<T: Task>(self, files: Vec<Vec<u8>>, settings: &Settings) -> Result<T::Made, Nonsense> {
         let names = self.variants.iter().map(|(name, _)| name.as_str());
         if !names.eq(settings.variants.iter().map(|variant| variant.name.as_str())) {
             return Err(Nonsense("variants that nobody asked for".to_owned()));
@@ -200,12 +201,15 @@ impl Made {
             let bytes = files.pop_front().unwrap_or_default();
             file.is(&bytes, settings).map(|()| bytes)
         };
-        let original = Cleaned {
-            bytes: next(&self.original)?,
-            format: self.original.format,
-            width: self.original.width,
-            height: self.original.height,
-            removed: self.removed,
+        let original = match self.original {
+            Some(file) => Some(Cleaned {
+                bytes: next(&file)?,
+                format: file.format,
+                width: file.width,
+                height: file.height,
+                removed: self.removed,
+            }),
+            None => None,
         };
         let mut variants = Vec::with_capacity(self.variants.len());
         for (name, file) in self.variants {
@@ -217,11 +221,7 @@ impl Made {
                 height: file.height,
             });
         }
-        Ok(Processed {
-            original,
-            variants,
-            facts: self.facts,
-        })
+        T::of(original, variants, self.facts).ok_or_else(|| Nonsense("another part than was asked for".to_owned()))
     }
 }
 
@@ -272,12 +272,17 @@ fn too_long(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mediamill_media::{RemovedKind, process, sample};
+    use crate::helpers::{Everything, VariantsAlone};
+    use mediamill_media::{Processed, RemovedKind, process, sample};
+
+    fn parts(processed: Processed) -> Parts {
+        (Some(processed.original), processed.variants, processed.facts)
+    }
 
     fn made() -> (Made, Vec<Vec<u8>>, u64, Settings) {
         let settings = Settings::default();
         let processed = process(&sample::small(1), &settings, &|| false).unwrap();
-        let (frame, files) = answer(Ok(processed)).unwrap();
+        let (frame, files) = answer(Ok(parts(processed))).unwrap();
         let (length, body) = lengths(frame[..HEAD].try_into().unwrap(), u64::MAX).unwrap();
         assert_eq!(length, frame.len() - HEAD);
         let Answer::Made(made) = header(&frame[HEAD..]).unwrap() else {
@@ -292,7 +297,23 @@ mod tests {
         let sizes = made.sizes(body).unwrap();
         assert!(sizes.iter().zip(&files).all(|(size, file)| *size == file.len() as u64));
         let whole = process(&sample::small(1), &settings, &|| false).unwrap();
-        assert_eq!(made.check(files, &settings).unwrap(), whole);
+        assert_eq!(made.check::<Everything>(files, &settings).unwrap(), whole);
+    }
+
+    #[test]
+    fn an_original_comes_when_it_was_asked_for_and_only_then() {
+        let (whole, files, _, settings) = made();
+        assert!(whole.check::<VariantsAlone>(files, &settings).is_err());
+        let (mut alone, mut files, _, settings) = made();
+        alone.original = None;
+        files.remove(0);
+        assert!(alone.check::<Everything>(files, &settings).is_err());
+        let variants = process(&sample::small(1), &settings, &|| false).unwrap().variants;
+        let (frame, files) = answer(Ok((None, variants.clone(), Facts::default()))).unwrap();
+        let Answer::Made(alone) = header(&frame[HEAD..]).unwrap() else {
+            panic!("variants are made");
+        };
+        assert_eq!(alone.check::<VariantsAlone>(files, &settings).unwrap(), variants);
     }
 
     #[test]
@@ -304,7 +325,9 @@ mod tests {
             }),
             ("a variant less", |made, _| drop(made.variants.pop())),
             ("variants in another order", |made, _| made.variants.swap(0, 1)),
-            ("another format", |made, _| made.original.format = Format::Gif),
+            ("another format", |made, _| {
+                made.original.as_mut().unwrap().format = Format::Gif;
+            }),
             ("another size", |made, _| made.variants[1].1.width += 1),
             ("a page as a picture", |_, files| files[1] = b"<html><script>".to_vec()),
             ("a file less", |_, files| drop(files.pop())),
@@ -323,7 +346,7 @@ mod tests {
         for (what, twist) in twists {
             let (mut made, mut files, _, settings) = made();
             twist(&mut made, &mut files);
-            assert!(made.check(files, &settings).is_err(), "{what}");
+            assert!(made.check::<Everything>(files, &settings).is_err(), "{what}");
         }
     }
 
@@ -331,7 +354,7 @@ mod tests {
     fn a_picture_larger_than_allowed_is_not_taken_back() {
         let (made, files, _, mut settings) = made();
         settings.limits.max_pixels = 10;
-        assert!(made.check(files, &settings).is_err());
+        assert!(made.check::<Everything>(files, &settings).is_err());
     }
 
     #[test]
@@ -379,7 +402,7 @@ mod tests {
             bytes: 1,
         };
         processed.original.removed = vec![part; 400];
-        let (frame, _) = answer(Ok(processed)).unwrap();
+        let (frame, _) = answer(Ok(parts(processed))).unwrap();
         let Answer::Made(made) = header(&frame[HEAD..]).unwrap() else {
             panic!("it is made");
         };

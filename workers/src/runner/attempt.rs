@@ -29,7 +29,7 @@ const MOST_NOTED: usize = 10_000;
 /// Whether a job works within a tenant. The others make, move and remove tenants, and look for themselves.
 const fn works_for_tenant(kind: JobKind) -> bool {
     match kind {
-        JobKind::Noop | JobKind::MediaProcess | JobKind::MediaDelete => true,
+        JobKind::Noop | JobKind::MediaProcess | JobKind::MediaVariant | JobKind::MediaDelete => true,
         JobKind::TenantProvision | JobKind::TenantMigrate | JobKind::TenantDeprovision => false,
     }
 }
@@ -67,7 +67,7 @@ impl Worker {
     async fn note(&self, claimed: &Claimed) {
         let Some(tenant) = &claimed.tenant else { return };
         match claimed.kind {
-            JobKind::MediaProcess | JobKind::MediaDelete => {}
+            JobKind::MediaProcess | JobKind::MediaVariant | JobKind::MediaDelete => {}
             JobKind::Noop | JobKind::TenantProvision | JobKind::TenantMigrate | JobKind::TenantDeprovision => return,
         }
         let now = self.services.clock.now();

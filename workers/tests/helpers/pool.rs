@@ -8,7 +8,7 @@
 
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use mediamill_media::{MediaError, Processed, Settings, probe, process, sample};
-use mediamill_workers::helpers::{ARGUMENT, Cause, Died, HelperPool, NotMade, Picture};
+use mediamill_workers::helpers::{ARGUMENT, Cause, Died, Everything, HelperPool, NotMade, Picture};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{fmt::Write as _, io::Cursor, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
@@ -54,7 +54,7 @@ async fn asked(
         settings,
         memory,
     };
-    pool.make(picture).await
+    pool.make::<Everything>(picture).await
 }
 
 /// Helpers of this process that are there, zombies left out.

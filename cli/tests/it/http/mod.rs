@@ -3,11 +3,15 @@
 mod access;
 mod bad_input;
 mod delivery;
+mod on_demand;
 mod uploads;
 
 use mediamill_api::router;
 use mediamill_media::sample;
-use mediamill_shared::testing::{PATIENCE, World};
+use mediamill_shared::{
+    ids::TenantId,
+    testing::{PATIENCE, World},
+};
 use mediamill_workers::Settings;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use serde_json::Value;
@@ -18,6 +22,9 @@ pub(crate) struct Site {
     pub(crate) world: World,
     pub(crate) address: SocketAddr,
     pub(crate) http: reqwest::Client,
+    /// Whose requests are made.
+    host: String,
+    key: String,
 }
 
 impl Site {
@@ -36,19 +43,31 @@ impl Site {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .unwrap();
-        Self { world, address, http }
+        let (host, key) = (World::HOST.to_owned(), world.key.clone());
+        Self {
+            world,
+            address,
+            http,
+            host,
+            key,
+        }
     }
 
-    /// A request at the first tenant's host, without a key.
+    /// From now on requests are another tenant's.
+    fn be(&mut self, id: &TenantId, key: String) {
+        (self.host, self.key) = (format!("{id}.localhost"), key);
+    }
+
+    /// A request at the tenant's host, without a key.
     fn bare(&self, method: Method, path: &str) -> RequestBuilder {
         self.http
             .request(method, format!("http://{}{path}", self.address))
-            .header(header::HOST, World::HOST)
+            .header(header::HOST, &self.host)
     }
 
-    /// A request of the first tenant.
+    /// A request of the tenant.
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.bare(method, path).bearer_auth(&self.world.key)
+        self.bare(method, path).bearer_auth(&self.key)
     }
 
     async fn upload(&self, path: &str, bytes: impl Into<reqwest::Body>) -> Response {

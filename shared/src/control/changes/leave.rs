@@ -20,6 +20,7 @@ sql! {
         WHERE id = $2 AND state = 'provisioning' RETURNING id";
     FORGET_HOSTS = "DELETE FROM tenant_hosts WHERE tenant = $1";
     FORGET_KEYS = "DELETE FROM idempotency_keys WHERE tenant = $1";
+    FORGET_LINK_KEYS = "DELETE FROM link_keys WHERE tenant = $1";
     FORGET_STATS = "DELETE FROM tenant_stats WHERE tenant = $1";
     FORGET = "DELETE FROM tenants WHERE id = $1 RETURNING server";
 }
@@ -88,7 +89,7 @@ pub(crate) async fn forget(
 
 pub(super) async fn forget_rows(connection: &mut AnyConnection, id: &TenantId) -> Result<Option<String>, DbError> {
     const WHAT: &str = "remove a tenant";
-    for sql in [FORGET_KEYS, FORGET_HOSTS, FORGET_STATS] {
+    for sql in [FORGET_KEYS, FORGET_HOSTS, FORGET_LINK_KEYS, FORGET_STATS] {
         let query = sql.query().bind(id.as_str().to_owned());
         query.execute(&mut *connection).bounded(WHAT).await?;
     }

@@ -25,9 +25,12 @@ sql! {
     FIRST_KEYS = "SELECT r.batch, r.tenant, \
         CASE WHEN b.recipient IS NOT NULL OR SUBSTR(r.secret, 1, LENGTH($1)) = $1 THEN NULL ELSE r.secret END, r.line \
         FROM batch_rows r JOIN batches b ON b.id = r.batch WHERE (r.batch, r.line) > ($2, $4) ORDER BY r.batch, r.line LIMIT $3";
+    LINK_KEYS = "SELECT tenant, tenant, CASE WHEN SUBSTR(secret, 1, LENGTH($1)) = $1 THEN NULL ELSE secret END, place \
+        FROM link_keys WHERE (tenant, place) > ($2, $4) ORDER BY tenant, place LIMIT $3";
     RESEAL_TENANT = "UPDATE tenants SET env = $1 WHERE serial = $2 AND env = $3";
     RESEAL_PLAN = "UPDATE plans SET env = $1 WHERE id = $2 AND env = $3";
     RESEAL_FIRST_KEY = "UPDATE batch_rows SET secret = $1 WHERE batch = $2 AND secret = $3 AND line = $4";
+    RESEAL_LINK_KEY = "UPDATE link_keys SET secret = $1 WHERE tenant = $2 AND secret = $3 AND place = $4";
 }
 
 /// Rows that one statement reads, and one transaction writes at most.
@@ -112,6 +115,7 @@ enum Table {
     Tenants,
     Plans,
     FirstKeys,
+    LinkKeys,
 }
 
 /// A row's place in its table's order.
@@ -155,12 +159,13 @@ impl Pages {
             Table::Tenants => TENANTS,
             Table::Plans => PLANS,
             Table::FirstKeys => FIRST_KEYS,
+            Table::LinkKeys => LINK_KEYS,
         };
         let limit = i64::try_from(PAGE).unwrap_or(i64::MAX);
         let query = sql.query().bind(self.fresh.clone()).bind(after.key).bind(limit);
         let query = match table {
             Table::Tenants | Table::Plans => query,
-            Table::FirstKeys => query.bind(after.line),
+            Table::FirstKeys | Table::LinkKeys => query.bind(after.line),
         };
         let rows = query.fetch_all(db.read()).bounded(WHAT).await?;
         self.next = match rows.last() {
@@ -184,7 +189,8 @@ impl Table {
         match self {
             Self::Tenants => Some(Self::Plans),
             Self::Plans => Some(Self::FirstKeys),
-            Self::FirstKeys => None,
+            Self::FirstKeys => Some(Self::LinkKeys),
+            Self::LinkKeys => None,
         }
     }
 
@@ -194,7 +200,7 @@ impl Table {
             key: row.try_get(0).during(WHAT)?,
             line: match self {
                 Self::Tenants | Self::Plans => 0,
-                Self::FirstKeys => row.try_get(3).during(WHAT)?,
+                Self::FirstKeys | Self::LinkKeys => row.try_get(3).during(WHAT)?,
             },
         })
     }
@@ -209,6 +215,7 @@ impl Table {
             Self::Tenants => SealedFor::TenantEnv(tenant()?),
             Self::Plans => SealedFor::PlanEnv(row.try_get(1).during(WHAT)?),
             Self::FirstKeys => SealedFor::FirstKey(tenant()?),
+            Self::LinkKeys => SealedFor::LinkKey(tenant()?),
         };
         Ok(Some(Stale {
             table: self,
@@ -247,6 +254,7 @@ pub(super) async fn reseal(
             Table::Tenants => RESEAL_TENANT,
             Table::Plans => RESEAL_PLAN,
             Table::FirstKeys => RESEAL_FIRST_KEY,
+            Table::LinkKeys => RESEAL_LINK_KEY,
         };
         let query = sql
             .query()
@@ -255,7 +263,7 @@ pub(super) async fn reseal(
             .bind(row.sealed.clone());
         let query = match row.table {
             Table::Tenants | Table::Plans => query,
-            Table::FirstKeys => query.bind(row.place.line),
+            Table::FirstKeys | Table::LinkKeys => query.bind(row.place.line),
         };
         let done = query.execute(&mut *tx).bounded(WHAT).await?;
         let outcome = if done.rows_affected() == 0 {

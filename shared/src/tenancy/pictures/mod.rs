@@ -5,9 +5,11 @@
 //! saved, and a test beside the worker holds the two forms together.
 
 mod layers;
+mod on_demand;
 mod variant;
 
 pub use layers::{EffectivePictures, PictureLayers, Pictures};
+pub use on_demand::{OnDemand, OnDemandError, most_files};
 pub use variant::{Fit, Output, VariantPreset};
 
 use serde::{

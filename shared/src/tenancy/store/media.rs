@@ -8,7 +8,11 @@ use crate::{
     objects::ObjectKey,
     units::{ByteCount, Millis},
 };
-use sqlx::{Row, any::AnyRow};
+use sqlx::{
+    Any, Row,
+    any::{AnyArguments, AnyRow},
+    query::Query,
+};
 
 /// Name of the variant that is the cleaned original.
 pub const ORIGINAL: &str = "original";
@@ -16,8 +20,8 @@ pub const ORIGINAL: &str = "original";
 tenant_sql! {
     INSERT = "INSERT INTO {media} (id, job, key_id, file_name, state, format, width, height, uploaded_bytes, stored_bytes, removed, facts, created_at) \
         VALUES ($1, $2, $3, $4, 'ready', $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (id) DO NOTHING";
-    INSERT_VARIANT = "INSERT INTO {variants} (media, name, format, object_key, width, height, bytes, sha256) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (media, name) DO NOTHING";
+    ADD_VARIANT = "INSERT INTO {variants} (media, name, format, object_key, width, height, bytes, sha256) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (media, name) DO NOTHING RETURNING name";
     GET = "SELECT id, job, key_id, file_name, format, width, height, uploaded_bytes, stored_bytes, removed, facts, created_at FROM {media} \
         WHERE id = $1 AND state = 'ready'";
     PAGE = "SELECT id, job, key_id, file_name, format, width, height, uploaded_bytes, stored_bytes, removed, facts, created_at FROM {media} \
@@ -31,6 +35,8 @@ tenant_sql! {
     REMOVE_VARIANTS = "DELETE FROM {variants} WHERE media = $1";
     REMOVE = "DELETE FROM {media} WHERE id = $1 RETURNING stored_bytes";
     TOTAL = "SELECT CAST(COUNT(*) AS BIGINT), CAST(COALESCE(SUM(stored_bytes), 0) AS BIGINT) FROM {media}";
+    GROW = "UPDATE {media} SET stored_bytes = stored_bytes + $1 WHERE id = $2 AND state = 'ready' RETURNING id";
+    FILES = "SELECT CAST(COUNT(*) AS BIGINT) FROM {variants} WHERE media = $1";
     VARIANT_TOTAL = "SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM {variants}";
 }
 
@@ -84,6 +90,33 @@ pub struct Variant {
     pub sha256: String,
 }
 
+/// What became of one file more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddedFile {
+    /// It is recorded.
+    Yes,
+    /// There was one of that name.
+    Already,
+    /// The picture has all that it may have.
+    TooMany,
+    /// The picture is gone, or going.
+    NoPicture,
+}
+
+type Bound = Query<'static, Any, AnyArguments>;
+
+fn bound(query: Bound, variant: &Variant) -> Bound {
+    query
+        .bind(variant.media.as_str().to_owned())
+        .bind(variant.name.clone())
+        .bind(variant.format.clone())
+        .bind(variant.object.as_str().to_owned())
+        .bind(variant.width)
+        .bind(variant.height)
+        .bind(variant.bytes.get())
+        .bind(variant.sha256.clone())
+}
+
 impl TenantTx {
     /// Records a picture and its files. Called twice it changes nothing.
     ///
@@ -107,19 +140,34 @@ impl TenantTx {
             .bind(media.created_at.get());
         query.execute(&mut *self.tx).bounded(WHAT).await?;
         for variant in variants {
-            let query = self
-                .query(INSERT_VARIANT)
-                .bind(variant.media.as_str().to_owned())
-                .bind(variant.name.clone())
-                .bind(variant.format.clone())
-                .bind(variant.object.as_str().to_owned())
-                .bind(variant.width)
-                .bind(variant.height)
-                .bind(variant.bytes.get())
-                .bind(variant.sha256.clone());
+            let query = bound(self.query(ADD_VARIANT), variant);
             query.execute(&mut *self.tx).bounded(WHAT).await?;
         }
         Ok(())
+    }
+
+    /// Records one file more of a picture, if that is ready and has fewer than `most` files. Whoever else adds one to it, or
+    /// removes it, waits. Unless it is [`AddedFile::Yes`], the transaction must be given up.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn add_variant(&mut self, variant: &Variant, most: i64) -> Result<AddedFile, DbError> {
+        const WHAT: &str = "record a variant";
+        let media = variant.media.as_str();
+        let grow = self.query(GROW).bind(variant.bytes.get()).bind(media.to_owned());
+        if grow.fetch_optional(&mut *self.tx).bounded(WHAT).await?.is_none() {
+            return Ok(AddedFile::NoPicture);
+        }
+        let add = bound(self.query(ADD_VARIANT), variant);
+        if add.fetch_optional(&mut *self.tx).bounded(WHAT).await?.is_none() {
+            return Ok(AddedFile::Already);
+        }
+        let files = self.query(FILES).bind(media.to_owned());
+        let row = files.fetch_one(&mut *self.tx).bounded(WHAT).await?;
+        if row.try_get::<i64, _>(0).during(WHAT)? > most {
+            return Ok(AddedFile::TooMany);
+        }
+        Ok(AddedFile::Yes)
     }
 
     /// Takes a picture out of sight. Returns what it stores, `None` when it is not there.
