@@ -72,9 +72,12 @@ pub(super) async fn variant(
     if row.state != JobState::Done {
         let cause = match row.cause_code.as_deref() {
             Some(Reason::OVER_QUOTA) => Cause::OverQuota,
-            Some(Reason::PICTURE_GONE) => return Ok(None),
             Some(_) | None => Cause::MediaFailed,
         };
+        if site.db.variant(media, ORIGINAL).await?.is_none() {
+            // It was deleted meanwhile.
+            return Ok(None);
+        }
         return Err(Problem::new(cause, row.cause.clone().unwrap_or_default()));
     }
     Ok(site.db.variant(media, wanted.name()).await?)

@@ -14,6 +14,7 @@ use crate::{
     objects::{ObjectKey, Store},
     queue::{Broker as _, Queue},
     quota::Claim,
+    secrets::Keyring,
     services::Services,
     shutdown::Shutdown,
     tenancy::{LimitOverrides, NewAdmin, NewTenant, Tenant},
@@ -102,6 +103,10 @@ impl World {
             ("cache_url", format!("{}?prefix=test-{}:", servers::redis(), host.name)),
             ("objects_url", objects.url("objects").expect("a URL").to_string()),
         ];
+        if !more.iter().any(|(key, _)| *key == "master_keys") {
+            // The embedded side has one without a word.
+            pairs.push(("master_keys", Keyring::generate(&Entropy::system()).reveal().to_owned()));
+        }
         pairs.extend(more.iter().cloned());
         Self::open(pairs, database, Some(host), Some(objects), folder).await
     }

@@ -202,7 +202,7 @@ mod tests {
         }
         assert_ne!(read("w400").name(), read("w400.jpg").name());
         // Files are stored under it.
-        assert_eq!(read("w400,h300,cover.webp").name(), "_NAME");
+        assert_eq!(read("w400,h300,cover.webp").name(), "_67cd8f0d36d54b9a235600a3b2cce6");
     }
 
     #[test]
