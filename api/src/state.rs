@@ -3,13 +3,14 @@
 use crate::{extract::WrongKeys, follow::Followers};
 use axum::extract::FromRef;
 use mediamill_shared::{
-    control::{link_keys::LinkSecrets, operator_keys::OperatorKey},
+    control::{jobs::JobRow, link_keys::LinkSecrets, operator_keys::OperatorKey},
     ids::{JobId, KeyId, MediaId, TenantId},
     services::Services,
     tenancy::ApiKey,
 };
 use moka::future::Cache;
 use std::{sync::Arc, time::Duration};
+use tokio::sync::Semaphore;
 
 /// Operators' keys that a process remembers; there are few, and numbers that are none are remembered too.
 const OPERATORS: u64 = 1_000;
@@ -20,6 +21,9 @@ const LINKERS: u64 = 1_000;
 const MAKING: u64 = 10_000;
 /// How long it does: the rows know longer.
 const MADE: Duration = Duration::from_secs(10);
+
+/// Requests that wait for variants at a time; the next one is told to come back.
+const WAITING: usize = 1_000;
 
 /// Renders the metrics page.
 pub type MetricsPage = Arc<dyn Fn() -> String + Send + Sync>;
@@ -55,6 +59,10 @@ pub struct State {
     pub(crate) link_secrets: Cache<TenantId, LinkSecrets>,
     /// Jobs that make what links asked for a moment ago: who asks for the same waits for the same.
     pub(crate) making: Cache<(TenantId, MediaId, String), JobId>,
+    /// How such jobs ended, a moment ago: all who wait for one wait together.
+    pub(crate) made: Cache<JobId, JobRow>,
+    /// Requests that may wait for such a job.
+    pub(crate) waiting: Arc<Semaphore>,
     pub(crate) metrics: Option<MetricsPage>,
 }
 
@@ -75,6 +83,7 @@ impl State {
             .time_to_live(services.config.tenant_cache_ttl)
             .build();
         let making = Cache::builder().max_capacity(MAKING).time_to_live(MADE).build();
+        let made = Cache::builder().max_capacity(MAKING).time_to_live(MADE).build();
         let wrong_keys = WrongKeys::new(services.cache.clone());
         let followers = Followers::start(&services);
         Self {
@@ -85,6 +94,8 @@ impl State {
             wrong_keys,
             link_secrets,
             making,
+            made,
+            waiting: Arc::new(Semaphore::new(WAITING)),
             metrics,
         }
     }

@@ -174,7 +174,7 @@ async fn stay(services: &Services, id: &JobId, purged: &Purged) -> anyhow::Resul
     Ok(())
 }
 
-/// What the job placed goes, and so does what the counters hold.
+/// What the job placed goes, unless it is recorded, and so does what the counters hold.
 async fn forget_variant(services: &Services, id: &JobId, purged: &Purged) -> anyhow::Result<()> {
     let Some(owner) = &purged.tenant else { return Ok(()) };
     let Some(tenant) = services.resolver.by_id(owner).await? else {
@@ -183,8 +183,10 @@ async fn forget_variant(services: &Services, id: &JobId, purged: &Purged) -> any
     if let Ok(payload) = serde_json::from_str::<MakeVariant>(&purged.payload) {
         let prefix = format!("{}/{owner}/{}", ObjectKey::MEDIA, payload.media);
         let own = format!("{}-{id}", payload.name);
+        let recorded = tenant.db()?.variant(&payload.media, &payload.name).await?;
+        let recorded = recorded.map(|variant| variant.object);
         for listed in services.objects.list(&prefix, None, 500).await? {
-            if listed.key.as_str().contains(&own) {
+            if listed.key.as_str().contains(&own) && recorded.as_ref() != Some(&listed.key) {
                 services.objects.delete(&listed.key).await?;
             }
         }

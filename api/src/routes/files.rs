@@ -24,7 +24,7 @@ const PRESIGNED: Duration = Duration::from_secs(600);
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct LinkQuery {
-    /// Needed where the file is still to be made: `hex(HMAC-SHA256(secret of a link key, path))`.
+    /// Needed where the file is still to be made: `hex(HMAC-SHA256(secret of a link key, decoded path))`.
     sig: Option<String>,
 }
 
@@ -47,21 +47,19 @@ pub(crate) async fn serve(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(|error| Problem::new(Cause::BadRequest, error.body_text()))?;
     let media: MediaId = id(&media)?;
     let missing = || Problem::new(Cause::NotFound, format!("there is no {name:?} of {media} here"));
     let (stem, extension) = name
         .split_once('.')
         .map_or((name.as_str(), None), |(stem, end)| (stem, Some(end)));
-    let variant = match site.db.variant(&media, stem).await? {
-        Some(variant) => variant,
-        None => on_demand::variant(&state, &site, &media, &name, query.sig.as_deref())
-            .await?
-            .ok_or_else(missing)?,
+    let fitting = |variant: &Variant| extension.is_none_or(|extension| fits(extension, &variant.format));
+    let variant = if let Some(variant) = site.db.variant(&media, stem).await?.filter(fitting) {
+        variant
+    } else {
+        let Query(query) = query.map_err(|error| Problem::new(Cause::BadRequest, error.body_text()))?;
+        let made = on_demand::variant(&state, &site, &media, &name, query.sig.as_deref()).await?;
+        made.filter(fitting).ok_or_else(missing)?
     };
-    if extension.is_some_and(|extension| !fits(extension, &variant.format)) {
-        return Err(missing());
-    }
     let etag = format!("\"{}\"", variant.sha256);
     if headers
         .get(header::IF_NONE_MATCH)

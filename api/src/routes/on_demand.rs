@@ -12,12 +12,15 @@ use crate::{
 };
 use mediamill_shared::{
     control::{
-        accept::Idempotency,
+        accept::{Idempotency, recall},
+        jobs::{self, JobRow},
         link_keys::{LinkKeyError, LinkSecrets},
+        secrets::MasterKeyError,
     },
-    ids::{JobId, MediaId, TraceId},
+    ids::{JobId, MediaId, TenantId, TraceId},
     jobs::{JobState, MakeVariant, Reason},
     quota::Claim,
+    secrets::SecretsError,
     tenancy::{
         Limit, OnDemand, Tenant, TenantDb, most_files,
         store::media::{ORIGINAL, Variant},
@@ -30,6 +33,8 @@ use std::{sync::Arc, time::Duration};
 const WAIT: Duration = Duration::from_secs(30);
 /// One job makes a variant, or says why it is not to be had, for so long: milliseconds.
 const ONE_JOB: i64 = 600_000;
+/// What is reserved for a variant that nobody knows the size of.
+const RESERVED: ByteCount = ByteCount::new(16 * 1024);
 
 /// The variant that `name` asks for: as it is stored, or made now where `signature` says so. `None`: there is none, and
 /// nobody may have it made.
@@ -59,46 +64,78 @@ pub(super) async fn variant(
     let Some(original) = site.db.variant(media, ORIGINAL).await? else {
         return Ok(None);
     };
+    let Ok(_waits) = state.waiting.try_acquire() else {
+        return Err(pending("too many requests wait for variants"));
+    };
     let known = (site.tenant.id().clone(), media.clone(), wanted.name().to_owned());
     let asked = state
         .making
         .try_get_with(known, ask(state, site, media, &wanted, original.bytes));
-    let job = asked.await.map_err(|problem: Arc<Problem>| (*problem).clone())?;
-    let rows = finished(state, std::slice::from_ref(&job), WAIT).await?;
-    let Some(row) = rows.as_deref().and_then(<[_]>::first) else {
-        let detail = "the variant is still being made; try again in a moment";
-        return Err(Problem::new(Cause::Unavailable, detail));
-    };
-    if row.state != JobState::Done {
-        let cause = match row.cause_code.as_deref() {
-            Some(Reason::OVER_QUOTA) => Cause::OverQuota,
-            Some(_) | None => Cause::MediaFailed,
-        };
-        if site.db.variant(media, ORIGINAL).await?.is_none() {
-            // It was deleted meanwhile.
-            return Ok(None);
+    let job = match asked.await {
+        Ok(job) => job,
+        Err(problem) => {
+            // The last file that the picture may have can be this one.
+            let stored = site.db.variant(media, wanted.name()).await?;
+            return stored.map_or_else(|| Err((*problem).clone()), |stored| Ok(Some(stored)));
         }
-        return Err(Problem::new(cause, row.cause.clone().unwrap_or_default()));
+    };
+    let ended = state.made.try_get_with(job.clone(), ended(state, job));
+    let row = ended.await.map_err(|problem: Arc<Problem>| (*problem).clone())?;
+    // While that was waited for the tenant may have moved.
+    let Some(present) = state.services.resolver.by_id(site.tenant.id()).await? else {
+        return Ok(None);
+    };
+    let db = present
+        .db()
+        .map_err(|refused| Problem::new(Cause::TenantSuspended, refused.to_string()))?;
+    if row.state == JobState::Done {
+        return Ok(db.variant(media, wanted.name()).await?);
     }
-    Ok(site.db.variant(media, wanted.name()).await?)
+    if db.variant(media, ORIGINAL).await?.is_none() {
+        // It was deleted meanwhile.
+        return Ok(None);
+    }
+    // What stands in a row of a job that is dead is for operators.
+    let text = row.cause.filter(|_| row.state == JobState::Failed);
+    Err(match (row.cause_code.as_deref(), text) {
+        (_, None) | (Some(Reason::VARIANT_GIVEN_UP), _) => pending("the variant could not be made"),
+        (Some(Reason::OVER_QUOTA), Some(text)) => Problem::new(Cause::OverQuota, text),
+        (_, Some(text)) => Problem::new(Cause::MediaFailed, text),
+    })
 }
 
-async fn secrets(state: &State, tenant: &mediamill_shared::ids::TenantId) -> Result<LinkSecrets, Problem> {
-    if let Some(secrets) = state.link_secrets.get(tenant).await {
-        return Ok(secrets);
-    }
+fn pending(what: &str) -> Problem {
+    Problem::new(Cause::Unavailable, format!("{what}; try again in a moment"))
+}
+
+/// The job's row when it is over.
+async fn ended(state: &State, job: JobId) -> Result<JobRow, Problem> {
+    let rows = finished(state, &[job], WAIT).await?;
+    let row = rows.and_then(|rows| rows.into_iter().next());
+    row.ok_or_else(|| pending("the variant is still being made"))
+}
+
+async fn secrets(state: &State, tenant: &TenantId) -> Result<LinkSecrets, Problem> {
     let services = &state.services;
-    let secrets = LinkSecrets::load(&services.control, &services.secrets, tenant).await?;
-    state.link_secrets.insert(tenant.clone(), secrets.clone()).await;
-    Ok(secrets)
+    let load = async {
+        LinkSecrets::load(&services.control, &services.secrets, tenant)
+            .await
+            .map_err(Problem::from)
+    };
+    let loaded = state.link_secrets.try_get_with(tenant.clone(), load).await;
+    loaded.map_err(|problem: Arc<Problem>| (*problem).clone())
 }
 
 impl From<LinkKeyError> for Problem {
     fn from(error: LinkKeyError) -> Self {
         match error {
             LinkKeyError::Full => Self::new(Cause::Conflict, error.to_string()),
+            LinkKeyError::Secrets(SecretsError::NoMasterKey) => Self::new(
+                Cause::SwitchedOff,
+                "link keys are kept sealed, and this installation has no master key: its provider can give it one",
+            ),
             LinkKeyError::Secrets(error) => error.into(),
-            LinkKeyError::Db(error) => error.into(),
+            LinkKeyError::Db(error) | LinkKeyError::MasterKey(MasterKeyError::Database(error)) => error.into(),
             LinkKeyError::MasterKey(error) => {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
@@ -119,10 +156,19 @@ async fn ask(
     original: ByteCount,
 ) -> Result<JobId, Problem> {
     let services = &state.services;
+    let period = services.clock.now().get().div_euclid(ONE_JOB);
+    // With spaces: no client's key is one of these.
+    let name = |period: i64| format!("variant {media} {} {period}", wanted.name());
+    if let Some(job) = asked_before(state, site, &name(period), |_| true).await? {
+        return Ok(job);
+    }
+    if let Some(job) = asked_before(state, site, &name(period - 1), |row| !row.state.is_final()).await? {
+        return Ok(job);
+    }
     let trace = TraceId::generate(&services.clock, &services.entropy);
     let id = JobId::generate(&services.clock, &services.entropy);
-    // What is made of a picture is seldom larger than it is; the worker counts what it really takes.
-    let reserved = original;
+    // Enough to refuse where nothing fits any more; the worker asks for the rest when it knows how much that is.
+    let reserved = original.min(RESERVED);
     let payload = MakeVariant {
         media: media.clone(),
         name: wanted.name().to_owned(),
@@ -131,10 +177,8 @@ async fn ask(
     };
     let mut job = tenant_job(&id, &payload, &site.tenant, media, &trace)?;
     job.reserved = reserved;
-    let period = services.clock.now().get().div_euclid(ONE_JOB);
     let once = Idempotency {
-        // With spaces: no client's key is one of these.
-        name: format!("variant {media} {} {period}", wanted.name()),
+        name: name(period),
         request_hash: wanted.name().to_owned(),
         answer: id.to_string(),
     };
@@ -168,6 +212,23 @@ async fn ask(
         }
     }
     Err(being_changed())
+}
+
+/// The job that was accepted under `name`, if it is one that is `wanted`.
+async fn asked_before(
+    state: &State,
+    site: &Site,
+    name: &str,
+    wanted: impl Fn(&JobRow) -> bool,
+) -> Result<Option<JobId>, Problem> {
+    let control = &state.services.control;
+    let Some((_, answer)) = recall(control, site.tenant.id(), name).await? else {
+        return Ok(None);
+    };
+    let Ok(job) = answer.parse::<JobId>() else {
+        return Ok(None);
+    };
+    Ok(jobs::get(control, &job).await?.filter(|row| wanted(row)).map(|_| job))
 }
 
 /// Whether the picture may have one file more. The worker has the last word; this spares it the work.

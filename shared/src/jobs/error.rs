@@ -27,6 +27,8 @@ impl Reason {
     pub const MOVE_GIVEN_UP: &'static str = "move-given-up";
     /// The picture is not there any more.
     pub const PICTURE_GONE: &'static str = "picture-gone";
+    /// A variant's attempts are used up: whoever asks for it again has it tried again.
+    pub const VARIANT_GIVEN_UP: &'static str = "variant-given-up";
     /// A stored file of the picture is gone.
     pub const FILE_MISSING: &'static str = "file-missing";
     /// The job needs more memory than any worker here has.

@@ -3,6 +3,7 @@
 use super::{Job, JobKind, Pool};
 use crate::{
     ids::{KeyId, MediaId},
+    retry::RetryPolicy,
     tenancy::VariantPreset,
     units::ByteCount,
 };
@@ -52,6 +53,11 @@ pub struct MakeVariant {
 impl Job for MakeVariant {
     const KIND: JobKind = JobKind::MediaVariant;
     const POOL: Pool = Pool::Media;
+    /// Somebody waits for it, and whoever asks again has it made again.
+    const RETRY: RetryPolicy = RetryPolicy {
+        attempts: Some(4),
+        ..RetryPolicy::JOB
+    };
     const TIMEOUT: Duration = Duration::from_secs(120);
 }
 

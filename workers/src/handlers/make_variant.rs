@@ -8,29 +8,101 @@ use super::{
     picture_settings,
 };
 use crate::{context::JobContext, decoder::refused, helpers::VariantsAlone};
+use mediamill_media::Rendered;
 use mediamill_shared::{
-    jobs::{JobError, MakeVariant, Reason, ResultExt},
+    jobs::{Job, JobError, MakeVariant, Reason, ResultExt},
     objects::Store,
-    quota::Claim,
+    quota::{Claim, ReserveError},
     tenancy::{
-        most_files,
+        TenantDb, most_files,
         store::{
             media::{AddedFile, ORIGINAL, Variant},
             usage::Usage,
         },
     },
+    units::ByteCount,
 };
 
 pub(crate) async fn run(job: MakeVariant, cx: &JobContext) -> Result<(), JobError> {
+    match tried(&job, cx).await {
+        // It would keep what it has reserved until an operator looks at it; who wants the variant only asks again.
+        Err(JobError::Transient { source, .. }) if MakeVariant::RETRY.delay_after(attempt(cx), 0.0).is_none() => {
+            Err(JobError::Permanent {
+                reason: Reason::new(
+                    Reason::VARIANT_GIVEN_UP,
+                    "a part that is needed did not answer for some time",
+                ),
+                source: Some(source),
+            })
+        }
+        other => other,
+    }
+}
+
+fn attempt(cx: &JobContext) -> u32 {
+    u32::try_from(cx.attempt).unwrap_or(u32::MAX)
+}
+
+async fn tried(job: &MakeVariant, cx: &JobContext) -> Result<(), JobError> {
     let db = cx.tenant_db()?;
+    // Whether the tenant's tables are still here, before anything is made or said to be gone.
+    drop(db.begin().await.transient()?);
     if let Some(made) = db.variant(&job.media, &job.name).await.transient()? {
         if !is_own(&made, cx) {
-            release(&job, cx).await?;
+            release(job.reserved, cx).await?;
         }
         return Ok(());
     }
     let original = db.variant(&job.media, ORIGINAL).await.transient()?.ok_or_else(gone)?;
-    let variant = make(&job, cx, original).await?;
+    let rendered = render(job, cx, original).await?;
+    // What was reserved is a guess.
+    let beyond = ByteCount::of_u64(u64::try_from(rendered.bytes.len()).unwrap_or(u64::MAX)).minus(job.reserved);
+    let claim = Claim {
+        media: 0,
+        bytes: beyond.max(ByteCount::ZERO),
+    };
+    cx.quota
+        .reserve(cx.tenant()?, &db, claim)
+        .await
+        .map_err(|error| match error {
+            ReserveError::Over(over) => JobError::permanent(Reason::OVER_QUOTA, over.to_string()),
+            ReserveError::Db(error) => JobError::Transient {
+                not_before: None,
+                source: Box::new(error),
+            },
+        })?;
+    let kept = keep(job, cx, &db, rendered).await;
+    match kept {
+        Ok(Some(bytes)) => {
+            let less = bytes.minus(job.reserved.plus(claim.bytes));
+            cx.quota.correct(cx.tenant()?, Usage { media: 0, bytes: less }).await;
+            Ok(())
+        }
+        Ok(None) => release(job.reserved.plus(claim.bytes), cx).await,
+        Err(error) => {
+            release(claim.bytes, cx).await?;
+            Err(error)
+        }
+    }
+}
+
+/// Places and records it. How many bytes are counted for it now; `None` where another job's counts, or an attempt before this
+/// one got as far as this.
+async fn keep(
+    job: &MakeVariant,
+    cx: &JobContext,
+    db: &TenantDb,
+    rendered: Rendered,
+) -> Result<Option<ByteCount>, JobError> {
+    cx.stage("placing").await;
+    let file = File {
+        name: rendered.name,
+        format: rendered.format,
+        width: rendered.width,
+        height: rendered.height,
+        bytes: rendered.bytes.into(),
+    };
+    let variant = place(&job.media, cx, file, &stored_as(&job.name, cx)).await?;
     let change = Usage {
         media: 0,
         bytes: variant.bytes,
@@ -42,24 +114,19 @@ pub(crate) async fn run(job: MakeVariant, cx: &JobContext) -> Result<(), JobErro
         if db.variant(&job.media, &job.name).await.transient()?.is_none() {
             cx.objects.delete(&variant.object).await.transient()?;
         }
-        return Ok(());
+        return Ok(None);
     }
     let most = most_files(cx.tenant()?.context().limits.variants);
     let added = tx.add_variant(&variant, most).await.transient()?;
     if added == AddedFile::Yes {
         tx.commit().await.transient()?;
-        let beyond = Usage {
-            media: 0,
-            bytes: variant.bytes.minus(job.reserved),
-        };
-        cx.quota.correct(cx.tenant()?, beyond).await;
-        return Ok(());
+        return Ok(Some(variant.bytes));
     }
     drop(tx);
     match added {
         AddedFile::Yes | AddedFile::Already => {
             cx.objects.delete(&variant.object).await.transient()?;
-            release(&job, cx).await
+            Ok(None)
         }
         AddedFile::TooMany => {
             let text = format!("the picture has the {most} files that it may have");
@@ -69,8 +136,8 @@ pub(crate) async fn run(job: MakeVariant, cx: &JobContext) -> Result<(), JobErro
     }
 }
 
-/// Decodes the original, and places what is wanted of it.
-async fn make(job: &MakeVariant, cx: &JobContext, original: Variant) -> Result<Variant, JobError> {
+/// Decodes the original, and makes what is wanted of it.
+async fn render(job: &MakeVariant, cx: &JobContext, original: Variant) -> Result<Rendered, JobError> {
     let context = cx.tenant()?.context();
     let settings = picture_settings::one(&job.variant, &job.name, &context.limits).transient()?;
     let source = Source {
@@ -92,20 +159,7 @@ async fn make(job: &MakeVariant, cx: &JobContext, original: Variant) -> Result<V
         .decoder
         .make::<VariantsAlone>(cx, bytes, settings, needed, permit)
         .await?;
-    let rendered = made
-        .into_iter()
-        .next()
-        .ok_or("the decoder made no variant")
-        .transient()?;
-    cx.stage("placing").await;
-    let file = File {
-        name: rendered.name,
-        format: rendered.format,
-        width: rendered.width,
-        height: rendered.height,
-        bytes: rendered.bytes.into(),
-    };
-    place(&job.media, cx, file, &stored_as(&job.name, cx)).await
+    made.into_iter().next().ok_or("the decoder made no variant").transient()
 }
 
 /// After a permanent failure: what this job placed goes, and so does what the counters hold.
@@ -114,12 +168,14 @@ pub(crate) async fn failed(job: MakeVariant, cx: &JobContext) -> Result<(), JobE
         return Ok(());
     }
     let own = format!("/{}.", stored_as(&job.name, cx));
+    // Another attempt of this job, thought to be dead, may have got further.
+    let recorded = cx.tenant_db()?.variant(&job.media, &job.name).await.transient()?;
     for key in placed(&job.media, cx).await? {
-        if key.as_str().contains(&own) {
+        if key.as_str().contains(&own) && recorded.as_ref().is_none_or(|variant| variant.object != key) {
             cx.objects.delete(&key).await.transient()?;
         }
     }
-    release(&job, cx).await
+    release(job.reserved, cx).await
 }
 
 fn stored_as(name: &str, cx: &JobContext) -> String {
@@ -134,11 +190,8 @@ fn gone() -> JobError {
     JobError::permanent(Reason::PICTURE_GONE, "the picture is not there any more")
 }
 
-async fn release(job: &MakeVariant, cx: &JobContext) -> Result<(), JobError> {
-    let claim = Claim {
-        media: 0,
-        bytes: job.reserved,
-    };
+async fn release(bytes: ByteCount, cx: &JobContext) -> Result<(), JobError> {
+    let claim = Claim { media: 0, bytes };
     cx.quota.release(cx.tenant()?, claim).await;
     Ok(())
 }

@@ -137,7 +137,7 @@ limits! {
     UploadsHour uploads_hour: PerHour = 0, Reserved;
     /// Frames of one picture that moves.
     Frames frames: Count = 0, Worker;
-    /// Variants of one picture. Settings with more are refused; of settings that are there the first ones are made.
+    /// Variants of one picture, those that links ask for among them. Settings with more are refused; of settings that are there the first ones are made.
     Variants variants: Count = 0, Worker;
     /// Jobs that workers have in hand at a time.
     JobsInFlight jobs_in_flight: Count = 0, Reserved;

@@ -112,6 +112,7 @@ impl FromStr for OnDemand {
         if lossless {
             wanted.insert("output".to_owned(), "webp-lossless".into());
         }
+        plain(&mut wanted);
         wanted.insert("name".to_owned(), NAMELESS.into());
         let preset: Object<VariantPreset> =
             serde_json::from_value(wanted.into()).map_err(|error| PicturesError::Syntax {
@@ -122,6 +123,46 @@ impl FromStr for OnDemand {
         let name = name(&preset);
         Ok(Self { preset, name })
     }
+}
+
+/// Leaves out what says nothing: a gravity where nothing is cut or filled, a quality where nothing is lost, motion where nothing
+/// moves. Points that have a name get it.
+fn plain(wanted: &mut Map<String, Value>) {
+    let text =
+        |wanted: &Map<String, Value>, option: &str| wanted.get(option).and_then(Value::as_str).map(str::to_owned);
+    if matches!(text(wanted, "fit").as_deref(), None | Some("inside")) {
+        wanted.remove("gravity");
+    }
+    let output = text(wanted, "output").unwrap_or_default();
+    if ["png", "gif", "webp-lossless"].contains(&output.as_str()) {
+        wanted.remove("quality");
+    }
+    if ["jpeg", "png", "avif"].contains(&output.as_str()) {
+        wanted.remove("animated");
+    }
+    let point = text(wanted, "gravity").and_then(|text| {
+        let (x, y) = text.split_once(':')?;
+        Some((number(x)?, number(y)?))
+    });
+    let Some(point) = point else { return };
+    let named = match point {
+        (500, 500) => "centre",
+        (500, 0) => "north",
+        (1_000, 0) => "northeast",
+        (1_000, 500) => "east",
+        (1_000, 1_000) => "southeast",
+        (500, 1_000) => "south",
+        (0, 1_000) => "southwest",
+        (0, 500) => "west",
+        (0, 0) => "northwest",
+        _ => "",
+    };
+    let text = if named.is_empty() {
+        format!("{}:{}", point.0, point.1)
+    } else {
+        named.to_owned()
+    };
+    wanted.insert("gravity".to_owned(), text.into());
 }
 
 /// Options in their order, those that are as they are without a word left out: part of what is stored.
@@ -197,6 +238,12 @@ mod tests {
             ("w400.jpg", "w400.jpeg"),
             ("w400", "w0400,q80,inside,gcentre,s0"),
             ("w400,bgABCDEF", "w400,bgabcdef"),
+            ("w4,h4,cover,g500:0", "w4,h4,cover,gnorth"),
+            ("w4,h4,cover,g0250:0700", "w4,h4,cover,g250:700"),
+            ("w4,h4,cover,g500:500", "w4,h4,cover"),
+            ("w4,gwest", "w4"),
+            ("w4,q90,animated.png", "w4.png"),
+            ("w4,q90,lossless.webp", "w4,lossless.webp"),
         ] {
             assert_eq!(read(text), read(same), "{text}");
         }
@@ -225,7 +272,7 @@ mod tests {
             ("w0", "width 0 is not between"),
             ("w16384", "width 16384 is not between"),
             ("w1,q0", "quality 0"),
-            ("w1,gnowhere", "gravity \"nowhere\" is none of"),
+            ("w1,cover,gnowhere", "gravity \"nowhere\" is none of"),
             ("w1,bgfff", "is no colour"),
             ("w16383,h16383,contain", "boxes of 268402689 pixels"),
             (&"w".repeat(300), "is no option"),

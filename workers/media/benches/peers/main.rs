@@ -88,8 +88,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             .map(|(_, measured)| measured.cpu);
         for (engine, measured) in all {
             let of_sharp = sharp.map_or_else(|| "-".to_owned(), |sharp| format!("{:.2}", measured.cpu / sharp));
-            let at_large = quality::compare(&reference.large, &measured.large)?;
-            let at_medium = quality::compare(&reference.medium, &measured.medium)?;
+            let at_large = quality::compare(&reference, &reference.large, &measured.large)?;
+            let at_medium = quality::compare(&reference, &reference.medium, &measured.medium)?;
             println!(
                 "{name:28} {:10} {:9.4} {of_sharp:>8} {:8.0} {:>15} {:>15}",
                 engine.name(),

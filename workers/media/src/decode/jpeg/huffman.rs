@@ -1,5 +1,6 @@
 //! Huffman codes and the bits they stand in (ITU-T T.81, annexes C and F.2.2).
 
+use super::BLOCK;
 use crate::MediaError;
 
 /// Codes of up to this many bits are looked up at once, with the magnitude bits that follow them where those fit.
@@ -47,6 +48,18 @@ impl Entry {
     const fn as_value(self) -> i32 {
         self.0.cast_signed() >> 16
     }
+}
+
+/// Bits that are looked at when coefficients are passed over.
+const PASSED: u32 = 12;
+
+/// As many coefficients as a word tells of whole: how many bits they take, how many places of the block, and whether its
+/// end follows, whose bits are among them.
+#[derive(Debug, Clone, Copy)]
+struct Passage {
+    taken: u8,
+    places: u8,
+    ends: bool,
 }
 
 /// What symbols of a table mean.
@@ -121,6 +134,7 @@ pub(super) struct Table {
     offsets: [i32; 17],
     symbols: [u8; 256],
     meaning: Meaning,
+    passages: Vec<Passage>,
 }
 
 impl Table {
@@ -131,6 +145,7 @@ impl Table {
             offsets: [0; 17],
             symbols: codes.symbols,
             meaning,
+            passages: Vec::new(),
         };
         let (mut code, mut place) = (0_u32, 0_u32);
         for (length, count) in (1_u32..).zip(codes.counts) {
@@ -145,6 +160,38 @@ impl Table {
             code <<= 1;
         }
         table
+    }
+
+    /// The same, to pass over coefficients with too.
+    pub(super) fn passing(mut self) -> Self {
+        self.passages = (0..1 << PASSED).map(|word| self.passage(word)).collect();
+        self
+    }
+
+    fn passage(&self, word: u32) -> Passage {
+        let mut passage = Passage {
+            taken: 0,
+            places: 0,
+            ends: false,
+        };
+        while !passage.ends {
+            let have = PASSED - u32::from(passage.taken);
+            // What is not there reads as zeros: a code of more bits than there are is not taken for one.
+            let rest = word << passage.taken & ((1 << PASSED) - 1);
+            let entry = self.looked_up[(rest >> (PASSED - LOOKED_UP)) as usize];
+            let magnitude = if entry.is_value() { 0 } else { entry.rest() };
+            let bits = entry.taken() + magnitude;
+            if entry.taken() == 0 || bits > have {
+                break;
+            }
+            passage.ends = entry.run() >= BLOCK;
+            // Some bits each: no sum leaves a byte.
+            passage.taken += bits.to_le_bytes()[0];
+            if !passage.ends {
+                passage.places += entry.run().to_le_bytes()[0] + 1;
+            }
+        }
+        passage
     }
 
     /// Every word that begins with `code`.
@@ -274,7 +321,11 @@ impl<'a> Bits<'a> {
     }
 
     /// A value, and how many zeros stand before it; 64 at a block's end. `None` where the bits are no code.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "a sixth of a decode: the loops over blocks are nothing but this"
+    )]
+    #[inline(always)]
     pub(super) fn value(&mut self, table: &Table) -> Option<(usize, i32)> {
         self.fill();
         let entry = table.entry(self.word)?;
@@ -286,6 +337,29 @@ impl<'a> Bits<'a> {
         let value = extend(self.peek(size), size);
         self.take(size);
         Some((entry.run(), value))
+    }
+
+    /// Passes over the rest of a block, from `place` on. `None` where the bits are no code.
+    #[expect(clippy::inline_always, reason = "as above")]
+    #[inline(always)]
+    pub(super) fn pass(&mut self, table: &Table, mut place: usize) -> Option<()> {
+        while place < BLOCK {
+            self.fill();
+            if let Some(passage) = table.passages.get((self.word >> (64 - PASSED)) as usize) {
+                let after = place + usize::from(passage.places);
+                // Else some of it is the next block's.
+                if passage.taken > 0 && after + usize::from(passage.ends) <= BLOCK {
+                    self.take(passage.taken.into());
+                    if passage.ends {
+                        break;
+                    }
+                    place = after;
+                    continue;
+                }
+            }
+            place += self.value(table)?.0 + 1;
+        }
+        Some(())
     }
 
     /// A symbol of a table of such. `None` where the bits are no code.
@@ -356,6 +430,7 @@ impl<'a> Bits<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     /// The codes of the specification's table K.3, for differences of luma.
     fn luma() -> Codes {
@@ -397,6 +472,35 @@ mod tests {
             bits.value(&table).unwrap();
         }
         assert!(bits.overrun() && bits.ended());
+    }
+
+    proptest! {
+        /// Whatever the bits are, and whichever symbols a table has: in strides and step by step it ends at the same bit.
+        #[test]
+        fn passing_over_ends_where_reading_ends(
+            symbols in proptest::collection::vec(any::<u8>(), 30),
+            bytes in proptest::collection::vec(0_u8..255, 4..200),
+            first in 1..BLOCK,
+        ) {
+            let mut codes = vec![0, 2, 1, 2, 2, 3, 2, 4, 3, 2, 3, 2, 1, 1, 1, 1];
+            codes.extend(symbols);
+            let table = Table::new(&Codes::read(&codes).unwrap().0, Meaning::Coefficient).passing();
+            let (mut strides, mut steps) = (Bits::new(&bytes, 0), Bits::new(&bytes, 0));
+            loop {
+                let passed = strides.pass(&table, first);
+                let mut place = first;
+                let mut read = Some(());
+                while place < BLOCK && read.is_some() {
+                    read = steps.value(&table).map(|(zeros, _)| place += zeros + 1);
+                }
+                prop_assert_eq!(passed, read);
+                if read.is_none() || steps.overrun() {
+                    break;
+                }
+                let place = |bits: &Bits<'_>| bits.at * 8 - bits.have as usize + bits.made_up as usize;
+                prop_assert_eq!(place(&strides), place(&steps));
+            }
+        }
     }
 
     #[test]

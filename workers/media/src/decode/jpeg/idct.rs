@@ -30,6 +30,12 @@ pub(super) static ORDER: [u8; BLOCK] = {
     }
     order
 };
+/// Where the coefficients end that `size` samples a side are made of, in the file's order.
+pub(super) fn used(size: usize) -> usize {
+    let low = |zigzag: &u8| usize::from(zigzag / 8) < size && usize::from(zigzag % 8) < size;
+    ZIGZAG.iter().rposition(low).map_or(1, |last| last + 1)
+}
+
 /// Of a block whose coefficients stand before this place in the file's order, those of the rows and columns from 4 on are 0.
 pub(super) const FEW: usize = 10;
 
@@ -317,6 +323,23 @@ mod tests {
                 )*};
             }
             same!(1 2 3 4 5 6 7 8);
+        }
+    }
+
+    #[test]
+    fn what_is_not_used_changes_nothing() {
+        let ends: Vec<usize> = (1..=8).map(used).collect();
+        assert_eq!(ends, [1, 5, 13, 25, 41, 52, 60, 64]);
+        for size in 1..=8 {
+            let mut natural = [0; BLOCK];
+            for (place, zigzag) in ZIGZAG.iter().enumerate() {
+                natural[usize::from(*zigzag)] = i16::try_from(place).unwrap() * 3 - 90;
+            }
+            let whole = made(&ordered(&natural), false, size);
+            for zigzag in &ZIGZAG[used(size)..] {
+                natural[usize::from(*zigzag)] = 0;
+            }
+            assert_eq!(made(&ordered(&natural), false, size), whole, "{size}");
         }
     }
 

@@ -90,13 +90,16 @@ impl Restarts {
     }
 }
 
-/// All of a block (F.2.2): where its coefficients end, or `None` where the bits are no code.
-#[inline]
+/// All of a block (F.2.2), of which coefficients from `used` on are passed over: where the others end, or `None` where the bits
+/// are no code.
+#[expect(clippy::inline_always, reason = "a sixth of a decode: the bits stay in registers")]
+#[inline(always)]
 fn whole_block(
     bits: &mut Bits<'_>,
     (dc, ac): (&Table, &Table),
     steps: &[i16; BLOCK],
     predicted: &mut i16,
+    used: usize,
     block: &mut Block,
 ) -> Option<usize> {
     let (_, difference) = bits.value(dc)?;
@@ -104,16 +107,17 @@ fn whole_block(
     block[0] = predicted.wrapping_mul(steps[0]);
     let mut place = 1;
     let mut end = 1;
-    while place < BLOCK {
+    while place < used {
         let (zeros, value) = bits.value(ac)?;
         place += zeros;
         if place >= BLOCK {
-            break;
+            return Some(end);
         }
         block[usize::from(ORDER[place]) % BLOCK] = low(value).wrapping_mul(steps[place]);
         place += 1;
         end = place;
     }
+    bits.pass(ac, place)?;
     Some(end)
 }
 
@@ -130,16 +134,20 @@ struct Whole {
     ac: Table,
     steps: [i16; BLOCK],
     predicted: i16,
+    /// Coefficients from here on are passed over.
+    used: usize,
 }
 
 impl Whole {
-    fn new(headers: &Headers, frame: &Frame, part: Part) -> Result<Self, MediaError> {
+    fn new(headers: &Headers, frame: &Frame, part: Part, used: usize) -> Result<Self, MediaError> {
+        let ac = table(&headers.ac, part.ac, Meaning::Coefficient)?;
         Ok(Self {
             component: part.component,
             dc: table(&headers.dc, part.dc, Meaning::Difference)?,
-            ac: table(&headers.ac, part.ac, Meaning::Coefficient)?,
+            ac: if used < BLOCK { ac.passing() } else { ac },
             steps: headers.steps(&frame.components[part.component])?,
             predicted: 0,
+            used,
         })
     }
 }
@@ -156,7 +164,7 @@ pub(super) fn sequential(
     let mut parts: Vec<Whole> = scan
         .parts
         .iter()
-        .map(|part| Whole::new(headers, frame, *part))
+        .map(|part| Whole::new(headers, frame, *part, idct::used(targets[part.component].size)))
         .collect::<Result<_, _>>()?;
     let sizes = Sizes::new();
     let mut bits = Bits::new(bytes, scan.at);
@@ -178,8 +186,15 @@ pub(super) fn sequential(
                 for place in 0..columns * rows {
                     let mut block = [0; BLOCK];
                     let tables = (&part.dc, &part.ac);
-                    let end = whole_block(&mut bits, tables, &part.steps, &mut part.predicted, &mut block)
-                        .ok_or_else(|| broken(&bits))?;
+                    let end = whole_block(
+                        &mut bits,
+                        tables,
+                        &part.steps,
+                        &mut part.predicted,
+                        part.used,
+                        &mut block,
+                    )
+                    .ok_or_else(|| broken(&bits))?;
                     let place = (across * columns + place % columns, down * rows + place / columns);
                     target.block(&sizes, place, &block, end);
                 }
@@ -314,7 +329,7 @@ impl Kind {
                 scan.parts
                     .iter()
                     .map(|part| {
-                        let whole = Whole::new(headers, frame, *part)?;
+                        let whole = Whole::new(headers, frame, *part, BLOCK)?;
                         // They are multiplied when all are there.
                         Ok(Whole {
                             steps: [1; BLOCK],
@@ -355,7 +370,8 @@ impl Partial<'_> {
         match &mut self.kind {
             Kind::Whole(parts) => {
                 let part = parts.get_mut(number)?;
-                whole_block(bits, (&part.dc, &part.ac), &part.steps, &mut part.predicted, block)?;
+                let tables = (&part.dc, &part.ac);
+                whole_block(bits, tables, &part.steps, &mut part.predicted, part.used, block)?;
             }
             Kind::FirstDc(parts) => {
                 let (_, table, predicted) = parts.get_mut(number)?;
