@@ -35,10 +35,16 @@ fn kind(method: &str, path: &str) -> Option<Kind> {
         ("get", "/m/{id}/{variant}") => Kind::Public,
         (
             "get",
-            "/v1/jobs/{id}" | "/v1/jobs/{id}/events" | "/v1/media" | "/v1/media/{id}" | "/v1/usage" | "/v1/limits",
+            "/v1/jobs/{id}"
+            | "/v1/jobs/{id}/events"
+            | "/v1/media"
+            | "/v1/media/{id}"
+            | "/v1/usage"
+            | "/v1/limits"
+            | "/v1/link-keys",
         )
-        | ("post", "/v1/media")
-        | ("delete", "/v1/media/{id}") => Kind::Tenant,
+        | ("post", "/v1/media" | "/v1/link-keys")
+        | ("delete", "/v1/media/{id}" | "/v1/link-keys/{id}") => Kind::Tenant,
         (_, path) if path.starts_with("/_/") || path.starts_with("/v1/tenants") => Kind::Operator,
         _ => return None,
     })
@@ -48,6 +54,7 @@ fn kind(method: &str, path: &str) -> Option<Kind> {
 struct Owned {
     media: String,
     job: String,
+    link_key: String,
     file: Vec<u8>,
 }
 
@@ -69,9 +76,13 @@ async fn owned(site: &Site) -> Owned {
     let file = site.http.get(format!("http://{}/m/{media}/original", site.address));
     let file = file.header(header::HOST, World::HOST).send().await.unwrap();
     assert_eq!(file.status(), 200);
+    let key = site.http.post(format!("http://{}/v1/link-keys", site.address));
+    let key = key.header(header::HOST, World::HOST).bearer_auth(&site.world.key);
+    let key: Value = key.send().await.unwrap().json().await.unwrap();
     Owned {
         media,
         job,
+        link_key: key["id"].as_str().unwrap().to_owned(),
         file: file.bytes().await.unwrap().to_vec(),
     }
 }
@@ -81,6 +92,8 @@ impl Owned {
     fn fill(&self, path: &str) -> String {
         let id = if path.contains("/jobs/") {
             &self.job
+        } else if path.contains("/link-keys/") {
+            &self.link_key
         } else {
             &self.media
         };
@@ -98,7 +111,7 @@ impl Owned {
         let holds = |needle: &[u8]| body.windows(needle.len()).any(|window| window == needle);
         assert!(!holds(&self.file), "{what}: the file");
         if (200..300).contains(&status) {
-            for id in [&self.media, &self.job] {
+            for id in [&self.media, &self.job, &self.link_key] {
                 assert!(
                     !holds(id.as_bytes()),
                     "{what}: {status} {}",

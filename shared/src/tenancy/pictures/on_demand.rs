@@ -217,11 +217,11 @@ mod tests {
 
     #[test]
     fn every_option_can_be_asked_for() {
-        let all = read("w400,h300,cover,g250:700,q75,bgFFffff,s20,enlarge,linear,animated,lossless.webp");
+        let all = read("w400,h300,cover,g250:700,q75,bgFFffff,s20,enlarge,linear,animated.webp");
         assert_eq!(
             serde_json::to_value(all.preset()).unwrap(),
             json!({
-                "name": "on-demand", "width": 400, "height": 300, "fit": "cover", "gravity": "250:700", "output": "webp-lossless",
+                "name": "on-demand", "width": 400, "height": 300, "fit": "cover", "gravity": "250:700", "output": "webp",
                 "quality": 75, "background": "#ffffff", "sharpen": 20, "enlarge": true, "linear": true, "animated": true,
             })
         );

@@ -497,7 +497,7 @@ mod tests {
                 if read.is_none() || steps.overrun() {
                     break;
                 }
-                let place = |bits: &Bits<'_>| bits.at * 8 - bits.have as usize + bits.made_up as usize;
+                let place = |bits: &Bits<'_>| bits.at * 8 + bits.made_up as usize - bits.have as usize;
                 prop_assert_eq!(place(&strides), place(&steps));
             }
         }

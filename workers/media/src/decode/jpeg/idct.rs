@@ -329,7 +329,7 @@ mod tests {
     #[test]
     fn what_is_not_used_changes_nothing() {
         let ends: Vec<usize> = (1..=8).map(used).collect();
-        assert_eq!(ends, [1, 5, 13, 25, 41, 52, 60, 64]);
+        assert_eq!(ends, [1, 5, 13, 25, 40, 52, 60, 64]);
         for size in 1..=8 {
             let mut natural = [0; BLOCK];
             for (place, zigzag) in ZIGZAG.iter().enumerate() {
