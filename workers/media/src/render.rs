@@ -50,7 +50,9 @@ impl Chain {
     ) -> Result<Cow<'a, Source>, MediaError> {
         let place = self.steps.iter().rposition(|(step, light)| {
             let (width, height) = step.size();
-            *light == linear && plan.fits_in(width, height)
+            // Colours of a step that is coded as it is may be fewer than this one wants of the source.
+            let enough = apart || step.has(plan.scaled);
+            *light == linear && enough && plan.fits_in(width, height)
         });
         let made = match place.and_then(|place| self.steps.get(place)) {
             Some((step, _)) if plan.whole() && plan.scaled == step.size() => None,

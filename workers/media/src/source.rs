@@ -27,6 +27,14 @@ impl Source {
         }
     }
 
+    /// Whether it has samples of its own for `size` pixels.
+    pub(crate) fn has(&self, size: (u32, u32)) -> bool {
+        match self {
+            Self::Image(image) => image.width() >= size.0 && image.height() >= size.1,
+            Self::Planes(planes) => planes.have(size),
+        }
+    }
+
     /// The samples of its pixels.
     pub(crate) fn colours(&self) -> ColorType {
         match self {

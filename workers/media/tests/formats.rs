@@ -8,7 +8,7 @@ mod drawn;
 use drawn::{Png, QUARTERS, bmp, quarters, tiff};
 use image::{DynamicImage, GenericImageView, codecs::tiff::TiffEncoder};
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
-use mediamill_media::{Format, Limits, MediaError, ProbeError, pixels, probe};
+use mediamill_media::{Fit, Format, Limits, MediaError, ProbeError, Settings, Variant, pixels, probe, process};
 use proptest::prelude::*;
 
 fn decoded(bytes: &[u8]) -> DynamicImage {
@@ -150,6 +150,27 @@ fn jpegs_are_decoded_as_others_decode_them() {
     // With bits that come in later scans, as libjpeg's own script has them.
     let (far, mean) = off(include_bytes!("files/progressive-refined.jpg"));
     assert!(far <= 10 && mean < 0.6, "refined: {far} {mean}");
+}
+
+#[test]
+fn every_part_of_a_jpeg_can_be_cut_out() {
+    // Sizes at which shares of the picture, rounded, ended beyond it.
+    for (width, height) in [(840, 630), (1_120, 840), (1_968, 1_476)] {
+        let image = waves(width.into(), height.into());
+        let bytes = jpeg(width, height, ColorType::Rgb, &image, |encoder| {
+            encoder.set_sampling_factor(SamplingFactor::R_4_2_0);
+        });
+        for gravity in ["east", "south", "southeast", "1000:333"] {
+            let mut variant = Variant::new("v", Some(320), Some(320), Fit::Cover);
+            variant.gravity = gravity.parse().unwrap();
+            let settings = Settings {
+                variants: vec![variant],
+                ..Settings::default()
+            };
+            let made = process(&bytes, &settings, &|| false).unwrap();
+            assert_eq!((made.variants[0].width, made.variants[0].height), (320, 320));
+        }
+    }
 }
 
 #[test]

@@ -88,6 +88,8 @@ impl<'a> Enlarged<'a> {
                     let rows = STRIP.min(self.size.1 - row);
                     let height = f64::from(self.size.1);
                     let part = [0.0, f64::from(row) / height, 1.0, f64::from(rows) / height];
+                    // The one before goes first.
+                    self.strip = (row, Vec::new());
                     let strip = self.plane.scaled(&mut self.resizer, part, (self.size.0, rows), SOFT)?;
                     self.strip = (row, strip);
                 }
@@ -155,8 +157,17 @@ mod tests {
     /// Samples between others lie between them, whatever the way.
     #[test]
     fn planes_with_fewer_samples_are_enlarged() {
-        for (width, height) in [(32_u32, 24_u32), (33, 23), (31, 24), (1, 1), (2, 3), (3, 1)] {
-            for (across, down) in [(1_u32, 1_u32), (2, 1), (2, 2), (1, 2), (4, 1)] {
+        for (width, height) in [
+            (32_u32, 24_u32),
+            (33, 23),
+            (31, 24),
+            (1, 1),
+            (2, 3),
+            (3, 1),
+            (9, 66),
+            (6, 75),
+        ] {
+            for (across, down) in [(1_u32, 1_u32), (2, 1), (2, 2), (1, 2), (4, 1), (1, 3), (3, 3)] {
                 let size = (
                     f64::from(width) / f64::from(across),
                     f64::from(height) / f64::from(down),

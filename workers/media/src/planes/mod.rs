@@ -53,6 +53,32 @@ fn failed(error: impl std::fmt::Display) -> MediaError {
     MediaError::corrupt(format!("it cannot be scaled: {error}"))
 }
 
+/// A part of `whole`, its start and its length: rounded it must not end beyond.
+fn within(start: f64, length: f64, whole: f64) -> (f64, f64) {
+    let start = start.min(whole);
+    let mut length = length.min(whole - start);
+    while start + length > whole {
+        length = length.next_down();
+    }
+    (start, length)
+}
+
+/// Rows of `from.0` samples as `to.1` rows of `to.0`: where there are more, the last ones again.
+fn padded(samples: Vec<u8>, from: (u32, u32), to: (u32, u32)) -> Vec<u8> {
+    if from == to {
+        return samples;
+    }
+    let mut out = Vec::with_capacity(to.0 as usize * to.1 as usize);
+    let rows = samples.chunks_exact((from.0 as usize).max(1));
+    let last = rows.clone().last().unwrap_or_default();
+    for row in rows.chain(std::iter::repeat(last)).take(to.1 as usize) {
+        out.extend_from_slice(row);
+        let beyond = to.0.saturating_sub(from.0) as usize;
+        out.extend(std::iter::repeat_n(row.last().copied().unwrap_or(0), beyond));
+    }
+    out
+}
+
 impl Plane {
     /// Of rows `stride` samples long, the first `size` of which count, `sampling` of them for each pixel.
     pub(crate) const fn new(stride: usize, size: (f64, f64), sampling: (f64, f64), samples: Vec<u8>) -> Self {
@@ -74,6 +100,21 @@ impl Plane {
         (self.size.0.ceil() as u32, self.size.1.ceil() as u32)
     }
 
+    /// Samples across and down that count whole; one at least.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "sides of a JPEG, which are at most 2^16"
+    )]
+    const fn complete(&self) -> (u32, u32) {
+        (self.size.0.max(1.0).floor() as u32, self.size.1.max(1.0).floor() as u32)
+    }
+
+    /// Whether it has `width` × `height` samples at least.
+    fn has(&self, (width, height): (u32, u32)) -> bool {
+        self.size.0 >= f64::from(width) && self.size.1 >= f64::from(height)
+    }
+
     /// The `part` of it, in shares of its size (left, top, across, down), as `width` × `height` samples; `enlarge`: by which
     /// filter, where it has fewer.
     fn scaled(
@@ -84,15 +125,13 @@ impl Plane {
         [filter, enlarge]: [FilterType; 2],
     ) -> Result<Vec<u8>, MediaError> {
         let [left, top, across, down] = part;
-        let (across, down) = (across * self.size.0, down * self.size.1);
+        let (left, across) = within(left * self.size.0, across * self.size.0, self.size.0);
+        let (top, down) = within(top * self.size.1, down * self.size.1, self.size.1);
         let fewer = f64::from(width) > across || f64::from(height) > down;
         let filter = if fewer { enlarge } else { filter };
-        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).crop(
-            left * self.size.0,
-            top * self.size.1,
-            across,
-            down,
-        );
+        let options = ResizeOptions::new()
+            .resize_alg(ResizeAlg::Convolution(filter))
+            .crop(left, top, across, down);
         let rows = self.samples.len().checked_div(self.stride).unwrap_or(0);
         let side = |length: usize| u32::try_from(length).map_err(failed);
         let source = ImageRef::new(side(self.stride)?, side(rows)?, &self.samples, PixelType::U8).map_err(failed)?;
@@ -148,9 +187,19 @@ impl Planes {
             );
             let scaled = Plane::new(0, (across, down), plane.sampling, Vec::new());
             let whole = scaled.whole();
-            let samples = plane.scaled(resizer, part, whole, filters)?;
+            // A last sample of which the picture has but a part is the one before it again: were all of them spread over the
+            // picture, none would lie where it belongs.
+            let full = scaled.complete();
+            let [left, top, wide, high] = part;
+            let inner = [
+                left,
+                top,
+                wide * f64::from(full.0) / across,
+                high * f64::from(full.1) / down,
+            ];
+            let samples = plane.scaled(resizer, inner, full, filters)?;
             planes.push(Plane {
-                samples,
+                samples: padded(samples, full, whole),
                 stride: whole.0 as usize,
                 ..scaled
             });
@@ -259,7 +308,13 @@ impl Planes {
         let is = |one: f64, other: f64| (one - other).abs() < f64::EPSILON;
         let usual = |sampling: f64| is(sampling, 0.5) || is(sampling, 1.0);
         let plane = |plane: &Plane| usual(plane.sampling.0) && usual(plane.sampling.1);
-        self.light == Light::YCbCr && self.components.iter().all(plane)
+        let luma = |plane: &Plane| is(plane.sampling.0, 1.0) && is(plane.sampling.1, 1.0);
+        self.light == Light::YCbCr && self.components.iter().all(plane) && self.components.first().is_some_and(luma)
+    }
+
+    /// Whether each has `size` samples at least.
+    pub(crate) fn have(&self, size: (u32, u32)) -> bool {
+        self.components.iter().all(|plane| plane.has(size))
     }
 
     /// Whether each has all the samples that its sampling says, and not fewer.
@@ -325,5 +380,70 @@ impl Planes {
         for (target, ((red, green), blue)) in pixels.zip(first.iter().zip(second).zip(third)) {
             *target = [*red, *green, *blue];
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture(size: (u32, u32), samplings: [(u32, u32); 3], level: impl Fn(u32, u32) -> u32) -> Planes {
+        let plane = |(across, down): (u32, u32)| {
+            let (width, height) = (size.0.div_ceil(across), size.1.div_ceil(down));
+            let samples = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
+            let samples = samples.map(|(x, y)| u8::try_from(level(x, y)).unwrap()).collect();
+            let share = (1.0 / f64::from(across), 1.0 / f64::from(down));
+            let counts = (f64::from(size.0) * share.0, f64::from(size.1) * share.1);
+            Plane::new(width as usize, counts, share, samples)
+        };
+        Planes::new(size, samplings.map(plane).into(), Light::YCbCr)
+    }
+
+    #[test]
+    fn colours_stay_where_they_are_however_odd_the_sides() {
+        let planes = picture((400, 300), [(1, 1), (2, 2), (2, 2)], |_, y| y.min(149));
+        for (width, height) in [(100, 75), (101, 76), (133, 99)] {
+            let scaled = planes
+                .scaled(&mut Resizer::new(), [0.0, 0.0, 400.0, 300.0], (width, height))
+                .unwrap();
+            let colours = &scaled.components[1];
+            assert_eq!(colours.whole(), (width.div_ceil(2), height.div_ceil(2)));
+            let step = 150.0 / (f64::from(height) / 2.0);
+            for (row, samples) in colours
+                .samples
+                .chunks(colours.stride)
+                .enumerate()
+                .take(height as usize / 2)
+                .skip(2)
+            {
+                let exact = (row as f64 + 0.5) * step - 0.5;
+                let off = (f64::from(samples[7]) - exact).abs();
+                assert!(
+                    off < 1.2,
+                    "{width} × {height}: row {row} is {} and should be {exact}",
+                    samples[7]
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_part_ends_where_the_whole_ends() {
+        let planes = picture((735, 551), [(1, 1), (2, 2), (2, 2)], |x, _| x % 200);
+        // As shares of a picture of 840 × 630, of which seven eighths were decoded.
+        let planes = Planes::new((840, 630), planes.components, Light::YCbCr);
+        for across in 1..840 {
+            let part = [f64::from(840 - across), 0.0, f64::from(across), 630.0];
+            planes.scaled(&mut Resizer::new(), part, (8, 8)).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_has_less_light_than_colours_is_no_common_jpeg() {
+        let level = |x, _| x;
+        assert!(picture((16, 16), [(1, 1), (2, 2), (2, 2)], level).common());
+        assert!(picture((16, 16), [(1, 1), (1, 1), (1, 1)], level).common());
+        assert!(!picture((16, 16), [(2, 2), (1, 1), (1, 1)], level).common());
+        assert!(!picture((16, 16), [(1, 1), (4, 1), (4, 1)], level).common());
     }
 }

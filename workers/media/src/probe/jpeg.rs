@@ -43,7 +43,7 @@ fn first_scan(head: &[u8]) -> Result<(Frame, u8, u64), ProbeError> {
                 continue;
             }
             // Markers without a segment.
-            0x01 | 0xd0..=0xd7 => {
+            0x01 | 0xd0..=0xd8 => {
                 place += 2;
                 continue;
             }
@@ -81,6 +81,10 @@ fn frame_header(head: &[u8], place: usize, code: u8) -> Result<Frame, ProbeError
     let height = u16::from_be_bytes(at(head, place + 5)?);
     let width = u16::from_be_bytes(at(head, place + 7)?);
     let [count] = at(head, place + 9)?;
+    if height == 0 && width > 0 {
+        // B.2.5.
+        return Err(unsupported("JPEG", "a height that is told behind the first scan").into());
+    }
     match code {
         0xc0..=0xc2 => {}
         0xc3 | 0xc7 | 0xcb | 0xcf => return Err(unsupported("JPEG", "lossless coding").into()),
@@ -134,6 +138,13 @@ impl Frame {
             let in_unit = u64::from(component.across) * u64::from(component.down);
             *slot = (units_across * units_down * in_unit, fewer);
         }
+        // What is neither as large as the others nor half of it is scaled, a strip at a time.
+        let plain = |one: u8, most: u8| one == most || one * 2 == most;
+        let strips = self
+            .components
+            .iter()
+            .any(|c| !plain(c.across, most_across) || !plain(c.down, most_down));
+        let rows = if strips { 1_024 } else { 256 };
         let pixel_bytes = u8::try_from(self.components.len()).unwrap_or(4);
         let coded = Coded {
             blocks,
@@ -141,7 +152,7 @@ impl Frame {
             whole: super::pixels(self.width.into(), self.height.into()) * u64::from(pixel_bytes),
             inks: pixel_bytes == 4,
             // Rows of whole pixels while they are put together, a profile, tables.
-            beside: u64::from(self.width) * 64 * 4 + profile + TABLES,
+            beside: u64::from(self.width) * rows + profile + TABLES,
         };
         Header {
             width: self.width.into(),

@@ -49,7 +49,7 @@ pub(super) struct Scan {
 }
 
 /// What was read so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Headers {
     pub(super) frame: Option<Frame>,
     pub(super) dc: [Option<Codes>; TABLES],
@@ -60,8 +60,8 @@ pub(super) struct Headers {
     jfif: bool,
     /// What Adobe's marker says of the colours.
     adobe: Option<u8>,
-    /// Parts of a profile: number, count, bytes.
-    profile: Vec<(u8, u8, Vec<u8>)>,
+    /// Parts of a profile: number, count, bytes. `None`: there are parts that no profile has.
+    profile: Option<Vec<(u8, u8, Vec<u8>)>>,
 }
 
 /// What samples of a component mean.
@@ -105,6 +105,19 @@ fn segment(bytes: &[u8], at: usize) -> Result<(u8, &[u8], usize), MediaError> {
 }
 
 impl Headers {
+    pub(super) const fn new() -> Self {
+        Self {
+            frame: None,
+            dc: [const { None }; TABLES],
+            ac: [const { None }; TABLES],
+            quantisation: [None; TABLES],
+            restart: 0,
+            jfif: false,
+            adobe: None,
+            profile: Some(Vec::new()),
+        }
+    }
+
     /// Reads segments from `at` up to the next scan; `None` at the picture's end.
     pub(super) fn scan(&mut self, bytes: &[u8], at: usize) -> Result<Option<Scan>, MediaError> {
         let mut place = at;
@@ -262,7 +275,9 @@ impl Headers {
         // G.1.1.1: first coefficients stand alone, others have a scan for each component.
         let alone = !frame.progressive || (scan.first == 0) == (scan.last == 0);
         let several = frame.progressive && scan.first > 0 && scan.parts.len() > 1;
-        if scan.first > scan.last || scan.last >= BLOCK || scan.missing > 13 || !alone || several {
+        // G.1.1.1.2: a bit at a time.
+        let skips = scan.before > 0 && scan.before != scan.missing + 1;
+        if scan.first > scan.last || scan.last >= BLOCK || scan.missing > 13 || !alone || several || skips {
             return Err(MediaError::corrupt("a scan has coefficients that no scan can have"));
         }
         Ok(scan)
@@ -278,17 +293,23 @@ impl Headers {
 
     /// APP2 (ICC.1, annex B.4).
     fn profile_part(&mut self, held: &[u8]) {
-        let held_so_far: usize = self.profile.iter().map(|(_, _, bytes)| bytes.len()).sum();
-        if let Some([number, count, bytes @ ..]) = held.strip_prefix(b"ICC_PROFILE\0")
-            && held_so_far + bytes.len() <= LARGEST_PROFILE
-        {
-            self.profile.push((*number, *count, bytes.to_vec()));
+        let (Some(parts), Some([number, count, bytes @ ..])) = (&mut self.profile, held.strip_prefix(b"ICC_PROFILE\0"))
+        else {
+            return;
+        };
+        // Each has a number of its own, of one byte, and some of the profile: there are few, and their sum is soon told.
+        let new = *number > 0 && !bytes.is_empty() && parts.iter().all(|(other, ..)| other != number);
+        let so_far: usize = parts.iter().map(|(_, _, bytes)| bytes.len()).sum();
+        if new && so_far + bytes.len() <= LARGEST_PROFILE {
+            parts.push((*number, *count, bytes.to_vec()));
+        } else {
+            self.profile = None;
         }
     }
 
     /// The profile, where all its parts are there.
     pub(super) fn profile(&mut self) -> Option<Vec<u8>> {
-        let mut parts = std::mem::take(&mut self.profile);
+        let mut parts = self.profile.take()?;
         parts.sort_by_key(|(number, ..)| *number);
         let count = usize::from(parts.first()?.1);
         let numbered = (1..)
@@ -306,8 +327,9 @@ impl Headers {
             .collect();
         match (ids.as_slice(), self.adobe) {
             ([_], _) => Colours::Grey,
-            ([_, _, _, _], Some(2)) => Colours::Ycck,
-            ([_, _, _, _], _) => Colours::Cmyk,
+            ([_, _, _, _], None | Some(0)) => Colours::Cmyk,
+            // 2, and what nobody writes, as libjpeg has it.
+            ([_, _, _, _], Some(_)) => Colours::Ycck,
             (_, _) if self.jfif => Colours::YCbCr,
             (_, Some(0)) | (b"RGB", None) => Colours::Rgb,
             _ => Colours::YCbCr,

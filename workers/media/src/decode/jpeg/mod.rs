@@ -71,7 +71,7 @@ fn grids(frame: &Frame) -> Vec<Grid> {
 
 /// Decodes a picture, at `eighths` of its size, 1 to 8, where it has light and not inks.
 pub(super) fn decode(bytes: &[u8], eighths: u8, cancel: &dyn Fn() -> bool) -> Result<Decoded, MediaError> {
-    let mut headers = Headers::default();
+    let mut headers = Headers::new();
     let scan = headers.scan(bytes, 0)?.ok_or(MediaError::Truncated)?;
     let frame = headers.frame.clone();
     let frame = frame.ok_or_else(|| MediaError::corrupt("it has no frame header"))?;
@@ -252,6 +252,34 @@ mod tests {
         assert_eq!(planes.size(), (601, 403));
         // Luma at half of its size, and all there is of the colours: the same.
         assert_eq!(planes.samples(), [(304, 208); 3]);
+    }
+
+    #[test]
+    fn bits_that_come_twice_are_refused() {
+        let bytes = coded(64, 64, |encoder| encoder.set_progressive(true));
+        let last = bytes.windows(2).rposition(|pair| pair == [0xff, 0xda]).unwrap();
+        let twice = [&bytes[..bytes.len() - 2], &bytes[last..]].concat();
+        decode(&bytes, 8, &|| false).unwrap();
+        let refused = decode(&twice, 8, &|| false).unwrap_err().to_string();
+        assert!(refused.contains("bits that another had"), "{refused}");
+        // Its last byte but three says which bits: of ones that are still to come it knows nothing.
+        let mut skipped = bytes.clone();
+        let bits = last + 3 + usize::from(bytes[last + 3]) - 2;
+        skipped[bits] = 0x20;
+        let refused = decode(&skipped, 8, &|| false).unwrap_err().to_string();
+        assert!(refused.contains("no scan can have"), "{refused}");
+    }
+
+    #[test]
+    fn a_flood_of_profiles_is_no_profile() {
+        let bytes = coded(64, 64, |_| ());
+        let flood = |part: &[u8]| [&bytes[..2], &part.repeat(200_000), &bytes[2..]].concat();
+        let empty = [&[0xff, 0xe2, 0, 16][..], b"ICC_PROFILE\0", &[1, 1]].concat();
+        let one = [&[0xff, 0xe2, 0, 17][..], b"ICC_PROFILE\0", &[1, 1, 7]].concat();
+        for part in [empty, one] {
+            let (_, profile) = decode(&flood(&part), 8, &|| false).unwrap().into_light();
+            assert_eq!(profile, None);
+        }
     }
 
     #[test]

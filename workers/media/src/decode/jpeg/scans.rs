@@ -213,6 +213,8 @@ pub(super) struct Kept {
     blocks: Vec<Block>,
     /// How much a step is: as its first scan found it.
     steps: Option<[i16; BLOCK]>,
+    /// Bits of each coefficient that are still missing; `None` before its first scan.
+    missing: [Option<u32>; BLOCK],
 }
 
 impl Kept {
@@ -221,7 +223,23 @@ impl Kept {
             grid,
             blocks: vec![[0; BLOCK]; grid.across * grid.down],
             steps: None,
+            missing: [None; BLOCK],
         }
+    }
+
+    /// Notes a scan. Every bit of a coefficient comes once, and the upper ones first: so no block is gone through more often
+    /// than its coefficients have bits.
+    fn note(&mut self, scan: &Scan) -> Result<(), MediaError> {
+        let before = (scan.before > 0).then_some(scan.before);
+        for missing in self.missing.iter_mut().take(scan.last + 1).skip(scan.first) {
+            if *missing != before {
+                return Err(MediaError::corrupt(
+                    "a scan has bits that another had, or misses some before them",
+                ));
+            }
+            *missing = Some(scan.missing);
+        }
+        Ok(())
     }
 
     /// Samples of them.
@@ -277,6 +295,7 @@ pub(super) fn partial(
 ) -> Result<usize, MediaError> {
     for part in &scan.parts {
         let kept = &mut kept[part.component];
+        kept.note(scan)?;
         if kept.steps.is_none() {
             kept.steps = Some(headers.steps(&frame.components[part.component])?);
         }
