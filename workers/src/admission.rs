@@ -22,8 +22,17 @@ pub struct Admission {
 /// Bytes that a job may use. Given back when dropped, panics included.
 #[must_use = "dropped, it gives the memory back"]
 #[derive(Debug)]
-pub struct Permit {
-    _permit: OwnedSemaphorePermit,
+pub struct Permit(OwnedSemaphorePermit);
+
+impl Permit {
+    /// Gives back what is beyond `bytes`. It never grows: whoever waited for more while holding some could wait for itself.
+    pub fn shrink(&mut self, bytes: u64) {
+        let beyond = self
+            .0
+            .num_permits()
+            .saturating_sub(usize::try_from(grains(bytes)).unwrap_or(usize::MAX));
+        drop(self.0.split(beyond));
+    }
 }
 
 /// A job that would not fit even alone.
@@ -77,7 +86,7 @@ impl Admission {
             .acquire_many_owned(asked)
             .await
             .map_err(|_| too_large())?;
-        Ok(Permit { _permit: permit })
+        Ok(Permit(permit))
     }
 
     /// The whole budget.
@@ -112,6 +121,14 @@ mod tests {
         assert_eq!(admission.used(), admission.total());
         drop(again);
         assert_eq!(admission.used(), ByteCount::ZERO);
+        let mut some = admission.admit(700_000).await.unwrap();
+        some.shrink(100_000);
+        assert_eq!(admission.used().get(), 2 * 65_536);
+        some.shrink(900_000);
+        assert_eq!(admission.used().get(), 2 * 65_536);
+        let _others = admission.admit(900_000).await.unwrap();
+        drop(some);
+        assert_eq!(admission.used().get(), 14 * 65_536);
     }
 
     #[test]

@@ -87,7 +87,8 @@ impl Decoder {
         }
     }
 
-    /// Makes what `T` says of `bytes`, for which the engine needs `needed` bytes of memory; `permit` is for these.
+    /// Makes what `T` says of `bytes`, for which the engine needs `needed` bytes of memory; `permit` is for these, and comes back
+    /// as one for the files that were made: until they are in their store they are in memory.
     ///
     /// # Errors
     /// Permanent when the bytes are no picture, or when the third or a later attempt ends its decoder like the one before it.
@@ -97,18 +98,20 @@ impl Decoder {
         bytes: Bytes,
         wanted: Wanted,
         needed: u64,
-        permit: Permit,
-    ) -> Result<T::Made, JobError> {
-        match self {
+        mut permit: Permit,
+    ) -> Result<(T::Made, Permit), JobError> {
+        let made = match self {
             Self::Inline => {
                 let cancel = cx.cancel.clone();
                 let work = move || {
                     let made = T::here(&bytes, &wanted, &|| cancel.is_cancelled());
-                    // The memory is free once the pixels are: what is left are the encoded files.
-                    drop((bytes, permit));
-                    made
+                    drop(bytes);
+                    // With the work, which goes on where nobody waits for it any more.
+                    (made, permit)
                 };
-                cx.compute(work).await?.map_err(refused)
+                let made = cx.compute(work).await?;
+                permit = made.1;
+                made.0.map_err(refused)?
             }
             Self::Helpers(pool) => {
                 let _processor = Arc::clone(&cx.processors).acquire_owned().await.transient()?;
@@ -118,11 +121,11 @@ impl Decoder {
                     settings: &wanted,
                     memory: needed,
                 };
-                let made = pool.make::<T>(picture).await;
-                drop(permit);
-                made.map_err(|error| not_made(error, cx))
+                pool.make::<T>(picture).await.map_err(|error| not_made(error, cx))?
             }
-        }
+        };
+        permit.shrink(T::bytes(&made));
+        Ok((made, permit))
     }
 }
 

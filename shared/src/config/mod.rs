@@ -311,7 +311,7 @@ keys! {
     body_timeout: Duration = "30s",
     /// Longest time that one upload may take. Staged bytes that no job wants are removed when they are twice as old.
     upload_timeout: Duration = "1h",
-    /// Pictures that a worker works on at a time; 0 is one for each processor.
+    /// Pictures that a worker decodes at a time; 0 is one for each processor. Four times as many are in hand: their bytes come and go meanwhile.
     worker_media_slots: usize = "0",
     /// Memory that a worker takes at most, its helper processes included. A quarter, and never more than 192 MiB, is its own, the rest for pictures; one that needs more fails.
     worker_memory: ByteCount = "2 GiB",

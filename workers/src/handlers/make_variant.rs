@@ -7,7 +7,7 @@ use super::{
     files::{File, Source, place, placed},
     picture_settings,
 };
-use crate::{context::JobContext, decoder::refused, helpers::VariantsAlone};
+use crate::{admission::Permit, context::JobContext, decoder::refused, helpers::VariantsAlone};
 use mediamill_media::Rendered;
 use mediamill_shared::{
     jobs::{Job, JobError, MakeVariant, Reason, ResultExt},
@@ -54,7 +54,7 @@ async fn tried(job: &MakeVariant, cx: &JobContext) -> Result<(), JobError> {
         return Ok(());
     }
     let original = db.variant(&job.media, ORIGINAL).await.transient()?.ok_or_else(gone)?;
-    let rendered = render(job, cx, original).await?;
+    let (rendered, permit) = render(job, cx, original).await?;
     // What was reserved is a guess.
     let beyond = ByteCount::of_u64(u64::try_from(rendered.bytes.len()).unwrap_or(u64::MAX)).minus(job.reserved);
     let claim = Claim {
@@ -72,6 +72,7 @@ async fn tried(job: &MakeVariant, cx: &JobContext) -> Result<(), JobError> {
             },
         })?;
     let kept = keep(job, cx, &db, rendered).await;
+    drop(permit);
     match kept {
         Ok(Some(bytes)) => {
             let less = bytes.minus(job.reserved.plus(claim.bytes));
@@ -137,7 +138,7 @@ async fn keep(
 }
 
 /// Decodes the original, and makes what is wanted of it.
-async fn render(job: &MakeVariant, cx: &JobContext, original: Variant) -> Result<Rendered, JobError> {
+async fn render(job: &MakeVariant, cx: &JobContext, original: Variant) -> Result<(Rendered, Permit), JobError> {
     let context = cx.tenant()?.context();
     let settings = picture_settings::one(&job.variant, &job.name, &context.limits).transient()?;
     let source = Source {
@@ -155,11 +156,16 @@ async fn render(job: &MakeVariant, cx: &JobContext, original: Variant) -> Result
         .map_err(|too_large| JobError::permanent(Reason::TOO_LARGE_FOR_WORKER, too_large.to_string()))?;
     cx.stage("processing").await;
     let bytes = source.fetch(cx).await?;
-    let made = cx
+    let (made, permit) = cx
         .decoder
         .make::<VariantsAlone>(cx, bytes, settings, needed, permit)
         .await?;
-    made.into_iter().next().ok_or("the decoder made no variant").transient()
+    let rendered = made
+        .into_iter()
+        .next()
+        .ok_or("the decoder made no variant")
+        .transient()?;
+    Ok((rendered, permit))
 }
 
 /// After a permanent failure: what this job placed goes, and so does what the counters hold.

@@ -55,7 +55,7 @@ pub(crate) async fn run(job: ProcessMedia, cx: &JobContext) -> Result<(), JobErr
     cx.stage("processing").await;
     let staged = source.fetch(cx).await?;
     let watch = Stopwatch::start();
-    let processed = cx
+    let (processed, permit) = cx
         .decoder
         .make::<Everything>(cx, staged, settings, needed, permit)
         .await?;
@@ -64,6 +64,7 @@ pub(crate) async fn run(job: ProcessMedia, cx: &JobContext) -> Result<(), JobErr
     cx.stage("placing").await;
     let watch = Stopwatch::start();
     let (media, variants) = place(&job, cx, processed).await?;
+    drop(permit);
     metrics::histogram!(names::MEDIA_STAGE_SECONDS, "stage" => "place").record(watch.elapsed());
 
     let change = Usage {

@@ -16,6 +16,9 @@ pub trait Task: 'static {
     /// When the bytes are no picture that may be kept, or `cancel` says so.
     fn here(bytes: &[u8], settings: &Settings, cancel: &dyn Fn() -> bool) -> Result<Self::Made, MediaError>;
 
+    /// Size of its files, bytes.
+    fn bytes(made: &Self::Made) -> u64;
+
     /// From the parts that a helper made. `None`: they are others than this task has.
     fn of(original: Option<Cleaned>, variants: Vec<Rendered>, facts: Facts) -> Option<Self::Made>;
 }
@@ -37,6 +40,10 @@ impl Task for Everything {
         process(bytes, settings, cancel)
     }
 
+    fn bytes(made: &Processed) -> u64 {
+        sum(&made.variants).saturating_add(size(&made.original.bytes))
+    }
+
     fn of(original: Option<Cleaned>, variants: Vec<Rendered>, facts: Facts) -> Option<Processed> {
         Some(Processed {
             original: original?,
@@ -55,7 +62,20 @@ impl Task for VariantsAlone {
         variants(bytes, settings, cancel)
     }
 
+    fn bytes(made: &Vec<Rendered>) -> u64 {
+        sum(made)
+    }
+
     fn of(original: Option<Cleaned>, variants: Vec<Rendered>, _: Facts) -> Option<Vec<Rendered>> {
         original.is_none().then_some(variants)
     }
+}
+
+fn size(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
+fn sum(variants: &[Rendered]) -> u64 {
+    let sizes = variants.iter().map(|variant| size(&variant.bytes));
+    sizes.fold(0, u64::saturating_add)
 }

@@ -4,6 +4,10 @@ use crate::{helpers::Helpers, registry::Registry};
 use mediamill_shared::{config::Config, jobs::Pool, units::ByteCount};
 use std::time::Duration;
 
+/// Pictures in hand for each one that is decoded: most of a picture's time goes by while its bytes come and go, and its rows are
+/// committed.
+const IN_HAND: usize = 4;
+
 /// One pool's share of a worker.
 #[derive(Debug, Clone, Copy)]
 pub struct PoolSettings {
@@ -38,8 +42,7 @@ impl Settings {
     #[must_use]
     pub fn from_config(config: &Config) -> Self {
         let slots = config.worker_media_slots.max(1);
-        // One more than run: its bytes arrive while the others' pixels keep the processors busy.
-        let media = slots + 1;
+        let media = slots.saturating_mul(IN_HAND);
         Self {
             pools: vec![
                 PoolSettings {
