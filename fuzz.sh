@@ -6,9 +6,10 @@ cd "$(dirname "$0")"
 
 usage() {
     cat <<TXT
-usage: ./fuzz.sh [TARGET…] [--seconds N] [--replay FILE] [--build]
+usage: ./fuzz.sh [TARGET…] [--seconds N | --runs N] [--replay FILE] [--build]
   TARGET…         one of the targets below; without any, all but avif_pixels
   --seconds N     how long each target runs (10)
+  --runs N        the same N inputs every time, from the seeds alone: what a check can repeat
   --replay FILE   runs one input of the one TARGET, and nothing else
   --build         builds, and runs nothing
 targets: ${targets[*]}
@@ -21,12 +22,14 @@ work=${CARGO_TARGET_DIR:-target}/fuzz
 manifest=workers/media/fuzz/Cargo.toml
 mapfile -t targets < <(sed -n 's/^name = "\([a-z_]*\)"$/\1/p' "$manifest")
 seconds=10
+runs=""
 replay=""
 build_only=""
 chosen=()
 while [ $# -gt 0 ]; do
     case "$1" in
         --seconds) seconds=${2:?--seconds needs a number}; shift ;;
+        --runs) runs=${2:?--runs needs a number}; shift ;;
         --replay) replay=${2:?--replay needs a file}; shift ;;
         --build) build_only=1 ;;
         --help | -h) usage; exit 0 ;;
@@ -65,11 +68,17 @@ found=()
 for target in "${chosen[@]}"; do
     corpus=$work/corpus/$target
     findings=$work/findings/$target
+    much=(-max_total_time="$seconds")
+    if [ -n "$runs" ]; then
+        much=(-runs="$runs" -seed=1)
+        corpus=$work/fresh/$target
+        rm -rf "$corpus"
+    fi
     mkdir -p "$corpus" "$findings"
     folders=("$corpus" "$seeds/$target")
     [ ! -d "workers/media/tests/findings/$target" ] || folders+=("workers/media/tests/findings/$target")
     started=$SECONDS
-    if "$bin/$target" -max_total_time="$seconds" -max_len=8192 -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
+    if "$bin/$target" "${much[@]}" -max_len=8192 -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
         -artifact_prefix="$findings/" "${folders[@]}" >"$work/$target.log" 2>&1; then
         runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$work/$target.log")
         printf '%-12s %8s inputs in %s s, nothing found\n' "$target" "$runs" "$((SECONDS - started))"

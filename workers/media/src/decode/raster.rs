@@ -7,9 +7,11 @@ use image::{
     codecs::{bmp::BmpDecoder, gif::GifDecoder, png::PngDecoder, tiff::TiffDecoder, webp::WebPDecoder},
 };
 
+/// For pictures; of the memory something is left for what decoders do not count.
 pub(super) fn limits(memory: u64) -> Limits {
+    const UNCOUNTED: u64 = 512 * 1024;
     let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(memory);
+    limits.max_alloc = Some(memory.saturating_sub(UNCOUNTED));
     limits
 }
 

@@ -81,6 +81,9 @@ fn frame_header(head: &[u8], place: usize, code: u8) -> Result<Frame, ProbeError
     let height = u16::from_be_bytes(at(head, place + 5)?);
     let width = u16::from_be_bytes(at(head, place + 7)?);
     let [count] = at(head, place + 9)?;
+    if u16::from_be_bytes(at(head, place + 2)?) < 8 + 3 * u16::from(count) {
+        return Err(MediaError::corrupt("its frame header is shorter than what it holds").into());
+    }
     if height == 0 && width > 0 {
         // B.2.5.
         return Err(unsupported("JPEG", "a height that is told behind the first scan").into());

@@ -35,7 +35,8 @@ pub(super) fn walk<'a>(bytes: &'a [u8], finds: &mut Finds) -> Result<Pieces<'a>,
                 let label = *bytes.get(place + 1).ok_or(MediaError::Truncated)?;
                 place = blocks_end(bytes, place + 2)?;
                 let whole = bytes.get(start..place).ok_or(MediaError::Truncated)?;
-                if let (0xf9, Some(&[low, high])) = (label, whole.get(4..6)) {
+                // A control has a block of four bytes, or is none (GIF 89a, 23).
+                if let (0xf9, Some(&[4, _, low, high])) = (label, whole.get(2..6)) {
                     shown_for = u64::from(u16::from_le_bytes([low, high])) * 10;
                 }
                 match extension(label, whole, finds) {
@@ -66,7 +67,9 @@ enum Kept {
 
 fn extension(label: u8, whole: &[u8], finds: &mut Finds) -> Kept {
     let size = whole.len();
-    let name = whole.get(3..APPLICATION).unwrap_or_default();
+    // Its block has this size (GIF 89a, 26), or it is none that anybody reads.
+    let named = whole.get(2) == Some(&11);
+    let name = whole.get(3..APPLICATION).filter(|_| named).unwrap_or_default();
     let what = match label {
         0xf9 if size == 8 => return Kept::AsItIs,
         // Readers take the first block of a control, and of a loop count; more would be a place to hide in.
