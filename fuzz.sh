@@ -70,7 +70,7 @@ for target in "${chosen[@]}"; do
     findings=$work/findings/$target
     much=(-max_total_time="$seconds")
     if [ -n "$runs" ]; then
-        much=(-runs="$runs" -seed=1)
+        much=(-runs="$runs" -seed=2)
         corpus=$work/fresh/$target
         rm -rf "$corpus"
     fi
