@@ -17,6 +17,7 @@ const JPEG_TABLES: u16 = 0x015b;
 const ICC: u16 = 0x8773;
 const DATE_TIME: u16 = 0x0132;
 const HOST_COMPUTER: u16 = 0x013c;
+const UNCODED: u32 = 1;
 /// JPEG of TIFF's technical note 2.
 const JPEG: u32 = 7;
 /// A strip for each row of the highest picture there is, twice over.
@@ -148,7 +149,7 @@ fn rewrite<'a>(
     let coding = page
         .find(COMPRESSION)
         .and_then(|entry| entry.number(order))
-        .unwrap_or(1);
+        .unwrap_or(UNCODED);
     // None, CCITT, LZW, JPEG, deflate, PackBits, LZMA, Zstandard.
     if !matches!(coding, 1..=5 | JPEG | 8 | 32_773 | 32_946 | 34_925 | 50_000) {
         return Ok(Some("its pixels are coded in a way that may hold metadata of its own"));
@@ -158,9 +159,12 @@ fn rewrite<'a>(
     } else {
         (tag::STRIP_OFFSETS, tag::STRIP_SIZES)
     };
-    let Some(ranges) = ranges(page, order, tags) else {
+    let Some(mut ranges) = ranges(page, order, tags) else {
         return Ok(Some("the sizes of its strips are missing"));
     };
+    if coding == UNCODED {
+        whole_rows(page, order, &mut ranges);
+    }
     if ranges.is_empty() {
         return Err(MediaError::corrupt("it ends without a picture"));
     }
@@ -212,6 +216,43 @@ fn ranges(page: &Directory<'_>, order: Order, (at, sizes): (u16, u16)) -> Option
             Some(start..start.checked_add(usize::try_from(size).ok()?)?)
         })
         .collect()
+}
+
+/// Makes strips or tiles that are not coded as long as their rows, where the file says less: what decoders read all the same.
+fn whole_rows(page: &Directory<'_>, order: Order, ranges: &mut [Range<usize>]) {
+    const WIDTH: u16 = 0x0100;
+    const HEIGHT: u16 = 0x0101;
+    const BITS: u16 = 0x0102;
+    const SAMPLES: u16 = 0x0115;
+    const ROWS: u16 = 0x0116;
+    const PLANES: u16 = 0x011c;
+    const TILE_WIDTH: u16 = 0x0142;
+    const TILE_HEIGHT: u16 = 0x0143;
+    let number = |tag: u16, without: usize| {
+        let first = page.find(tag).and_then(|entry| entry.numbers(order)?.next());
+        first.and_then(|number| usize::try_from(number).ok()).unwrap_or(without)
+    };
+    let apart = number(PLANES, 1) == 2;
+    let samples = if apart { 1 } else { number(SAMPLES, 1) };
+    let (width, height) = (number(WIDTH, 0), number(HEIGHT, 0));
+    let (across, down) = (
+        number(TILE_WIDTH, width),
+        number(TILE_HEIGHT, number(ROWS, height).min(height)),
+    );
+    let tiled = page.find(TILE_WIDTH).is_some();
+    let row = across
+        .saturating_mul(samples)
+        .saturating_mul(number(BITS, 1))
+        .div_ceil(8);
+    let in_a_plane = height.div_ceil(down.max(1)).max(1);
+    for (place, range) in ranges.iter_mut().enumerate() {
+        let rows = if tiled {
+            down
+        } else {
+            height.saturating_sub(place % in_a_plane * down).min(down)
+        };
+        range.end = range.end.max(range.start.saturating_add(rows.saturating_mul(row)));
+    }
 }
 
 enum Part {
