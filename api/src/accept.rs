@@ -299,6 +299,7 @@ fn media_job(file: &Staged, caller: &Caller, trace: &TraceId) -> Result<NewJob, 
         bytes: file.stored.bytes,
         sha256: file.stored.sha256.clone(),
         reserved: file.stored.bytes,
+        expires_at: None,
     };
     let mut job = tenant_job(&file.job, &payload, &caller.site.tenant, &file.media, trace)?;
     job.reserved = file.stored.bytes;

@@ -5,7 +5,9 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use mediamill_shared::{db::DbError, objects::ObjectError, quota::ReserveError, tenancy::ResolveError};
+use mediamill_shared::{
+    db::DbError, objects::ObjectError, placement::ReadError, quota::ReserveError, tenancy::ResolveError,
+};
 use serde_json::{Map, Value, json};
 
 macro_rules! causes {
@@ -181,6 +183,15 @@ impl From<ObjectError> for Problem {
             | ObjectError::Refused { .. }
             | ObjectError::Unavailable { .. }
             | ObjectError::Url { .. } => Self::unavailable("answering 503: the object store failed", &error),
+        }
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Objects(error) => error.into(),
+            ReadError::Db(error) => error.into(),
         }
     }
 }

@@ -9,13 +9,15 @@ use mediamill_shared::{
     control::{
         audit::Actor,
         jobs::{self, JobRow, Purged},
+        storages::{self, Claimant, Shares},
     },
-    ids::JobId,
+    ids::{JobId, MediaId, TenantId},
     jobs::{JobKind, JobState, MakeVariant, MoveTenant, ProcessMedia},
     objects::{ObjectKey, Store},
+    placement::Spot,
     quota::Claim,
     services::Services,
-    tenancy::Place,
+    tenancy::{Place, store::media::Variant},
 };
 use std::process::ExitCode;
 
@@ -148,7 +150,7 @@ async fn purge(services: &Services, id: &JobId) -> anyhow::Result<bool> {
         return Ok(false);
     };
     match purged.kind {
-        JobKind::MediaProcess => give_back(services, &purged).await?,
+        JobKind::MediaProcess => give_back(services, id, &purged).await?,
         JobKind::MediaVariant => forget_variant(services, id, &purged).await?,
         JobKind::TenantProvision => {
             if let Some(tenant) = &purged.tenant {
@@ -158,7 +160,10 @@ async fn purge(services: &Services, id: &JobId) -> anyhow::Result<bool> {
         }
         JobKind::TenantMigrate => stay(services, id, &purged).await?,
         // A tenant whose removal was given up is found again by the scheduler.
-        JobKind::MediaDelete | JobKind::TenantDeprovision | JobKind::Noop => {}
+        // Its files stay where they are recorded; the storage's next task finds those that are not where they should be.
+        JobKind::MediaMove | JobKind::MediaVerify => {}
+        // These are never dead but by a worker that they end.
+        JobKind::MediaDelete | JobKind::ObjectsRemove | JobKind::TenantDeprovision | JobKind::Noop => {}
     }
     Ok(true)
 }
@@ -181,15 +186,11 @@ async fn forget_variant(services: &Services, id: &JobId, purged: &Purged) -> any
         return Ok(());
     };
     if let Ok(payload) = serde_json::from_str::<MakeVariant>(&purged.payload) {
-        let prefix = format!("{}/{owner}/{}", ObjectKey::MEDIA, payload.media);
+        let recorded: Vec<Variant> = tenant.db()?.variant(&payload.media, &payload.name).await?.into_iter().collect();
         let own = format!("{}-{id}", payload.name);
-        let recorded = tenant.db()?.variant(&payload.media, &payload.name).await?;
-        let recorded = recorded.map(|variant| variant.object);
-        for listed in services.objects.list(&prefix, None, 500).await? {
-            if listed.key.as_str().contains(&own) && recorded.as_ref() != Some(&listed.key) {
-                services.objects.delete(&listed.key).await?;
-            }
-        }
+        let is_own = |key: &ObjectKey| key.as_str().contains(&own);
+        let kept = recorded.iter().any(|variant| is_own(&variant.object));
+        clear(services, owner, id, &payload.media, &recorded, kept, is_own).await?;
     }
     let claim = Claim {
         media: 0,
@@ -199,7 +200,42 @@ async fn forget_variant(services: &Services, id: &JobId, purged: &Purged) -> any
     Ok(())
 }
 
-async fn give_back(services: &Services, purged: &Purged) -> anyhow::Result<()> {
+/// Removes what a job's attempts have put anywhere and `files` do not speak of, and gives back what they have claimed, unless
+/// what they made is `kept`.
+async fn clear(
+    services: &Services,
+    tenant: &TenantId,
+    job: &JobId,
+    media: &MediaId,
+    files: &[Variant],
+    kept: bool,
+    is_own: impl Fn(&ObjectKey) -> bool,
+) -> anyhow::Result<()> {
+    let line = Claimant::named(job.to_string());
+    let tried = storages::shares(&services.control, &line).await?;
+    let spots = tried.keys().cloned().map(Spot::Storage).chain([Spot::Main]);
+    let prefix = format!("{}/{tenant}/{media}", ObjectKey::MEDIA);
+    for spot in spots {
+        let Some(opened) = services.storages.spot(tenant, &spot).await? else {
+            continue;
+        };
+        let recorded = |key: &ObjectKey| {
+            let mut files = files.iter();
+            files.any(|file| file.object == *key && file.places.all().any(|place| *place == spot))
+        };
+        for listed in opened.objects.list(&prefix, None, 500).await? {
+            if is_own(&listed.key) && !recorded(&listed.key) {
+                opened.objects.delete(&listed.key).await?;
+            }
+        }
+    }
+    if !kept && !tried.is_empty() {
+        storages::settle(&services.control, &line, &Shares::new(), services.clock.now()).await?;
+    }
+    Ok(())
+}
+
+async fn give_back(services: &Services, job: &JobId, purged: &Purged) -> anyhow::Result<()> {
     // An unreadable payload names no bytes: the sweep finds them by their job.
     if let Ok(payload) = serde_json::from_str::<ProcessMedia>(&purged.payload)
         && let Ok(staged) = payload.staged.parse::<ObjectKey>()
@@ -208,6 +244,11 @@ async fn give_back(services: &Services, purged: &Purged) -> anyhow::Result<()> {
     }
     let Some(id) = &purged.tenant else { return Ok(()) };
     if let Some(tenant) = services.resolver.by_id(id).await? {
+        if let (Ok(payload), Ok(db)) = (serde_json::from_str::<ProcessMedia>(&purged.payload), tenant.db()) {
+            let files = db.variants(&payload.media).await?;
+            let with_it = |key: &ObjectKey| !key.is_on_demand();
+            clear(services, id, job, &payload.media, &files, !files.is_empty(), with_it).await?;
+        }
         let claim = Claim {
             media: 1,
             bytes: purged.reserved,

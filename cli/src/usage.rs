@@ -10,8 +10,7 @@ pub(crate) async fn run(services: &Services, id: &TenantId, json: bool) -> anyho
     let (tenant, db) = operator::tables(services, id).await?;
     let counted = db.usage().await?;
     let ledger = db.ledger_sum().await?;
-    let (media, bytes, files) = db.stored().await?;
-    let rows = Usage { media, bytes };
+    let (rows, files) = db.stored().await?;
     let (reserved, open) = jobs::reserved(&services.control, id).await?;
     let same = agree(counted, ledger, rows, files);
     let limits = tenant.context().limits;
@@ -69,6 +68,7 @@ mod tests {
         let one = Usage {
             media: 1,
             bytes: ByteCount::new(10),
+            animation_bytes: ByteCount::ZERO,
         };
         assert!(agree(one, one, one, one.bytes));
         let other = Usage { media: 2, ..one };

@@ -41,6 +41,9 @@ pub enum TimerError {
     /// A tenant's move.
     #[error(transparent)]
     Move(#[from] MoveError),
+    /// A job could not be written.
+    #[error("a job could not be written")]
+    Payload(#[from] serde_json::Error),
     /// A batch of tenants.
     #[error(transparent)]
     Batch(#[from] BatchError),
@@ -100,6 +103,8 @@ impl Timers {
             .with::<timers::purge::PurgeTenants>()
             .with::<timers::retired::DropRetired>()
             .with::<timers::undo::RecoverTenants>()
+            .with::<timers::probe::ProbeStorages>()
+            .with::<timers::storage_tasks::FeedStorageTasks>()
     }
 
     /// These and `T`.

@@ -147,6 +147,10 @@ generated_id!(
     /// A line of the audit log.
     AuditId
 );
+generated_id!(
+    /// A storage: of the provider, or of a tenant.
+    StorageId
+);
 
 /// A tenant: 1 to 16 characters of `0-9a-z-_`, chosen by the provider. Object keys and log lines hold it.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]

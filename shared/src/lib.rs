@@ -11,6 +11,7 @@
 //! - [`queue`], [`cache`], [`objects`]: ports with two adapters each and one contract suite each.
 //! - [`rows`]: tenants as they are sent in bulk.
 //! - [`jobs`]: what a job is, its envelope, the outbox.
+//! - [`placement`]: storages, and which of them a file goes to.
 //! - [`quota`]: reserve, settle, release.
 //! - [`config`], [`telemetry`]: how a process is set up and watched.
 //!
@@ -27,6 +28,7 @@ pub mod ids;
 pub mod jobs;
 pub mod objects;
 pub mod operators;
+pub mod placement;
 pub mod queue;
 pub mod quota;
 pub mod retry;

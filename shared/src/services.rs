@@ -7,6 +7,7 @@ use crate::{
     db::{Db, OpenError},
     jobs::Outbox,
     objects::{ObjectError, Objects},
+    placement::{Storages, StoragesParts},
     queue::{Queue, QueueContext, QueueError},
     quota::Quota,
     secrets::{KeyFileError, Keyring, Secrets},
@@ -37,8 +38,10 @@ pub struct Services {
     pub queue: Queue,
     /// Contexts, counters, leases, signals.
     pub cache: Cache,
-    /// The provider's object storage.
+    /// The installation's own object storage.
     pub objects: Objects,
+    /// Where files lie.
+    pub storages: Storages,
     /// Host or id → tenant.
     pub resolver: Resolver,
     /// Reservations.
@@ -139,6 +142,17 @@ impl Services {
             settings,
             &shutdown,
         );
+        let storages = Storages::new(
+            StoragesParts {
+                control: control.clone(),
+                cache: cache.clone(),
+                secrets: secrets.clone(),
+                clock: clock.clone(),
+                entropy: entropy.clone(),
+                main: objects.clone(),
+            },
+            &shutdown,
+        );
         let quota = Quota::new(control.clone(), cache.clone());
         let outbox = Outbox::start(control.clone(), queue.clone(), clock.clone(), &shutdown);
         let lifecycle = Lifecycle::new(
@@ -148,7 +162,7 @@ impl Services {
                 resolver: resolver.clone(),
                 queue: queue.clone(),
                 outbox: outbox.clone(),
-                objects: objects.clone(),
+                storages: storages.clone(),
                 quota: quota.clone(),
                 clock: clock.clone(),
                 entropy: entropy.clone(),
@@ -172,6 +186,7 @@ impl Services {
             queue,
             cache,
             objects,
+            storages,
             resolver,
             quota,
             outbox,

@@ -3,10 +3,16 @@
 use crate::{admission::Admission, decoder::Decoder};
 use mediamill_shared::{
     cache::{Cache, CachePort, JOB_CHANNEL},
-    clock::Clock,
+    clock::{Clock, Entropy},
+    control::{
+        jobs::{self, NewJob},
+        storages::Claimant,
+    },
+    db::Db,
     ids::{JobId, TenantId, TraceId},
-    jobs::{JobError, Reason, ResultExt},
+    jobs::{Job, JobError, Outbox, Reason, ResultExt},
     objects::Objects,
+    placement::Storages,
     quota::Quota,
     tenancy::{Lifecycle, Tenant, TenantDb},
     units::{ByteCount, Millis},
@@ -28,8 +34,10 @@ pub struct JobContext {
     pub created_at: Millis,
     /// What the counters hold for it.
     pub reserved: ByteCount,
-    /// The provider's objects.
+    /// The installation's own objects: what is staged.
     pub objects: Objects,
+    /// Where files lie.
+    pub storages: Storages,
     /// The counters.
     pub quota: Quota,
     /// Time.
@@ -47,6 +55,10 @@ pub struct JobContext {
     pub(crate) tenant_id: Option<TenantId>,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) cache: Cache,
+    pub(crate) control: Db,
+    pub(crate) entropy: Entropy,
+    pub(crate) outbox: Outbox,
+    pub(crate) rows_are_messages: bool,
 }
 
 /// The job's tenant is not there.
@@ -110,6 +122,25 @@ impl JobContext {
             result
         });
         task.await.transient()
+    }
+
+    /// Whom this attempt claims room in storages for.
+    pub(crate) fn claimant(&self) -> Claimant {
+        Claimant::job(&self.job, self.attempt)
+    }
+
+    /// Accepts a job of this one's tenant about `subject`: what has to be done, and must not hold this one up.
+    pub(crate) async fn follow_up<J: Job>(&self, payload: &J, subject: &str) -> Result<(), JobError> {
+        let id = JobId::generate(&self.clock, &self.entropy);
+        let mut job = NewJob::of(id, payload, self.trace.clone()).transient()?;
+        job.tenant = Some(self.tenant()?.id().clone());
+        job.subject = Some(subject.to_owned());
+        job.context_version = self.tenant()?.context().version;
+        let now = self.clock.now();
+        let accepted = jobs::accept(&self.control, std::slice::from_ref(&job), now, self.rows_are_messages);
+        accepted.await.transient()?;
+        self.outbox.offer(job.pool, job.envelope(now));
+        Ok(())
     }
 
     /// Tells whoever follows this job how far it is.

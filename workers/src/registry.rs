@@ -2,12 +2,15 @@
 
 use crate::{
     context::JobContext,
-    handlers::{delete_media, deprovision_tenant, make_variant, move_tenant, process_media, provision_tenant},
+    handlers::{
+        delete_media, deprovision_tenant, make_variant, move_media, move_tenant, process_media, provision_tenant,
+        remove_objects, verify_media,
+    },
 };
 use futures_util::future::BoxFuture;
 use mediamill_shared::jobs::{
-    DeleteMedia, DeprovisionTenant, Job, JobError, JobKind, MakeVariant, MoveTenant, Noop, Pool, ProcessMedia,
-    ProvisionTenant, Reason, ResultExt,
+    DeleteMedia, DeprovisionTenant, Job, JobError, JobKind, MakeVariant, MoveMedia, MoveTenant, Noop, Pool, ProcessMedia,
+    ProvisionTenant, Reason, RemoveObjects, ResultExt, VerifyMedia,
 };
 use mediamill_shared::retry::RetryPolicy;
 use std::{collections::BTreeMap, future::Future, time::Duration};
@@ -53,6 +56,9 @@ impl Registry {
             .with::<ProcessMedia>()
             .with::<MakeVariant>()
             .with::<DeleteMedia>()
+            .with::<MoveMedia>()
+            .with::<VerifyMedia>()
+            .with::<RemoveObjects>()
             .with::<ProvisionTenant>()
             .with::<MoveTenant>()
             .with::<DeprovisionTenant>()
@@ -133,6 +139,24 @@ impl Handler for MakeVariant {
 impl Handler for DeleteMedia {
     async fn run(self, cx: &JobContext) -> Result<(), JobError> {
         delete_media::run(self, cx).await
+    }
+}
+
+impl Handler for MoveMedia {
+    async fn run(self, cx: &JobContext) -> Result<(), JobError> {
+        move_media::run(self, cx).await
+    }
+}
+
+impl Handler for VerifyMedia {
+    async fn run(self, cx: &JobContext) -> Result<(), JobError> {
+        verify_media::run(self, cx).await
+    }
+}
+
+impl Handler for RemoveObjects {
+    async fn run(self, cx: &JobContext) -> Result<(), JobError> {
+        remove_objects::run(self, cx).await
     }
 }
 

@@ -13,13 +13,18 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::TryStreamExt;
-use mediamill_shared::{ids::MediaId, objects::Store, tenancy::store::media::Variant};
+use mediamill_shared::{
+    ids::MediaId,
+    tenancy::store::media::{Served, Variant},
+};
 use serde::Deserialize;
 use std::{ops::Range, time::Duration};
 use utoipa::IntoParams;
 
 /// How long a presigned URL opens its object.
 const PRESIGNED: Duration = Duration::from_secs(600);
+/// A year: the longest that RFC 9111's readers keep anything.
+const FOR_EVER: Duration = Duration::from_secs(31_536_000);
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -53,28 +58,35 @@ pub(crate) async fn serve(
         .split_once('.')
         .map_or((name.as_str(), None), |(stem, end)| (stem, Some(end)));
     let fitting = |variant: &Variant| extension.is_none_or(|extension| fits(extension, &variant.format));
-    let variant = if let Some(variant) = site.db.variant(&media, stem).await?.filter(fitting) {
-        variant
+    let now = state.services.clock.now();
+    let found = site.db.served(&media, stem, now).await?;
+    let served = if let Some(found) = found.filter(|found| fitting(&found.variant)) {
+        found
     } else {
         let Query(query) = query.map_err(|error| Problem::new(Cause::BadRequest, error.body_text()))?;
         let made = on_demand::variant(&state, &site, &media, &name, query.sig.as_deref()).await?;
-        made.filter(fitting).ok_or_else(missing)?
+        made.filter(|made| fitting(&made.variant)).ok_or_else(missing)?
     };
+    let Served { variant, until } = served;
+    let left = until.map(|until| until.since(state.services.clock.now()));
     let etag = format!("\"{}\"", variant.sha256);
     if headers
         .get(header::IF_NONE_MATCH)
         .is_some_and(|value| names(value, &etag))
     {
-        return Ok(dressed(StatusCode::NOT_MODIFIED, &variant, &etag, Body::empty()));
+        return Ok(dressed(StatusCode::NOT_MODIFIED, &variant, &etag, left, Body::empty()));
     }
-    if let Some(url) = state.services.objects.presign(&variant.object, PRESIGNED).await? {
+    let storages = &state.services.storages;
+    let lives = left.map_or(PRESIGNED, |left| left.min(PRESIGNED));
+    let redirect = storages.redirect(site.tenant.id(), &variant.places, &variant.object, lives);
+    if let Some(url) = redirect.await? {
         let mut response = StatusCode::FOUND.into_response();
         let location = HeaderValue::try_from(url.as_str()).map_err(|_| missing())?;
-        response.headers_mut().insert(header::LOCATION, location);
         // Shorter than the URL lives.
-        response
-            .headers_mut()
-            .insert(header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=300"));
+        let cached = format!("private, max-age={}", lives.as_secs() / 2);
+        let out = response.headers_mut();
+        out.insert(header::LOCATION, location);
+        out.insert(header::CACHE_CONTROL, HeaderValue::try_from(cached).map_err(|_| missing())?);
         return Ok(response);
     }
     let total = variant.bytes.unsigned();
@@ -86,7 +98,8 @@ pub(crate) async fn serve(
     let body = if method == Method::HEAD {
         Body::empty()
     } else {
-        let fetched = state.services.objects.get(&variant.object, range.clone()).await?;
+        let tenant = site.tenant.id();
+        let fetched = storages.get(tenant, &variant.places, &variant.object, range.clone()).await?;
         Body::from_stream(fetched.body.map_err(|error| {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
@@ -95,7 +108,7 @@ pub(crate) async fn serve(
             error
         }))
     };
-    let mut response = dressed(status, &variant, &etag, body);
+    let mut response = dressed(status, &variant, &etag, left, body);
     let out = response.headers_mut();
     out.insert(header::CONTENT_LENGTH, HeaderValue::from(wanted.end - wanted.start));
     if range.is_some() {
@@ -137,15 +150,22 @@ fn names(value: &HeaderValue, etag: &str) -> bool {
         .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
 }
 
-fn dressed(status: StatusCode, variant: &Variant, etag: &str, body: Body) -> Response {
+/// `left` is how long the picture will be there, where that is known: nobody keeps it for longer.
+fn dressed(status: StatusCode, variant: &Variant, etag: &str, left: Option<Duration>, body: Body) -> Response {
     let mut response = (status, body).into_response();
     let headers = response.headers_mut();
+    let cached = match left {
+        Some(left) if left < FOR_EVER => format!("public, max-age={}", left.as_secs()),
+        Some(_) | None => format!("public, max-age={}, immutable", FOR_EVER.as_secs()),
+    };
+    if let Ok(cached) = HeaderValue::try_from(cached) {
+        headers.insert(header::CACHE_CONTROL, cached);
+    }
     if let Ok(etag) = HeaderValue::try_from(etag) {
         headers.insert(header::ETAG, etag);
     }
     for (name, value) in [
         (header::CONTENT_TYPE, mime(&variant.format)),
-        (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
         (header::ACCEPT_RANGES, "bytes"),
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

@@ -78,7 +78,8 @@ pub(crate) async fn list(
         ),
         None => None,
     };
-    let mut page = caller.site.db.media_page(cursor.as_ref(), limit + 1).await?;
+    let now = state.services.clock.now();
+    let mut page = caller.site.db.media_page(cursor.as_ref(), limit + 1, Some(now)).await?;
     let more = i64::try_from(page.len()).unwrap_or(i64::MAX) > limit;
     page.truncate(usize::try_from(limit).unwrap_or(0));
     let next_cursor = page.last().filter(|_| more).map(|(media, _)| media.id.to_string());
@@ -99,7 +100,8 @@ pub(crate) async fn show(
     Path(text): Path<String>,
 ) -> Result<Json<MediaView>, Problem> {
     let media: MediaId = id(&text)?;
-    if let Some(picture) = caller.site.db.media(&media).await? {
+    let now = state.services.clock.now();
+    if let Some(picture) = caller.site.db.media(&media).await?.filter(|picture| !picture.is_over(now)) {
         let variants = caller.site.db.variants(&media).await?;
         return Ok(Json(MediaView::ready(
             &caller.site,
@@ -156,6 +158,17 @@ pub(crate) async fn delete(
         &trace,
     )?;
     accept::commit_unjudged(services, &caller.site.tenant, &new).await?;
+    // The job would do it; here it is out of sight and out of the count before the answer.
+    match caller.site.db.hide(&media, &job, services.clock.now()).await {
+        Ok(Some(change)) => services.quota.correct(&caller.site.tenant, change).await,
+        Ok(None) => {}
+        Err(error) => {
+            tracing::info!(
+                error = &error as &dyn std::error::Error,
+                "a deleted picture is in sight until its job runs"
+            );
+        }
+    }
     if wait > 0
         && let Some(rows) = finished(&state, std::slice::from_ref(&job), Duration::from_secs(wait)).await?
         && rows.iter().all(|row| row.state == JobState::Done)

@@ -23,7 +23,7 @@ use mediamill_shared::{
     secrets::SecretsError,
     tenancy::{
         Limit, OnDemand, Tenant, TenantDb, most_files,
-        store::media::{ORIGINAL, Variant},
+        store::media::{ORIGINAL, Served},
     },
     units::ByteCount,
 };
@@ -44,13 +44,14 @@ pub(super) async fn variant(
     media: &MediaId,
     name: &str,
     signature: Option<&str>,
-) -> Result<Option<Variant>, Problem> {
+) -> Result<Option<Served>, Problem> {
+    let now = || state.services.clock.now();
     let wanted = match (name.parse::<OnDemand>(), signature) {
         (Ok(wanted), _) => wanted,
         (Err(_), None) => return Ok(None),
         (Err(error), Some(_)) => return Err(Problem::new(Cause::BadRequest, error.to_string())),
     };
-    let stored = site.db.variant(media, wanted.name()).await?;
+    let stored = site.db.served(media, wanted.name(), now()).await?;
     let (None, Some(signature)) = (&stored, signature) else {
         return Ok(stored);
     };
@@ -61,7 +62,7 @@ pub(super) async fn variant(
         let detail = "the link is not signed with a link key of this site; GET /v1/link-keys lists them";
         return Err(Problem::new(Cause::WrongLink, detail));
     }
-    let Some(original) = site.db.variant(media, ORIGINAL).await? else {
+    let Some(original) = site.db.served(media, ORIGINAL, now()).await? else {
         return Ok(None);
     };
     let Ok(_waits) = state.waiting.try_acquire() else {
@@ -70,12 +71,12 @@ pub(super) async fn variant(
     let known = (site.tenant.id().clone(), media.clone(), wanted.name().to_owned());
     let asked = state
         .making
-        .try_get_with(known, ask(state, site, media, &wanted, original.bytes));
+        .try_get_with(known, ask(state, site, media, &wanted, original.variant.bytes));
     let job = match asked.await {
         Ok(job) => job,
         Err(problem) => {
             // The last file that the picture may have can be this one.
-            let stored = site.db.variant(media, wanted.name()).await?;
+            let stored = site.db.served(media, wanted.name(), now()).await?;
             return stored.map_or_else(|| Err((*problem).clone()), |stored| Ok(Some(stored)));
         }
     };
@@ -89,9 +90,9 @@ pub(super) async fn variant(
         .db()
         .map_err(|refused| Problem::new(Cause::TenantSuspended, refused.to_string()))?;
     if row.state == JobState::Done {
-        return Ok(db.variant(media, wanted.name()).await?);
+        return Ok(db.served(media, wanted.name(), now()).await?);
     }
-    if db.variant(media, ORIGINAL).await?.is_none() {
+    if db.served(media, ORIGINAL, now()).await?.is_none() {
         // It was deleted meanwhile.
         return Ok(None);
     }

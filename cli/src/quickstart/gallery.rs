@@ -69,7 +69,8 @@ async fn page(State(gallery): State<Gallery>, Query(asked): Query<Asked>, header
     match tables(&gallery, host).await {
         Ok(Some(db)) => {
             let before: Option<MediaId> = asked.before.and_then(|id| id.parse().ok());
-            match db.media_page(before.as_ref(), PAGE).await {
+            let now = gallery.services.clock.now();
+            match db.media_page(before.as_ref(), PAGE, Some(now)).await {
                 Ok(pictures) => html(&gallery, StatusCode::OK, &render(&pictures)),
                 Err(error) => away(&gallery, &error),
             }
@@ -193,7 +194,10 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mediamill_shared::units::{ByteCount, Millis};
+    use mediamill_shared::{
+        placement::Places,
+        units::{ByteCount, Millis},
+    };
 
     fn media(name: &str, removed: &str) -> Media {
         Media {
@@ -209,6 +213,9 @@ mod tests {
             removed: removed.to_owned(),
             facts: "{}".to_owned(),
             created_at: Millis::new(0),
+            frames: 1,
+            expires_at: None,
+            sha256: None,
         }
     }
 
@@ -241,6 +248,7 @@ mod tests {
             height: 3,
             bytes: ByteCount::new(1),
             sha256: String::new(),
+            places: Places::main(),
         };
         let with = render(&[(media("a", "[]"), vec![variant("thumb"), variant("large")])]);
         assert!(

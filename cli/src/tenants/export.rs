@@ -111,7 +111,7 @@ async fn media(
 ) -> anyhow::Result<()> {
     let mut before = None;
     loop {
-        let page = db.media_page(before.as_ref(), PAGE).await?;
+        let page = db.media_page(before.as_ref(), PAGE, None).await?;
         let Some((last, _)) = page.last() else { return Ok(()) };
         before = Some(last.id.clone());
         for (media, variants) in &page {
@@ -135,12 +135,14 @@ fn one(media: &Media, variants: &[Variant]) -> anyhow::Result<Value> {
             json!({
                 "name": variant.name, "format": variant.format, "object": variant.object.as_str(), "sha256": variant.sha256,
                 "bytes": variant.bytes, "width": variant.width, "height": variant.height,
+                "storages": variant.places.held().iter().map(ToString::to_string).collect::<Vec<_>>(),
             })
         })
         .collect();
     Ok(json!({
         "kind": "media", "id": media.id, "file_name": media.file_name, "format": media.format, "width": media.width,
         "height": media.height, "uploaded_bytes": media.uploaded_bytes, "stored_bytes": media.stored_bytes,
-        "removed": removed, "facts": facts, "created_at": media.created_at, "variants": variants,
+        "removed": removed, "facts": facts, "created_at": media.created_at,
+        "expires_at": media.expires_at, "frames": media.frames, "sha256": media.sha256, "variants": variants,
     }))
 }

@@ -105,6 +105,14 @@ pub(crate) async fn append(connection: &mut AnyConnection, entry: &Entry) -> Res
     append_all(connection, &[entry]).await
 }
 
+/// Writes a line by itself: about something that nobody changed.
+///
+/// # Errors
+/// When the database is away.
+pub async fn write(db: &Db, entry: &Entry) -> Result<(), DbError> {
+    append(&mut *db.writer().await?, entry).await
+}
+
 pub(crate) async fn append_all(connection: &mut AnyConnection, entries: &[&Entry]) -> Result<(), DbError> {
     let mut rest = entries;
     while !rest.is_empty() {

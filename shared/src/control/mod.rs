@@ -14,6 +14,7 @@ pub mod operator_keys;
 pub mod plans;
 pub mod secrets;
 pub mod stats;
+pub mod storages;
 pub mod tenants;
 pub mod timers;
 

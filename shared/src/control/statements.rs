@@ -1,8 +1,8 @@
 //! Every SQL text is prepared on both engines, after all migrations: what a checked macro would do for one engine.
 
 use super::{
-    accept, audit, batches, changes, jobs, leases, link_keys, moves, operator_keys, plans, secrets, stats, tenants,
-    timers,
+    accept, audit, batches, changes, jobs, leases, link_keys, moves, operator_keys, plans, secrets, stats, storages,
+    tenants, timers,
 };
 use crate::{
     clock::{Clock, Entropy},
@@ -33,6 +33,9 @@ fn control_statements() -> Vec<(&'static str, &'static str, Sql, usize)> {
         ("secrets", secrets::STATEMENTS),
         ("rotation", secrets::rotation::STATEMENTS),
         ("stats", stats::STATEMENTS),
+        ("storages", storages::STATEMENTS),
+        ("space", storages::space::STATEMENTS),
+        ("tasks", storages::tasks::STATEMENTS),
         ("tenants", tenants::STATEMENTS),
         ("lists", tenants::lists::STATEMENTS),
         ("parts", tenants::parts::STATEMENTS),

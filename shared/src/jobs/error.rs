@@ -25,6 +25,10 @@ impl Reason {
     pub const COPY_DIFFERS: &'static str = "copy-differs";
     /// A move's attempts are used up: the tenant stays where it was.
     pub const MOVE_GIVEN_UP: &'static str = "move-given-up";
+    /// A stored file is not what was written.
+    pub const FILE_DAMAGED: &'static str = "file-damaged";
+    /// A storage is off, or cannot be opened.
+    pub const STORAGE_CLOSED: &'static str = "storage-closed";
     /// The picture is not there any more.
     pub const PICTURE_GONE: &'static str = "picture-gone";
     /// A variant's attempts are used up: whoever asks for it again has it tried again.

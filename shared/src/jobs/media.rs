@@ -5,7 +5,7 @@ use crate::{
     ids::{KeyId, MediaId},
     retry::RetryPolicy,
     tenancy::VariantPreset,
-    units::ByteCount,
+    units::{ByteCount, Millis},
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -28,6 +28,9 @@ pub struct ProcessMedia {
     pub sha256: String,
     /// What the fast counters hold for it until the worker settles.
     pub reserved: ByteCount,
+    /// When the picture expires. `None`: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Millis>,
 }
 
 impl Job for ProcessMedia {
@@ -61,7 +64,8 @@ impl Job for MakeVariant {
     const TIMEOUT: Duration = Duration::from_secs(120);
 }
 
-/// Removes a picture, its objects and its count.
+/// Removes a picture: its count and its rows are gone at once, and its objects when every storage has confirmed it, however long
+/// that takes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeleteMedia {
@@ -72,5 +76,65 @@ pub struct DeleteMedia {
 impl Job for DeleteMedia {
     const KIND: JobKind = JobKind::MediaDelete;
     const POOL: Pool = Pool::Maintenance;
+    const RETRY: RetryPolicy = RetryPolicy {
+        attempts: None,
+        ..RetryPolicy::JOB
+    };
     const TIMEOUT: Duration = Duration::from_secs(60);
+}
+
+/// Removes objects of a picture that no row speaks of: what failed writes may have left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RemoveObjects {
+    /// The picture.
+    pub media: MediaId,
+    /// Where, and under which keys. Those that are recorded there by now stay.
+    pub objects: Vec<(String, String)>,
+}
+
+impl Job for RemoveObjects {
+    const KIND: JobKind = JobKind::ObjectsRemove;
+    const POOL: Pool = Pool::Maintenance;
+    const RETRY: RetryPolicy = RetryPolicy {
+        attempts: None,
+        ..RetryPolicy::JOB
+    };
+    const TIMEOUT: Duration = Duration::from_secs(60);
+}
+
+/// Moves a picture's files out of a storage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MoveMedia {
+    /// The picture.
+    pub media: MediaId,
+    /// Out of this one; `-` is the installation's own store.
+    pub from: String,
+    /// Into this one. `None`: wherever the tenant's placement says.
+    pub to: Option<String>,
+    /// The task whose part it is; its figures count what is done.
+    pub task: Option<String>,
+}
+
+impl Job for MoveMedia {
+    const KIND: JobKind = JobKind::MediaMove;
+    const POOL: Pool = Pool::Maintenance;
+}
+
+/// Reads a picture's files in a storage again, and compares their checksums.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VerifyMedia {
+    /// The picture.
+    pub media: MediaId,
+    /// In this one; `-` is the installation's own store.
+    pub storage: String,
+    /// The task whose part it is; its figures count what is found.
+    pub task: Option<String>,
+}
+
+impl Job for VerifyMedia {
+    const KIND: JobKind = JobKind::MediaVerify;
+    const POOL: Pool = Pool::Maintenance;
 }

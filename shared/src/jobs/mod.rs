@@ -13,7 +13,7 @@ mod tenant;
 
 pub use envelope::{Envelope, Malformed};
 pub use error::{JobError, Reason, ResultExt};
-pub use media::{DeleteMedia, MakeVariant, ProcessMedia};
+pub use media::{DeleteMedia, MakeVariant, MoveMedia, ProcessMedia, RemoveObjects, VerifyMedia};
 pub use outbox::{Outbox, publish};
 pub use tenant::{DeprovisionTenant, MoveTenant, ProvisionTenant, WirePlace};
 
@@ -102,6 +102,12 @@ names!(
         MediaVariant = "media.variant",
         /// Removes a picture, its objects and its count.
         MediaDelete = "media.delete",
+        /// Moves a picture's files out of a storage.
+        MediaMove = "media.move",
+        /// Reads a picture's files in a storage again.
+        MediaVerify = "media.verify",
+        /// Removes objects that no row speaks of.
+        ObjectsRemove = "objects.remove",
         /// Makes an accepted tenant.
         TenantProvision = "tenant.provision",
         /// Moves a tenant to another server or mode.

@@ -38,6 +38,12 @@ impl ObjectKey {
         format!("{}/{tenant}/{media}/{variant}.{extension}", Self::MEDIA).parse()
     }
 
+    /// Whether it is a file that a link asked for, made after the picture: those have names that nobody can set.
+    #[must_use]
+    pub fn is_on_demand(&self) -> bool {
+        self.0.rsplit('/').next().is_some_and(|name| name.starts_with('_'))
+    }
+
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {

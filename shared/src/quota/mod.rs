@@ -122,6 +122,7 @@ impl Quota {
             Usage {
                 media: -claim.media,
                 bytes: ByteCount::new(-claim.bytes.get()),
+                ..Usage::default()
             },
         )
         .await;

@@ -53,8 +53,8 @@ async fn what_is_released_fits_again(world: World) {
     quota.reserve(&tenant, &db, ONE).await.unwrap();
     // What really came was less than what was reserved.
     let change = Usage {
-        media: 0,
         bytes: ByteCount::new(-50),
+        ..Usage::default()
     };
     quota.correct(&tenant, change).await;
     quota.reserve(&tenant, &db, ONE).await.unwrap();

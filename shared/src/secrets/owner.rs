@@ -1,6 +1,6 @@
 //! Whom a sealed text belongs to, and the names of the keys that seal.
 
-use crate::ids::TenantId;
+use crate::ids::{StorageId, TenantId};
 use std::{fmt, str::FromStr, sync::Arc};
 
 /// A master key's name: 1 to 16 characters of `0-9a-z-`. No secret: it stands in every text that the key sealed.
@@ -55,6 +55,8 @@ pub enum SealedFor {
     FirstKey(TenantId),
     /// A key that a tenant's links are signed with.
     LinkKey(TenantId),
+    /// What opens a storage.
+    Storage(StorageId),
     /// The known text that tells whether a master key is the right one.
     MasterKey(MasterKeyId),
 }
@@ -68,6 +70,7 @@ impl SealedFor {
             Self::PlanEnv(id) => format!("mediamill/1|plan-env|{id}"),
             Self::FirstKey(id) => format!("mediamill/1|first-key|{id}"),
             Self::LinkKey(id) => format!("mediamill/1|link-key|{id}"),
+            Self::Storage(id) => format!("mediamill/1|storage|{id}"),
             Self::MasterKey(id) => format!("mediamill/1|master-key|{id}"),
         }
     }
@@ -80,6 +83,7 @@ impl fmt::Display for SealedFor {
             Self::PlanEnv(id) => write!(f, "the env of plan {id}"),
             Self::FirstKey(id) => write!(f, "the first key of tenant {id}"),
             Self::LinkKey(id) => write!(f, "a link key of tenant {id}"),
+            Self::Storage(id) => write!(f, "the credentials of storage {id}"),
             Self::MasterKey(id) => write!(f, "the canary of master key {id}"),
         }
     }
@@ -108,6 +112,10 @@ mod tests {
             SealedFor::PlanEnv("|tenant-env|a".into()),
             SealedFor::FirstKey(tenant.clone()),
             SealedFor::LinkKey(tenant),
+            SealedFor::Storage(StorageId::generate(
+                &crate::clock::Clock::system(),
+                &crate::clock::Entropy::system(),
+            )),
             SealedFor::MasterKey("a".parse().unwrap()),
         ];
         let texts: std::collections::BTreeSet<String> = owners.iter().map(SealedFor::associated_data).collect();

@@ -39,6 +39,7 @@ metrics! {
     Counter RESOLVER_LOOKUPS = "mediamill_resolver_lookups_total": "Tenants looked up beyond this process, by layer: cache, database.";
     Gauge TENANTS = "mediamill_tenants": "Tenants, by state.";
     Gauge TENANT_CONNECTIONS = "mediamill_tenant_connections": "Connections of this process to databases of one tenant each, by state: open, ceiling.";
+    Gauge STORAGES = "mediamill_storages": "Storages that are read, by what the scheduler's probe found: well, unwell.";
     Counter OUTBOX_LEFT = "mediamill_outbox_left_total": "Accepted jobs left to the dispatcher because the queue did not take them.";
     Counter TIMER_RUNS = "mediamill_timer_runs_total": "Runs of timers, by timer and outcome: ok, error.";
     Gauge RESERVATION_DRIFT_BYTES = "mediamill_reservation_drift_bytes": "Bytes by which usage differs from its ledger, over all tenants.";

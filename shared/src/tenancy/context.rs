@@ -173,6 +173,16 @@ pub enum NotServed {
         /// Ours.
         known: i64,
     },
+    /// Its tables are of an older release.
+    #[error("tenant {id} has tables of schema {has}, this release needs {known}: run `mediamill migrate`")]
+    Older {
+        /// The tenant.
+        id: TenantId,
+        /// Theirs.
+        has: i64,
+        /// Ours.
+        known: i64,
+    },
 }
 
 /// A resolved tenant. Cloning shares it.
@@ -202,7 +212,7 @@ impl Tenant {
     /// Its tables.
     ///
     /// # Errors
-    /// When it is not active, or its tables are of a newer release.
+    /// When it is not active, or its tables are of another release.
     pub fn db(&self) -> Result<TenantDb, NotServed> {
         match self.context.state {
             TenantState::Active => self.tables(),
@@ -218,10 +228,17 @@ impl Tenant {
     /// Its tables for its provider, whether it is served or not: to count, to export, to mend.
     ///
     /// # Errors
-    /// When they are of a newer release.
+    /// When they are of another release.
     pub fn tables(&self) -> Result<TenantDb, NotServed> {
         if self.context.schema_version > TENANT_SCHEMA_VERSION {
             return Err(NotServed::Newer {
+                id: self.context.id.clone(),
+                has: self.context.schema_version,
+                known: TENANT_SCHEMA_VERSION,
+            });
+        }
+        if self.context.schema_version < TENANT_SCHEMA_VERSION {
+            return Err(NotServed::Older {
                 id: self.context.id.clone(),
                 has: self.context.schema_version,
                 known: TENANT_SCHEMA_VERSION,

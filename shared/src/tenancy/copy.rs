@@ -23,17 +23,21 @@ tenant_sql! {
     WRITE_USERS = "INSERT INTO {users} (id, name, role, email, password_hash, created_at) VALUES ($1, $2, $3, $4, $5, $6)";
     READ_KEYS = "SELECT id, user_id, name, hash, created_at, expires_at, revoked_at FROM {api_keys} WHERE id > $1 ORDER BY id LIMIT $2";
     WRITE_KEYS = "INSERT INTO {api_keys} (id, user_id, name, hash, created_at, expires_at, revoked_at) VALUES ($1, $2, $3, $4, $5, $6, $7)";
-    READ_MEDIA = "SELECT id, job, key_id, file_name, state, format, width, height, uploaded_bytes, stored_bytes, removed, facts, created_at \
-        FROM {media} WHERE id > $1 ORDER BY id LIMIT $2";
+    READ_MEDIA = "SELECT id, job, key_id, file_name, state, format, width, height, uploaded_bytes, stored_bytes, removed, facts, created_at, frames, \
+        expires_at, sha256 FROM {media} WHERE id > $1 ORDER BY id LIMIT $2";
     WRITE_MEDIA = "INSERT INTO {media} (id, job, key_id, file_name, state, format, width, height, uploaded_bytes, stored_bytes, removed, facts, \
-        created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
-    READ_VARIANTS = "SELECT media || ' ' || name, media, name, format, object_key, width, height, bytes, sha256 FROM {variants} \
+        created_at, frames, expires_at, sha256) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+    READ_VARIANTS = "SELECT media || ' ' || name, media, name, format, object_key, width, height, bytes, sha256, storages FROM {variants} \
         WHERE media || ' ' || name > $1 ORDER BY media || ' ' || name LIMIT $2";
-    WRITE_VARIANTS = "INSERT INTO {variants} (media, name, format, object_key, width, height, bytes, sha256) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
-    READ_LEDGER = "SELECT job, media, bytes, at FROM {usage_ledger} WHERE job > $1 ORDER BY job LIMIT $2";
-    WRITE_LEDGER = "INSERT INTO {usage_ledger} (job, media, bytes, at) VALUES ($1, $2, $3, $4)";
-    READ_USAGE = "SELECT CAST(id AS TEXT), media, bytes FROM {usage} WHERE CAST(id AS TEXT) > $1 ORDER BY id LIMIT $2";
-    WRITE_USAGE = "UPDATE {usage} SET media = $2, bytes = $3 WHERE CAST(id AS TEXT) = $1";
+    WRITE_VARIANTS = "INSERT INTO {variants} (media, name, format, object_key, width, height, bytes, sha256, storages) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    READ_LEDGER = "SELECT job, media, bytes, at, animation_bytes FROM {usage_ledger} WHERE job > $1 ORDER BY job LIMIT $2";
+    WRITE_LEDGER = "INSERT INTO {usage_ledger} (job, media, bytes, at, animation_bytes) VALUES ($1, $2, $3, $4, $5)";
+    READ_HOLDERS = "SELECT sha256 || ' ' || holder, sha256, holder, media, at FROM {holders} \
+        WHERE sha256 || ' ' || holder > $1 ORDER BY sha256 || ' ' || holder LIMIT $2";
+    WRITE_HOLDERS = "INSERT INTO {holders} (sha256, holder, media, at) VALUES ($1, $2, $3, $4)";
+    READ_USAGE = "SELECT CAST(id AS TEXT), media, bytes, animation_bytes FROM {usage} WHERE CAST(id AS TEXT) > $1 ORDER BY id LIMIT $2";
+    WRITE_USAGE = "UPDATE {usage} SET media = $2, bytes = $3, animation_bytes = $4 WHERE CAST(id AS TEXT) = $1";
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -55,7 +59,7 @@ struct Table {
 
 use Column::{Bytes, Number, Text};
 
-const TABLES: [Table; 6] = [
+const TABLES: [Table; 7] = [
     Table {
         name: "users",
         read: READ_USERS,
@@ -75,7 +79,7 @@ const TABLES: [Table; 6] = [
         read: READ_MEDIA,
         write: WRITE_MEDIA,
         columns: &[
-            Text, Text, Text, Text, Text, Text, Number, Number, Number, Number, Text, Text, Number,
+            Text, Text, Text, Text, Text, Text, Number, Number, Number, Number, Text, Text, Number, Number, Number, Text,
         ],
         made: 0,
     },
@@ -83,21 +87,28 @@ const TABLES: [Table; 6] = [
         name: "variants",
         read: READ_VARIANTS,
         write: WRITE_VARIANTS,
-        columns: &[Text, Text, Text, Text, Text, Number, Number, Number, Text],
+        columns: &[Text, Text, Text, Text, Text, Number, Number, Number, Text, Text],
         made: 1,
     },
     Table {
         name: "usage_ledger",
         read: READ_LEDGER,
         write: WRITE_LEDGER,
-        columns: &[Text, Number, Number, Number],
+        columns: &[Text, Number, Number, Number, Number],
         made: 0,
+    },
+    Table {
+        name: "holders",
+        read: READ_HOLDERS,
+        write: WRITE_HOLDERS,
+        columns: &[Text, Text, Text, Text, Number],
+        made: 1,
     },
     Table {
         name: "usage",
         read: READ_USAGE,
         write: WRITE_USAGE,
-        columns: &[Text, Number, Number],
+        columns: &[Text, Number, Number, Number],
         made: 0,
     },
 ];

@@ -21,12 +21,13 @@ use sqlx::{AnyConnection, Executor, raw_sql};
 const STEPS: &[TenantSql] = &[
     TenantSql::new(include_str!("../../../migrations/tenant/0001_init.sql")),
     TenantSql::new(include_str!("../../../migrations/tenant/0002_lean.sql")),
+    TenantSql::new(include_str!("../../../migrations/tenant/0003_placement.sql")),
 ];
 const CURRENT: TenantSql = TenantSql::new(include_str!("../../../migrations/tenant/current.sql"));
 
 /// The version that this release brings tenants to. A tenant that is newer is refused.
-pub const TENANT_SCHEMA_VERSION: i64 = 2;
-const _: () = assert!(STEPS.len() == 2, "TENANT_SCHEMA_VERSION is the number of steps");
+pub const TENANT_SCHEMA_VERSION: i64 = 3;
+const _: () = assert!(STEPS.len() == 3, "TENANT_SCHEMA_VERSION is the number of steps");
 
 /// The text that makes a new tenant's tables, for benches that run it bare.
 #[cfg(feature = "testing")]
@@ -141,7 +142,7 @@ pub async fn migrate_tenant(databases: &TenantDatabases, place: &Place, now: Mil
 /// Removes a tenant's tables or its database. Called twice it changes nothing.
 pub(super) async fn drop_place(databases: &TenantDatabases, place: &Place) -> Result<(), DbError> {
     const DROP: TenantSql = TenantSql::new(
-        "DROP TABLE IF EXISTS {usage_ledger}; DROP TABLE IF EXISTS {usage}; DROP TABLE IF EXISTS {variants}; \
+        "DROP TABLE IF EXISTS {holders}; DROP TABLE IF EXISTS {usage_ledger}; DROP TABLE IF EXISTS {usage}; DROP TABLE IF EXISTS {variants}; \
          DROP TABLE IF EXISTS {media}; DROP TABLE IF EXISTS {api_keys}; DROP TABLE IF EXISTS {users}",
     );
     if place.table_prefix().is_none() {

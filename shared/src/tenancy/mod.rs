@@ -52,10 +52,11 @@ pub use spec::{AdminSpec, Difference, Field, SpecError, TenantSpec};
 pub use sql::TablePrefix;
 
 #[cfg(test)]
-pub(crate) fn tenant_statements() -> [(&'static str, &'static [(&'static str, sql::TenantSql)]); 4] {
+pub(crate) fn tenant_statements() -> [(&'static str, &'static [(&'static str, sql::TenantSql)]); 5] {
     [
         ("copy", copy::STATEMENTS),
         ("media", store::media::STATEMENTS),
+        ("places", store::places::STATEMENTS),
         ("usage", store::usage::STATEMENTS),
         ("users", store::users::STATEMENTS),
     ]

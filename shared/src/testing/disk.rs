@@ -3,21 +3,30 @@
 use std::{path::Path, process::Command};
 use tempfile::TempDir;
 
-/// One megabyte. Dropping it unmounts it. To mount one needs root.
+/// Some megabytes. Dropping it unmounts it. To mount one needs root.
 #[derive(Debug)]
 pub struct SmallDisk(TempDir);
 
 #[expect(clippy::expect_used, reason = "a test's fixture")]
 impl SmallDisk {
-    /// Mounts one.
+    /// Mounts one of a megabyte.
     ///
     /// # Panics
     /// When it may not.
     #[must_use]
     pub fn mounted() -> Self {
+        Self::of_mebibytes(1)
+    }
+
+    /// Mounts one.
+    ///
+    /// # Panics
+    /// When it may not.
+    #[must_use]
+    pub fn of_mebibytes(size: u32) -> Self {
         let at = TempDir::new().expect("a temporary folder");
         let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+            .args(["-t", "tmpfs", "-o", &format!("size={size}m"), "tmpfs"])
             .arg(at.path())
             .status()
             .expect("mount can be started");

@@ -17,6 +17,10 @@ enum Line {
     Silent,
     /// Who connects is hung up on, as at a server that is gone.
     Down,
+    /// Every HTTP request is answered 503, as by a gateway whose server is busy.
+    Busy,
+    /// Every connection is cut once this many bytes have gone to the server on it.
+    Short(usize),
 }
 
 /// Where the line stands, and how often it was cut.
@@ -86,6 +90,16 @@ impl Proxy {
         self.set(Line::Silent, false);
     }
 
+    /// Answers every HTTP request with 503, until [`Proxy::mend`].
+    pub fn busy(&self) {
+        self.set(Line::Busy, true);
+    }
+
+    /// Cuts every connection once `bytes` have gone to the server on it, until [`Proxy::mend`].
+    pub fn cut_after(&self, bytes: usize) {
+        self.set(Line::Short(bytes), true);
+    }
+
     /// Lets bytes through again, those that were held back too.
     pub fn mend(&self) {
         self.set(Line::Open, false);
@@ -111,14 +125,40 @@ async fn accept(
             () = stop.cancelled() => return,
         };
         let Ok((client, _)) = client else { continue };
-        if state.borrow().line == Line::Down {
-            continue;
+        let line = state.borrow().line;
+        match line {
+            Line::Down => continue,
+            Line::Busy => {
+                let stop = stop.clone();
+                tasks.spawn(async move {
+                    tokio::select! { () = answer_busy(client) => {}, () = stop.cancelled() => {} }
+                });
+                continue;
+            }
+            Line::Open | Line::Silent | Line::Short(_) => {}
         }
         let (server, state, stop) = (server.clone(), state.clone(), stop.clone());
         tasks.spawn(async move {
             tokio::select! { () = carry(client, server, state) => {}, () = stop.cancelled() => {} }
         });
     }
+}
+
+/// Reads a request's head, answers it, and hangs up when its sender does.
+async fn answer_busy(mut client: TcpStream) {
+    const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let (mut head, mut buffer) = (Vec::new(), vec![0; 16 * 1024]);
+    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+        match client.read(&mut buffer).await {
+            Ok(0) | Err(_) => return,
+            Ok(read) => head.extend_from_slice(&buffer[..read]),
+        }
+    }
+    if client.write_all(ANSWER).await.is_err() || client.shutdown().await.is_err() {
+        return;
+    }
+    // What is still sent is read: closed before, the answer might be lost.
+    while let Ok(1..) = client.read(&mut buffer).await {}
 }
 
 /// Carries bytes both ways until an end of the line is gone or it is cut.
@@ -130,22 +170,34 @@ async fn carry(client: TcpStream, server: (String, u16), mut state: watch::Recei
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let (up, down) = (state.clone(), state.clone());
+    let most = match state.borrow().line {
+        Line::Short(bytes) => bytes,
+        Line::Open | Line::Silent | Line::Down | Line::Busy => usize::MAX,
+    };
     tokio::select! {
-        () = forward(from_client, to_server, up) => {}
-        () = forward(from_server, to_client, down) => {}
+        () = forward(from_client, to_server, up, most) => {}
+        () = forward(from_server, to_client, down, usize::MAX) => {}
         // An error says that the proxy is gone.
         _ = state.wait_for(|state| state.cuts != cuts) => {}
     }
 }
 
-async fn forward(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, mut state: watch::Receiver<State>) {
+async fn forward(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    mut state: watch::Receiver<State>,
+    most: usize,
+) {
     let mut buffer = vec![0; 16 * 1024];
+    let mut left = most;
     loop {
         let read = match from.read(&mut buffer).await {
             Ok(0) | Err(_) => return,
-            Ok(read) => read,
+            Ok(read) => read.min(left),
         };
-        if state.wait_for(|state| state.line == Line::Open).await.is_err() {
+        left -= read;
+        let flows = |state: &State| matches!(state.line, Line::Open | Line::Short(_));
+        if read == 0 || state.wait_for(flows).await.is_err() {
             return;
         }
         if to.write_all(&buffer[..read]).await.is_err() {

@@ -3,7 +3,11 @@
 //! It knows one pair of keys, has no `ListMultipartUploads`, and makes a bucket for whoever writes to one;
 //! [`S3Server::unfinished`] tells what writes left behind.
 
-use crate::BoxError;
+use crate::{
+    BoxError,
+    placement::{Credentials, StorageSettings},
+    secrets::SecretText,
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto::Builder,
@@ -171,6 +175,25 @@ impl S3Server {
             url.query_pairs_mut().append_pair("ca", &ca.to_string_lossy());
         }
         Ok(url)
+    }
+
+    /// The same as a storage's settings; the bucket is made when it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn settings_at(&self, bucket: &str, address: SocketAddr) -> Result<StorageSettings, BoxError> {
+        std::fs::create_dir_all(self.directory.join(bucket))?;
+        let text = serde_json::json!({ "kind": "s3", "bucket": bucket, "endpoint": format!("http://{address}") });
+        Ok(StorageSettings::from_json(&text.to_string())?)
+    }
+
+    /// What opens it.
+    #[must_use]
+    pub fn credentials() -> Credentials {
+        Credentials {
+            access_key: ACCESS_KEY.to_owned(),
+            secret_key: SecretText::new(SECRET_KEY.to_owned()),
+        }
     }
 
     /// Files of uploads and writes that were neither completed nor aborted.

@@ -8,20 +8,21 @@ use super::{
 use crate::{
     clock::{Clock, Entropy, Stopwatch},
     config::Config,
-    control::{accept, audit::Actor, jobs, jobs::JobRow},
+    control::{accept, audit::Actor, jobs, jobs::JobRow, storages, tenants},
     ids::{JobId, MediaId, TenantId, TraceId},
     jobs::{JobState, ProcessMedia},
-    objects::{ObjectKey, Store},
+    objects::{ObjectKey, Objects, Store},
+    placement::Spot,
     queue::{Broker as _, Queue},
     quota::Claim,
     secrets::Keyring,
     services::Services,
     shutdown::Shutdown,
-    tenancy::{LimitOverrides, NewAdmin, NewTenant, Tenant},
+    tenancy::{LimitOverrides, NewAdmin, NewTenant, Tenant, store::places::Held},
     units::ByteCount,
 };
 use bytes::Bytes;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// A test that has not seen what it waits for by then has failed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -201,6 +202,7 @@ impl World {
             bytes: stored.bytes,
             sha256: stored.sha256,
             reserved: stored.bytes,
+            expires_at: None,
         };
         let trace = TraceId::generate(&services.clock, &services.entropy);
         let mut new = jobs::NewJob::of(job.clone(), &payload, trace).expect("JSON");
@@ -297,7 +299,7 @@ pub async fn make_tenant(services: &Services, mut new: NewTenant) -> String {
 #[expect(clippy::expect_used, reason = "a test's fixture")]
 pub async fn differences(services: &Services, tenant: &Tenant) -> Vec<String> {
     let mut found = Vec::new();
-    let (staged, _) = stored(services, ObjectKey::STAGED).await;
+    let (staged, _) = stored(&services.objects, ObjectKey::STAGED).await;
     if staged > 0 {
         found.push(format!("{staged} objects are still staged"));
     }
@@ -309,39 +311,63 @@ pub async fn differences(services: &Services, tenant: &Tenant) -> Vec<String> {
     if usage != ledger {
         found.push(format!("usage {usage:?} is not the sum of the ledger {ledger:?}"));
     }
-    let (media, media_bytes, file_bytes) = db.stored().await.expect("rows");
-    if (usage.media, usage.bytes) != (media, media_bytes) {
-        found.push(format!(
-            "usage {usage:?} is not the sum of the rows, {media} pictures of {media_bytes}"
-        ));
+    let (rows, file_bytes) = db.stored().await.expect("rows");
+    if usage != rows {
+        found.push(format!("usage {usage:?} is not the sum of the rows {rows:?}"));
     }
-    if media_bytes != file_bytes {
-        found.push(format!("pictures of {media_bytes} have files of {file_bytes}"));
+    if rows.bytes != file_bytes {
+        found.push(format!("pictures of {} have files of {file_bytes}", rows.bytes));
     }
+    let recorded = db.places().await.expect("places");
     let prefix = format!("{}/{}/", ObjectKey::MEDIA, tenant.id());
-    let (objects, object_bytes) = stored(services, &prefix).await;
-    if object_bytes != media_bytes {
-        found.push(format!(
-            "{objects} objects of {object_bytes} are stored for pictures of {media_bytes}"
-        ));
+    for opened in services.storages.everywhere(tenant.id()).await.expect("storages") {
+        let held = recorded.get(&opened.spot).copied().unwrap_or_default();
+        let (objects, bytes) = stored(&opened.objects, &prefix).await;
+        if (objects, bytes) != (held.objects, held.bytes) {
+            let spot = &opened.spot;
+            found.push(format!("{spot} holds {objects} objects of {bytes}, {held:?} are recorded"));
+        }
     }
+    found.extend(miscounted(services).await);
     found
+}
+
+/// Storages whose figures are not what the rows of all tenants say.
+#[expect(clippy::expect_used, reason = "a test's fixture")]
+async fn miscounted(services: &Services) -> Vec<String> {
+    let mut recorded: BTreeMap<Spot, Held> = BTreeMap::new();
+    let all = tenants::page(&services.control, &tenants::Filter::default(), None, 1_000).await;
+    for row in all.expect("tenants") {
+        let tenant = services.resolver.by_id(&row.id).await.expect("a resolver that answers");
+        let Some(db) = tenant.and_then(|tenant| tenant.tables().ok()) else {
+            continue;
+        };
+        for (spot, held) in db.places().await.expect("places") {
+            let sum = recorded.entry(spot).or_default();
+            sum.bytes = sum.bytes.plus(held.bytes);
+            sum.objects += held.objects;
+        }
+    }
+    let rows = storages::page(&services.control, None, 1_000).await.expect("storages");
+    let differs = rows.into_iter().filter_map(|row| {
+        let held = recorded.get(&Spot::Storage(row.id.clone())).copied().unwrap_or_default();
+        let (used, objects) = (row.used, row.objects);
+        let same = (held.bytes, held.objects) == (used, objects);
+        (!same).then(|| format!("storage {} counts {objects} objects of {used}, {held:?} are recorded", row.name))
+    });
+    differs.collect()
 }
 
 /// How many objects there are under a prefix, and how large they are together.
 #[expect(clippy::expect_used, reason = "a test's fixture")]
-async fn stored(services: &Services, prefix: &str) -> (usize, ByteCount) {
+async fn stored(objects: &Objects, prefix: &str) -> (i64, ByteCount) {
     let (mut count, mut bytes, mut after) = (0, ByteCount::ZERO, None);
     loop {
-        let page = services
-            .objects
-            .list(prefix, after.as_ref(), 1_000)
-            .await
-            .expect("a listing");
+        let page = objects.list(prefix, after.as_ref(), 1_000).await.expect("a listing");
         let Some(last) = page.last() else {
             return (count, bytes);
         };
-        count += page.len();
+        count += i64::try_from(page.len()).unwrap_or(i64::MAX);
         bytes = page.iter().fold(bytes, |sum, listed| sum.plus(listed.bytes));
         after = Some(last.key.clone());
     }

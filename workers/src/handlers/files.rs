@@ -1,17 +1,20 @@
-//! A picture's files: read from their store, and placed in it.
+//! A picture's files: read from where they are, placed where they should be, and what is left elsewhere removed.
 
 use crate::{context::JobContext, decoder::refused};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use mediamill_media::{MediaError, Probe, ProbeError, probe};
 use mediamill_shared::{
+    BoxError,
+    control::storages::{self, Claimant, Shares},
     ids::MediaId,
-    jobs::{JobError, Reason, ResultExt},
-    objects::{ObjectError, ObjectKey, Store, Stored},
-    tenancy::store::media::Variant,
+    jobs::{JobError, Reason, RemoveObjects, ResultExt},
+    objects::{Fetched, ObjectError, ObjectKey, Store, Stored},
+    placement::{NewFile, Opened, Places, ReadError, Spot},
+    tenancy::store::media::{ORIGINAL, Variant},
     units::ByteCount,
 };
-use std::ops::Range;
+use std::{collections::BTreeSet, ops::Range};
 
 /// First look at a file; photographs nearly always tell their size within it.
 const HEAD: u64 = 256 * 1024;
@@ -21,6 +24,8 @@ const HEAD: u64 = 256 * 1024;
 pub(super) struct Source {
     pub(super) key: ObjectKey,
     pub(super) bytes: ByteCount,
+    /// `None`: it is staged.
+    pub(super) places: Option<Places>,
     /// What it means that it is not there.
     pub(super) missing: (&'static str, &'static str),
 }
@@ -47,10 +52,7 @@ impl Source {
         let bytes = self.read(cx, None).await?;
         if bytes.len() as u64 != self.bytes.unsigned() {
             let problem = format!("{} of {} bytes of {} arrived", bytes.len(), self.bytes.get(), self.key);
-            return Err(JobError::Transient {
-                not_before: None,
-                source: problem.into(),
-            });
+            return Err(transient(problem));
         }
         Ok(bytes.into())
     }
@@ -58,69 +60,260 @@ impl Source {
     async fn read(&self, cx: &JobContext, range: Option<Range<u64>>) -> Result<Vec<u8>, JobError> {
         let whole = self.bytes.unsigned();
         let length = range.as_ref().map_or(whole, |range| range.end - range.start);
-        let gone = |error| self.gone(error);
-        let fetched = cx.objects.get(&self.key, range).await.map_err(gone)?;
+        let fetched = self.open(cx, range).await.map_err(|error| self.gone(error))?;
         let mut bytes = Vec::with_capacity(usize::try_from(length.min(whole)).unwrap_or(0));
         let mut body = fetched.body;
         while let Some(chunk) = body.next().await {
-            bytes.extend_from_slice(&chunk.map_err(gone)?);
+            bytes.extend_from_slice(&chunk.map_err(|error| self.gone(error.into()))?);
         }
         Ok(bytes)
     }
 
-    fn gone(&self, error: ObjectError) -> JobError {
+    async fn open(&self, cx: &JobContext, range: Option<Range<u64>>) -> Result<Fetched, ReadError> {
+        match (&self.places, &cx.tenant) {
+            (Some(places), Some(tenant)) => cx.storages.get(tenant.id(), places, &self.key, range).await,
+            (None, _) | (_, None) => Ok(cx.objects.get(&self.key, range).await?),
+        }
+    }
+
+    fn gone(&self, error: ReadError) -> JobError {
         let (code, text) = self.missing;
         match error {
-            ObjectError::Missing { .. } | ObjectError::Range { .. } => JobError::Permanent {
+            ReadError::Objects(ObjectError::Missing { .. } | ObjectError::Range { .. }) => JobError::Permanent {
                 reason: Reason::new(code, text),
                 source: Some(Box::new(error)),
             },
-            other => JobError::Transient {
-                not_before: None,
-                source: Box::new(other),
-            },
+            other => transient(other),
         }
+    }
+}
+
+/// Another attempt at the job has it: what this one would do is done, or is being done.
+pub(super) fn overtaken() -> JobError {
+    transient("another attempt at the job has taken over")
+}
+
+fn transient(error: impl Into<BoxError>) -> JobError {
+    JobError::Transient {
+        not_before: None,
+        source: error.into(),
     }
 }
 
 /// A file on its way to its place.
 pub(super) struct File {
     pub(super) name: String,
+    /// What it is stored under: its name, or another one.
+    pub(super) stored_as: String,
     pub(super) format: mediamill_media::Format,
     pub(super) width: u32,
     pub(super) height: u32,
     pub(super) bytes: Bytes,
 }
 
-/// Places a file under its name, or another one.
-pub(super) async fn place(media: &MediaId, cx: &JobContext, file: File, stored_as: &str) -> Result<Variant, JobError> {
-    let tenant = cx.tenant()?.id();
-    let object = ObjectKey::placed(tenant, media, stored_as, file.format.extension()).permanent(
-        Reason::UNREADABLE_PAYLOAD,
-        "the variant's name is no part of an object key",
-    )?;
-    let Stored { bytes, sha256 } = cx
-        .objects
-        .put(&object, file.bytes, file.format.mime())
-        .await
-        .transient()?;
-    Ok(Variant {
-        media: media.clone(),
-        name: file.name,
-        format: file.format.name().to_owned(),
-        object,
-        width: file.width.into(),
-        height: file.height.into(),
-        bytes,
-        sha256,
+/// Files in their places, and what else may lie somewhere.
+pub(super) struct Placed {
+    pub(super) files: Vec<Variant>,
+    pub(super) leftovers: Vec<(Spot, ObjectKey)>,
+}
+
+/// Places files of `media`. Whatever is in the way, time or an operator can mend it: the picture was accepted.
+pub(super) async fn place(media: &MediaId, cx: &JobContext, files: Vec<File>) -> Result<Placed, JobError> {
+    let tenant = cx.tenant()?;
+    let (mut new, mut rows) = (Vec::with_capacity(files.len()), Vec::with_capacity(files.len()));
+    for file in files {
+        let key = ObjectKey::placed(tenant.id(), media, &file.stored_as, file.format.extension()).permanent(
+            Reason::UNREADABLE_PAYLOAD,
+            "the variant's name is no part of an object key",
+        )?;
+        rows.push((file.format, file.width, file.height));
+        new.push((
+            NewFile {
+                key,
+                bytes: file.bytes,
+                content_type: file.format.mime(),
+                original: file.name == ORIGINAL,
+            },
+            file.name,
+        ));
+    }
+    let (new, names): (Vec<NewFile>, Vec<String>) = new.into_iter().unzip();
+    let placed = cx.storages.place(tenant, &cx.claimant(), media, &new).await.map_err(transient)?;
+    let files = placed.files.into_iter().zip(new).zip(names).zip(rows);
+    let files = files.map(|(((placed, file), name), (format, width, height))| {
+        let Stored { bytes, sha256 } = placed.stored;
+        Variant {
+            media: media.clone(),
+            name,
+            format: format.name().to_owned(),
+            object: file.key,
+            width: width.into(),
+            height: height.into(),
+            bytes,
+            sha256,
+            places: placed.places,
+        }
+    });
+    Ok(Placed {
+        files: files.collect(),
+        leftovers: placed.leftovers,
     })
 }
 
-/// Files of `media` that are in the store.
-pub(super) async fn placed(media: &MediaId, cx: &JobContext) -> Result<Vec<ObjectKey>, JobError> {
+/// What a picture's files take of storages, every copy counted.
+pub(super) fn shares<'a>(files: impl IntoIterator<Item = &'a Variant>) -> Shares {
+    let mut shares = Shares::new();
+    for file in files {
+        for spot in file.places.all() {
+            if let Spot::Storage(id) = spot {
+                let share = shares.entry(id.clone()).or_default();
+                *share = share.with(file.bytes);
+            }
+        }
+    }
+    shares
+}
+
+/// Before files are recorded: what this job takes of storages is what it has placed now, wherever attempts before this one, or
+/// writes that failed, have claimed room.
+pub(super) async fn settle(cx: &JobContext, placed: &Placed) -> Result<(), JobError> {
+    if cx.attempt == 1 && placed.leftovers.is_empty() {
+        // What was claimed is what was written.
+        return Ok(());
+    }
+    settle_line(&cx.claimant(), cx, &shares(&placed.files)).await
+}
+
+/// Sets a line of the storages' ledger, unless another attempt has the job.
+pub(super) async fn settle_line(line: &Claimant, cx: &JobContext, shares: &Shares) -> Result<(), JobError> {
+    let settled = storages::settle(&cx.control, line, shares, cx.clock.now()).await;
+    if settled.transient()? {
+        Ok(())
+    } else {
+        Err(overtaken())
+    }
+}
+
+/// After files were recorded, by this attempt or one before it: what this job has put elsewhere is removed.
+pub(super) async fn tidy(
+    media: &MediaId,
+    cx: &JobContext,
+    files: &[Variant],
+    leftovers: Vec<(Spot, ObjectKey)>,
+    own: impl Fn(&ObjectKey) -> bool,
+) -> Result<(), JobError> {
+    // These storages have just failed: asking them again would hold up a picture that is ready.
+    leave_to_job(media, cx, &leftovers).await?;
+    if cx.attempt == 1 {
+        return Ok(());
+    }
+    let tried = claimed(cx).await?;
+    let objects = stray(media, cx, &tried, files, own).await?;
+    remove(media, cx, objects, files).await
+}
+
+/// After a job failed for good, or where another attempt got further: what its attempts have put anywhere and `files` do not
+/// speak of goes. Of a job that has `failed` so do its claims.
+pub(super) async fn undo(
+    media: &MediaId,
+    cx: &JobContext,
+    files: &[Variant],
+    failed: bool,
+    own: impl Fn(&ObjectKey) -> bool,
+) -> Result<(), JobError> {
+    let tried = claimed(cx).await?;
+    let objects = stray(media, cx, &tried, files, own).await?;
+    remove(media, cx, objects, files).await?;
+    if failed && !tried.is_empty() {
+        settle_line(&cx.claimant(), cx, &Shares::new()).await?;
+    }
+    Ok(())
+}
+
+/// Removes objects, except those of `files` where they are recorded. What a storage does not confirm now is left to a job.
+pub(super) async fn remove(
+    media: &MediaId,
+    cx: &JobContext,
+    objects: BTreeSet<(Spot, ObjectKey)>,
+    files: &[Variant],
+) -> Result<(), JobError> {
+    let mut left = Vec::new();
+    for (spot, key) in objects {
+        if is_recorded(files, &spot, &key) {
+            continue;
+        }
+        let opened = cx.storages.spot(cx.tenant()?.id(), &spot).await.transient()?;
+        // One that is off or gone has nothing that anybody could be given.
+        let Some(opened) = opened else { continue };
+        if let Err(error) = opened.objects.delete(&key).await {
+            tracing::info!(storage = %spot, object = %key, error = &error as &dyn std::error::Error, "left to a job that removes it");
+            left.push((spot, key));
+        }
+    }
+    leave_to_job(media, cx, &left).await
+}
+
+async fn leave_to_job(media: &MediaId, cx: &JobContext, objects: &[(Spot, ObjectKey)]) -> Result<(), JobError> {
+    if objects.is_empty() {
+        return Ok(());
+    }
+    let payload = RemoveObjects {
+        media: media.clone(),
+        objects: objects
+            .iter()
+            .map(|(spot, key)| (spot.to_string(), key.to_string()))
+            .collect(),
+    };
+    cx.follow_up(&payload, media.as_str()).await
+}
+
+pub(super) fn is_recorded(files: &[Variant], spot: &Spot, key: &ObjectKey) -> bool {
+    files
+        .iter()
+        .any(|file| file.object == *key && file.places.all().any(|place| place == spot))
+}
+
+/// Objects that this job has put somewhere and `files` do not speak of: earlier attempts may have worked by other settings, or in
+/// other storages.
+async fn stray(
+    media: &MediaId,
+    cx: &JobContext,
+    tried: &Shares,
+    files: &[Variant],
+    own: impl Fn(&ObjectKey) -> bool,
+) -> Result<BTreeSet<(Spot, ObjectKey)>, JobError> {
+    let tried = tried.keys().cloned().map(Spot::Storage);
+    let recorded = files.iter().flat_map(|file| file.places.all().cloned());
+    let spots: BTreeSet<Spot> = tried.chain(recorded).chain([Spot::Main]).collect();
+    let mut found = BTreeSet::new();
+    for spot in spots {
+        let opened = cx.storages.spot(cx.tenant()?.id(), &spot).await.transient()?;
+        let Some(opened) = opened else { continue };
+        let listed = match placed(media, cx, &opened).await {
+            Ok(listed) => listed,
+            Err(error) if spot == Spot::Main => return Err(transient(error)),
+            Err(error) => {
+                let error: &dyn std::error::Error = error.as_ref();
+                tracing::warn!(storage = %spot, error, "taking it that the same files were placed there");
+                files.iter().map(|file| file.object.clone()).collect()
+            }
+        };
+        let stray = listed.into_iter().filter(|key| own(key) && !is_recorded(files, &spot, key));
+        found.extend(stray.map(|key| (spot.clone(), key)));
+    }
+    Ok(found)
+}
+
+async fn claimed(cx: &JobContext) -> Result<Shares, JobError> {
+    storages::shares(&cx.control, &cx.claimant()).await.transient()
+}
+
+/// Files of `media` that are in a place.
+pub(super) async fn placed(media: &MediaId, cx: &JobContext, opened: &Opened) -> Result<Vec<ObjectKey>, BoxError> {
     /// More than the files that several attempts at one picture leave.
     const MOST: u16 = 500;
-    let prefix = format!("{}/{}/{media}", ObjectKey::MEDIA, cx.tenant()?.id());
-    let listed = cx.objects.list(&prefix, None, MOST).await.transient()?;
+    let tenant = cx.tenant()?.id();
+    let prefix = format!("{}/{tenant}/{media}", ObjectKey::MEDIA);
+    let listed = opened.objects.list(&prefix, None, MOST).await?;
     Ok(listed.into_iter().map(|listed| listed.key).collect())
 }

@@ -4,20 +4,20 @@
 //! which one counts, and the other removes its own.
 
 use super::{
-    files::{File, Source, place, placed},
-    picture_settings,
+    files::{File, Source, place, settle, tidy, undo},
+    over_quota, picture_settings,
 };
 use crate::{admission::Permit, context::JobContext, decoder::refused, helpers::VariantsAlone};
 use mediamill_media::Rendered;
 use mediamill_shared::{
     jobs::{Job, JobError, MakeVariant, Reason, ResultExt},
-    objects::Store,
+    objects::ObjectKey,
     quota::{Claim, ReserveError},
     tenancy::{
         TenantDb, most_files,
         store::{
             media::{AddedFile, ORIGINAL, Variant},
-            usage::Usage,
+            usage::{Settled, Usage},
         },
     },
     units::ByteCount,
@@ -65,18 +65,20 @@ async fn tried(job: &MakeVariant, cx: &JobContext) -> Result<(), JobError> {
         .reserve(cx.tenant()?, &db, claim)
         .await
         .map_err(|error| match error {
-            ReserveError::Over(over) => JobError::permanent(Reason::OVER_QUOTA, over.to_string()),
+            ReserveError::Over(over) => over_quota(&over),
             ReserveError::Db(error) => JobError::Transient {
                 not_before: None,
                 source: Box::new(error),
             },
         })?;
-    let kept = keep(job, cx, &db, rendered).await;
-    drop(permit);
+    let kept = keep(job, cx, &db, rendered, permit).await;
     match kept {
         Ok(Some(bytes)) => {
-            let less = bytes.minus(job.reserved.plus(claim.bytes));
-            cx.quota.correct(cx.tenant()?, Usage { media: 0, bytes: less }).await;
+            let less = Usage {
+                bytes: bytes.minus(job.reserved.plus(claim.bytes)),
+                ..Usage::default()
+            };
+            cx.quota.correct(cx.tenant()?, less).await;
             Ok(())
         }
         Ok(None) => release(job.reserved.plus(claim.bytes), cx).await,
@@ -94,47 +96,69 @@ async fn keep(
     cx: &JobContext,
     db: &TenantDb,
     rendered: Rendered,
+    permit: Permit,
 ) -> Result<Option<ByteCount>, JobError> {
     cx.stage("placing").await;
     let file = File {
         name: rendered.name,
+        stored_as: stored_as(&job.name, cx),
         format: rendered.format,
         width: rendered.width,
         height: rendered.height,
         bytes: rendered.bytes.into(),
     };
-    let variant = place(&job.media, cx, file, &stored_as(&job.name, cx)).await?;
-    let change = Usage {
-        media: 0,
-        bytes: variant.bytes,
-    };
-    let mut tx = db.begin().await.transient()?;
-    if !tx.settle(&cx.job, change, cx.clock.now()).await.transient()? {
-        drop(tx);
-        // An attempt before this one got as far as the commit, and the picture was deleted since.
-        if db.variant(&job.media, &job.name).await.transient()?.is_none() {
-            cx.objects.delete(&variant.object).await.transient()?;
-        }
+    let placed = place(&job.media, cx, vec![file]).await?;
+    drop(permit);
+    settle(cx, &placed).await?;
+    let Some(variant) = placed.files.first() else {
         return Ok(None);
-    }
-    let most = most_files(cx.tenant()?.context().limits.variants);
-    let added = tx.add_variant(&variant, most).await.transient()?;
-    if added == AddedFile::Yes {
-        tx.commit().await.transient()?;
-        return Ok(Some(variant.bytes));
-    }
-    drop(tx);
-    match added {
-        AddedFile::Yes | AddedFile::Already => {
-            cx.objects.delete(&variant.object).await.transient()?;
-            Ok(None)
+    };
+    let limits = &cx.tenant()?.context().limits;
+    let most = most_files(limits.variants);
+    let mut tx = db.begin().await.transient()?;
+    let added = tx.add_variant(variant, most).await.transient()?;
+    let frames = match added {
+        AddedFile::Yes { frames } => frames,
+        // Another job's, or an attempt before this one got as far as the commit.
+        AddedFile::Already => {
+            drop(tx);
+            undo_own(job, cx, db).await?;
+            return Ok(None);
         }
         AddedFile::TooMany => {
             let text = format!("the picture has the {most} files that it may have");
-            Err(JobError::permanent(Reason::OVER_QUOTA, text))
+            return Err(JobError::permanent(Reason::OVER_QUOTA, text));
         }
-        AddedFile::NoPicture => Err(gone()),
+        AddedFile::NoPicture => return Err(gone()),
+    };
+    let change = Usage::files(variant.bytes, frames);
+    match tx.settle(&cx.job, change, limits, cx.clock.now()).await.transient()? {
+        Settled::Now => tx.commit().await.transient()?,
+        // An attempt before this one got as far as the commit, and the variant is gone since: it stays so.
+        Settled::Before => {
+            drop(tx);
+            undo_own(job, cx, db).await?;
+            return Ok(None);
+        }
+        Settled::Over(over) => return Err(over_quota(&over)),
     }
+    let own = own(job, cx);
+    tidy(&job.media, cx, &placed.files, placed.leftovers, own).await?;
+    Ok(Some(variant.bytes))
+}
+
+/// Removes what this job has placed, unless that is what is recorded.
+async fn undo_own(job: &MakeVariant, cx: &JobContext, db: &TenantDb) -> Result<(), JobError> {
+    let recorded = db.variant(&job.media, &job.name).await.transient()?;
+    let mine = recorded.as_ref().is_some_and(|variant| is_own(variant, cx));
+    let files: Vec<Variant> = recorded.into_iter().collect();
+    undo(&job.media, cx, &files, !mine, own(job, cx)).await
+}
+
+/// Which objects are this job's.
+fn own(job: &MakeVariant, cx: &JobContext) -> impl Fn(&ObjectKey) -> bool + use<> {
+    let own = format!("/{}.", stored_as(&job.name, cx));
+    move |key: &ObjectKey| key.as_str().contains(&own)
 }
 
 /// Decodes the original, and makes what is wanted of it.
@@ -144,6 +168,7 @@ async fn render(job: &MakeVariant, cx: &JobContext, original: Variant) -> Result
     let source = Source {
         key: original.object,
         bytes: original.bytes,
+        places: Some(original.places),
         missing: (Reason::FILE_MISSING, "the picture's original is not in its store"),
     };
     let probed = source.probe(cx).await?;
@@ -173,14 +198,8 @@ pub(crate) async fn failed(job: MakeVariant, cx: &JobContext) -> Result<(), JobE
     if cx.tenant.is_none() {
         return Ok(());
     }
-    let own = format!("/{}.", stored_as(&job.name, cx));
     // Another attempt of this job, thought to be dead, may have got further.
-    let recorded = cx.tenant_db()?.variant(&job.media, &job.name).await.transient()?;
-    for key in placed(&job.media, cx).await? {
-        if key.as_str().contains(&own) && recorded.as_ref().is_none_or(|variant| variant.object != key) {
-            cx.objects.delete(&key).await.transient()?;
-        }
-    }
+    undo_own(&job, cx, &cx.tenant_db()?).await?;
     release(job.reserved, cx).await
 }
 

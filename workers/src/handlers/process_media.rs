@@ -4,33 +4,33 @@
 //! what it made before. The staged bytes go last, when nothing needs them any more.
 
 use super::{
-    files::{File, Source, place as place_file, placed},
-    picture_settings,
+    files::{File, Placed, Source, place as place_files, settle, tidy, undo},
+    over_quota, picture_settings,
 };
-use crate::{context::JobContext, decoder::refused, helpers::Everything};
-use futures_util::{StreamExt, TryStreamExt};
+use crate::{admission::Permit, context::JobContext, decoder::refused, helpers::Everything};
 use mediamill_media::{Facts, Processed};
 use mediamill_shared::{
     clock::Stopwatch,
     jobs::{JobError, ProcessMedia, Reason, ResultExt},
     objects::{ObjectKey, Store},
-    quota::Claim,
+    quota::{Claim, ReserveError},
     telemetry::names,
-    tenancy::Limit,
-    tenancy::store::{
-        media::{Media, ORIGINAL, Variant},
-        usage::Usage,
+    tenancy::{
+        Limit, TenantDb,
+        store::{
+            media::{Media, ORIGINAL},
+            usage::{Settled, Usage},
+        },
     },
     units::ByteCount,
 };
-
-/// Files of one picture that are written at a time.
-const WRITES: usize = 4;
 
 pub(crate) async fn run(job: ProcessMedia, cx: &JobContext) -> Result<(), JobError> {
     let db = cx.tenant_db()?;
     if db.media(&job.media).await.transient()?.is_some() {
         // An attempt before this one got as far as the commit.
+        let files = db.variants(&job.media).await.transient()?;
+        tidy(&job.media, cx, &files, Vec::new(), |key| !key.is_on_demand()).await?;
         return remove_staged(&job, cx).await;
     }
     let context = cx.tenant()?.context();
@@ -38,6 +38,7 @@ pub(crate) async fn run(job: ProcessMedia, cx: &JobContext) -> Result<(), JobErr
     let source = Source {
         key: staged_key(&job)?,
         bytes: job.bytes,
+        places: None,
         missing: (
             Reason::STAGED_BYTES_MISSING,
             "the uploaded bytes are not there any more",
@@ -61,41 +62,86 @@ pub(crate) async fn run(job: ProcessMedia, cx: &JobContext) -> Result<(), JobErr
         .await?;
     metrics::histogram!(names::MEDIA_STAGE_SECONDS, "stage" => "pixels").record(watch.elapsed());
 
-    cx.stage("placing").await;
-    let watch = Stopwatch::start();
-    let (media, variants) = place(&job, cx, processed).await?;
-    drop(permit);
-    metrics::histogram!(names::MEDIA_STAGE_SECONDS, "stage" => "place").record(watch.elapsed());
-
-    let change = Usage {
-        media: 1,
-        bytes: media.stored_bytes,
-    };
-    let mut tx = db.begin().await.transient()?;
-    let first = tx.settle(&cx.job, change, cx.clock.now()).await.transient()?;
-    if first {
-        tx.add_media(&media, &variants).await.transient()?;
-    }
-    tx.commit().await.transient()?;
-    if first {
-        let beyond = Usage {
-            media: 0,
-            bytes: media.stored_bytes.minus(job.reserved),
-        };
-        cx.quota.correct(cx.tenant()?, beyond).await;
-        if cx.attempt > 1 {
-            remove_former(&job, cx, &variants).await?;
-        }
+    let beyond = reserve_beyond(&job, cx, &db, &processed).await?;
+    let kept = keep(&job, cx, &db, processed, permit).await;
+    if let Err(error) = kept {
+        cx.quota.release(cx.tenant()?, Claim { media: 0, bytes: beyond }).await;
+        return Err(error);
     }
     remove_staged(&job, cx).await
+}
+
+/// What was reserved is the upload; its files may take more, and have to fit too.
+async fn reserve_beyond(
+    job: &ProcessMedia,
+    cx: &JobContext,
+    db: &TenantDb,
+    processed: &Processed,
+) -> Result<ByteCount, JobError> {
+    let bytes = size(processed).minus(job.reserved).max(ByteCount::ZERO);
+    let reserved = cx.quota.reserve(cx.tenant()?, db, Claim { media: 0, bytes }).await;
+    reserved.map_err(|error| match error {
+        ReserveError::Over(over) => over_quota(&over),
+        ReserveError::Db(error) => JobError::Transient {
+            not_before: None,
+            source: Box::new(error),
+        },
+    })?;
+    Ok(bytes)
+}
+
+/// Bytes of all its files.
+fn size(processed: &Processed) -> ByteCount {
+    let variants = processed.variants.iter().map(|variant| variant.bytes.len());
+    ByteCount::of(variants.fold(processed.original.bytes.len(), usize::saturating_add))
+}
+
+/// Places the files, records and counts them; the second time it changes nothing.
+async fn keep(
+    job: &ProcessMedia,
+    cx: &JobContext,
+    db: &TenantDb,
+    processed: Processed,
+    permit: Permit,
+) -> Result<(), JobError> {
+    cx.stage("placing").await;
+    let watch = Stopwatch::start();
+    let reserved = job.reserved.max(size(&processed));
+    let (media, placed) = place(job, cx, processed).await?;
+    drop(permit);
+    metrics::histogram!(names::MEDIA_STAGE_SECONDS, "stage" => "place").record(watch.elapsed());
+    settle(cx, &placed).await?;
+
+    let change = Usage::picture(media.stored_bytes, media.frames);
+    let limits = &cx.tenant()?.context().limits;
+    let mut tx = db.begin().await.transient()?;
+    match tx.settle(&cx.job, change, limits, cx.clock.now()).await.transient()? {
+        Settled::Now => {
+            tx.add_media(&media, &placed.files).await.transient()?;
+            tx.commit().await.transient()?;
+            let less = Usage {
+                bytes: media.stored_bytes.minus(reserved),
+                ..Usage::default()
+            };
+            cx.quota.correct(cx.tenant()?, less).await;
+            tidy(&job.media, cx, &placed.files, placed.leftovers, |key| !key.is_on_demand()).await
+        }
+        // Another attempt got here first, or the picture was deleted since: what is recorded counts.
+        Settled::Before => {
+            drop(tx);
+            let files = db.variants(&job.media).await.transient()?;
+            undo(&job.media, cx, &files, false, |key| !key.is_on_demand()).await
+        }
+        Settled::Over(over) => Err(over_quota(&over)),
+    }
 }
 
 /// After a permanent failure: the staged bytes go, and so does what the counters hold.
 pub(crate) async fn failed(job: ProcessMedia, cx: &JobContext) -> Result<(), JobError> {
     remove_staged(&job, cx).await?;
     if let Ok(tenant) = cx.tenant() {
-        // Files that an earlier attempt may have placed.
-        remove_former(&job, cx, &[]).await?;
+        // Files that an attempt may have placed.
+        undo(&job.media, cx, &[], true, |key| !key.is_on_demand()).await?;
         cx.quota
             .release(
                 tenant,
@@ -109,29 +155,13 @@ pub(crate) async fn failed(job: ProcessMedia, cx: &JobContext) -> Result<(), Job
     Ok(())
 }
 
-/// Removes what earlier attempts placed and this one did not: they may have worked by other settings. Variants that links
-/// asked for are others' work.
-async fn remove_former(job: &ProcessMedia, cx: &JobContext, made: &[Variant]) -> Result<(), JobError> {
-    for key in placed(&job.media, cx).await? {
-        let on_demand = key
-            .as_str()
-            .rsplit('/')
-            .next()
-            .is_some_and(|name| name.starts_with('_'));
-        if !on_demand && !made.iter().any(|variant| variant.object == key) {
-            cx.objects.delete(&key).await.transient()?;
-        }
-    }
-    Ok(())
-}
-
 fn staged_key(job: &ProcessMedia) -> Result<ObjectKey, JobError> {
     job.staged
         .parse()
         .permanent(Reason::UNREADABLE_PAYLOAD, "the staged object's key is none")
 }
 
-async fn place(job: &ProcessMedia, cx: &JobContext, processed: Processed) -> Result<(Media, Vec<Variant>), JobError> {
+async fn place(job: &ProcessMedia, cx: &JobContext, processed: Processed) -> Result<(Media, Placed), JobError> {
     let Processed {
         original,
         variants,
@@ -155,31 +185,29 @@ async fn place(job: &ProcessMedia, cx: &JobContext, processed: Processed) -> Res
         removed: serde_json::Value::from(removed).to_string(),
         facts: facts_json(&facts, cx.tenant()?.context().limits.allows(Limit::ExifFacts)),
         created_at: cx.created_at,
+        frames: facts.frames.map_or(1, i64::from).max(1),
+        expires_at: job.expires_at,
+        sha256: Some(job.sha256.clone()),
     };
     let first = File {
         name: ORIGINAL.to_owned(),
+        stored_as: ORIGINAL.to_owned(),
         format: original.format,
         width: original.width,
         height: original.height,
         bytes: original.bytes.into(),
     };
     let others = variants.into_iter().map(|variant| File {
+        stored_as: variant.name.clone(),
         name: variant.name,
         format: variant.format,
         width: variant.width,
         height: variant.height,
         bytes: variant.bytes.into(),
     });
-    let files = std::iter::once(first).chain(others);
-    let placed: Vec<Variant> = futures_util::stream::iter(files)
-        .map(|file| {
-            let name = file.name.clone();
-            async move { place_file(&job.media, cx, file, &name).await }
-        })
-        .buffered(WRITES)
-        .try_collect()
-        .await?;
+    let placed = place_files(&job.media, cx, std::iter::once(first).chain(others).collect()).await?;
     media.stored_bytes = placed
+        .files
         .iter()
         .fold(ByteCount::ZERO, |sum, variant| sum.plus(variant.bytes));
     Ok((media, placed))

@@ -29,7 +29,13 @@ const MOST_NOTED: usize = 10_000;
 /// Whether a job works within a tenant. The others make, move and remove tenants, and look for themselves.
 const fn works_for_tenant(kind: JobKind) -> bool {
     match kind {
-        JobKind::Noop | JobKind::MediaProcess | JobKind::MediaVariant | JobKind::MediaDelete => true,
+        JobKind::Noop
+        | JobKind::MediaProcess
+        | JobKind::MediaVariant
+        | JobKind::MediaDelete
+        | JobKind::MediaMove
+        | JobKind::MediaVerify
+        | JobKind::ObjectsRemove => true,
         JobKind::TenantProvision | JobKind::TenantMigrate | JobKind::TenantDeprovision => false,
     }
 }
@@ -68,7 +74,13 @@ impl Worker {
         let Some(tenant) = &claimed.tenant else { return };
         match claimed.kind {
             JobKind::MediaProcess | JobKind::MediaVariant | JobKind::MediaDelete => {}
-            JobKind::Noop | JobKind::TenantProvision | JobKind::TenantMigrate | JobKind::TenantDeprovision => return,
+            JobKind::Noop
+            | JobKind::MediaMove
+            | JobKind::MediaVerify
+            | JobKind::ObjectsRemove
+            | JobKind::TenantProvision
+            | JobKind::TenantMigrate
+            | JobKind::TenantDeprovision => return,
         }
         let now = self.services.clock.now();
         let since = now.before(NOTED);
@@ -157,6 +169,11 @@ impl Worker {
             created_at: claimed.created_at,
             reserved: claimed.reserved,
             objects: services.objects.clone(),
+            storages: services.storages.clone(),
+            outbox: services.outbox.clone(),
+            control: services.control.clone(),
+            entropy: services.entropy.clone(),
+            rows_are_messages: services.queue.rows_are_messages(),
             quota: services.quota.clone(),
             clock: services.clock.clone(),
             admission: self.admission.clone(),

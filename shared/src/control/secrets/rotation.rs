@@ -27,10 +27,13 @@ sql! {
         FROM batch_rows r JOIN batches b ON b.id = r.batch WHERE (r.batch, r.line) > ($2, $4) ORDER BY r.batch, r.line LIMIT $3";
     LINK_KEYS = "SELECT tenant, tenant, CASE WHEN SUBSTR(secret, 1, LENGTH($1)) = $1 THEN NULL ELSE secret END, place \
         FROM link_keys WHERE (tenant, place) > ($2, $4) ORDER BY tenant, place LIMIT $3";
+    STORAGES = "SELECT id, id, CASE WHEN SUBSTR(secret, 1, LENGTH($1)) = $1 THEN NULL ELSE secret END FROM storages \
+        WHERE id > $2 ORDER BY id LIMIT $3";
     RESEAL_TENANT = "UPDATE tenants SET env = $1 WHERE serial = $2 AND env = $3";
     RESEAL_PLAN = "UPDATE plans SET env = $1 WHERE id = $2 AND env = $3";
     RESEAL_FIRST_KEY = "UPDATE batch_rows SET secret = $1 WHERE batch = $2 AND secret = $3 AND line = $4";
     RESEAL_LINK_KEY = "UPDATE link_keys SET secret = $1 WHERE tenant = $2 AND secret = $3 AND place = $4";
+    RESEAL_STORAGE = "UPDATE storages SET secret = $1 WHERE id = $2 AND secret = $3";
 }
 
 /// Rows that one statement reads, and one transaction writes at most.
@@ -116,6 +119,7 @@ enum Table {
     Plans,
     FirstKeys,
     LinkKeys,
+    Storages,
 }
 
 /// A row's place in its table's order.
@@ -160,11 +164,12 @@ impl Pages {
             Table::Plans => PLANS,
             Table::FirstKeys => FIRST_KEYS,
             Table::LinkKeys => LINK_KEYS,
+            Table::Storages => STORAGES,
         };
         let limit = i64::try_from(PAGE).unwrap_or(i64::MAX);
         let query = sql.query().bind(self.fresh.clone()).bind(after.key).bind(limit);
         let query = match table {
-            Table::Tenants | Table::Plans => query,
+            Table::Tenants | Table::Plans | Table::Storages => query,
             Table::FirstKeys | Table::LinkKeys => query.bind(after.line),
         };
         let rows = query.fetch_all(db.read()).bounded(WHAT).await?;
@@ -190,7 +195,8 @@ impl Table {
             Self::Tenants => Some(Self::Plans),
             Self::Plans => Some(Self::FirstKeys),
             Self::FirstKeys => Some(Self::LinkKeys),
-            Self::LinkKeys => None,
+            Self::LinkKeys => Some(Self::Storages),
+            Self::Storages => None,
         }
     }
 
@@ -199,7 +205,7 @@ impl Table {
         Ok(Place {
             key: row.try_get(0).during(WHAT)?,
             line: match self {
-                Self::Tenants | Self::Plans => 0,
+                Self::Tenants | Self::Plans | Self::Storages => 0,
                 Self::FirstKeys | Self::LinkKeys => row.try_get(3).during(WHAT)?,
             },
         })
@@ -216,6 +222,7 @@ impl Table {
             Self::Plans => SealedFor::PlanEnv(row.try_get(1).during(WHAT)?),
             Self::FirstKeys => SealedFor::FirstKey(tenant()?),
             Self::LinkKeys => SealedFor::LinkKey(tenant()?),
+            Self::Storages => SealedFor::Storage(text(row, 1)?),
         };
         Ok(Some(Stale {
             table: self,
@@ -255,6 +262,7 @@ pub(super) async fn reseal(
             Table::Plans => RESEAL_PLAN,
             Table::FirstKeys => RESEAL_FIRST_KEY,
             Table::LinkKeys => RESEAL_LINK_KEY,
+            Table::Storages => RESEAL_STORAGE,
         };
         let query = sql
             .query()
@@ -262,7 +270,7 @@ pub(super) async fn reseal(
             .bind(row.place.key.clone())
             .bind(row.sealed.clone());
         let query = match row.table {
-            Table::Tenants | Table::Plans => query,
+            Table::Tenants | Table::Plans | Table::Storages => query,
             Table::FirstKeys | Table::LinkKeys => query.bind(row.place.line),
         };
         let done = query.execute(&mut *tx).bounded(WHAT).await?;

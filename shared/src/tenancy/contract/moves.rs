@@ -4,7 +4,7 @@ use super::two::{self, Two, begin_move, fill, fresh, record, relocate, seen};
 use crate::{
     control::{moves, tenants},
     db::DbError,
-    tenancy::{Isolation, TenantDb},
+    tenancy::{Isolation, Limits, TenantDb, store::usage::Usage},
 };
 use std::sync::{
     Arc,
@@ -116,7 +116,7 @@ async fn what_is_committed_while_it_moves_is_there_after(two: Two) {
             while !over.load(Ordering::SeqCst) {
                 let db = services.resolver.by_id(&id).await.unwrap().unwrap().db().unwrap();
                 db.usage().await.expect("reads go on");
-                db.media_page(None, 5).await.expect("reads go on");
+                db.media_page(None, 5, None).await.expect("reads go on");
             }
         }
     });
@@ -140,7 +140,7 @@ async fn what_is_committed_while_it_moves_is_there_after(two: Two) {
     let usage = db.usage().await.unwrap();
     assert_eq!(usage.media, committed.load(Ordering::SeqCst));
     assert_eq!(usage, db.ledger_sum().await.unwrap());
-    assert_eq!(db.stored().await.unwrap(), (usage.media, usage.bytes, usage.bytes));
+    assert_eq!(db.stored().await.unwrap(), (usage, usage.bytes));
 }
 
 async fn refused(db: &TenantDb) -> bool {
@@ -175,11 +175,9 @@ async fn a_writer_that_began_before_is_waited_for(two: Two) {
     let db = fresh(&services, &id).await.db().unwrap();
     let (job, media, variants) = two::picture(&id);
     let mut tx = db.begin().await.unwrap();
-    let change = crate::tenancy::store::usage::Usage {
-        media: 1,
-        bytes: media.stored_bytes,
-    };
-    tx.settle(&job, change, media.created_at).await.unwrap();
+    let change = Usage::picture(media.stored_bytes, media.frames);
+    let limits = Limits::builtin();
+    tx.settle(&job, change, &limits, media.created_at).await.unwrap();
     let begun = begin_move(&services, &id, Isolation::Prefix, "main").await;
     let mut moving = JoinSet::new();
     moving.spawn({

@@ -1,18 +1,23 @@
 //! Tenants' tables from one release to the next.
 
-use super::two::{self, Two, fill, fresh, record, seen};
+use super::two::{self, Two, fill, fresh, seen};
 use crate::{
     control::tenants,
     db::{DbError, Engine},
-    ids::TenantId,
+    ids::{JobId, TenantId},
     services::Services,
     tenancy::{
-        Isolation, NotServed, Place, TENANT_SCHEMA_VERSION, TablePrefix, TenantDb,
+        Isolation, NotServed, Place, TENANT_SCHEMA_VERSION, TablePrefix,
         db::TenantTx,
         migrate::{self, make_tables_of},
         schemas,
         sql::{TENANT_TABLES, TenantSql},
+        store::{
+            media::{Media, Variant},
+            usage::Usage,
+        },
     },
+    units::ByteCount,
 };
 use sqlx::Row;
 
@@ -50,29 +55,48 @@ async fn make_first(services: &Services, place: &Place, id: &TenantId) {
     tx.commit().await.unwrap();
 }
 
-/// What release 0.1 could have written.
-async fn fill_first(db: &TenantDb, id: &TenantId) {
-    let mut tx = db.begin().await.unwrap();
-    let (clock, entropy) = (crate::clock::Clock::system(), crate::clock::Entropy::system());
-    let user = crate::ids::UserId::generate(&clock, &entropy);
-    let role = crate::tenancy::store::users::Role::Admin;
-    tx.add_user(&user, &"ä".repeat(100), role, clock.now()).await.unwrap();
-    let key = crate::tenancy::KeyText::generate(&clock, &entropy);
-    tx.add_key(&key, &user, "first", None, clock.now()).await.unwrap();
-    tx.commit().await.unwrap();
-    for _ in 0..3 {
-        record(db, id).await.unwrap();
+/// What release 0.1 could have written: a user with a key, and pictures with what they use.
+async fn fill_first(services: &Services, place: &Place, pictures: &[(JobId, Media, Vec<Variant>)]) {
+    let mut tx = TenantTx::within(services.databases.begin(place).await.unwrap(), place.clone());
+    let user = crate::ids::UserId::generate(&services.clock, &services.entropy).to_string();
+    let key = "INSERT INTO {api_keys} (id, user_id, name, hash, created_at) VALUES ($1, $1, 'first', $2, 1)";
+    let key = tx.query(TenantSql::new(key)).bind(user.clone()).bind(vec![7_u8]);
+    key.execute(&mut *tx.tx).await.unwrap();
+    let mut texts = vec![
+        format!("INSERT INTO {{users}} (id, name, role, created_at) VALUES ('{user}', '{}', 'admin', 1)", "ä".repeat(100)),
+    ];
+    for (job, media, files) in pictures {
+        let (id, bytes) = (&media.id, media.stored_bytes.get());
+        texts.push(format!(
+            "INSERT INTO {{media}} (id, job, state, format, width, height, uploaded_bytes, stored_bytes, removed, facts, created_at) \
+             VALUES ('{id}', '{job}', 'ready', 'jpeg', 40, 30, 100, {bytes}, '[]', '[]', 1)"
+        ));
+        for Variant { name, object, bytes, sha256, .. } in files {
+            texts.push(format!(
+                "INSERT INTO {{variants}} (media, name, format, object_key, width, height, bytes, sha256) \
+                 VALUES ('{id}', '{name}', 'jpeg', '{object}', 40, 30, {}, '{sha256}')",
+                bytes.get()
+            ));
+        }
+        texts.push(format!("INSERT INTO {{usage_ledger}} (job, media, bytes, at) VALUES ('{job}', 1, {bytes}, 1)"));
+        texts.push(format!("UPDATE {{usage}} SET media = media + 1, bytes = bytes + {bytes}"));
     }
+    for text in texts {
+        let text: &'static str = text.leak();
+        tx.query(TenantSql::new(text)).execute(&mut *tx.tx).await.unwrap();
+    }
+    tx.commit().await.unwrap();
 }
 
 async fn old_tables_come_to_this_release_with_their_rows(two: Two) {
     let services = two.services();
     for isolation in BOTH {
         for server in ["main", two::OTHER] {
-            let (id, _) = of_the_first_release(&two, isolation, server).await;
-            let db = fresh(services, &id).await.db().unwrap();
-            fill_first(&db, &id).await;
-            let (media, usage) = (db.media_page(None, 100).await.unwrap(), db.usage().await.unwrap());
+            let (id, place) = of_the_first_release(&two, isolation, server).await;
+            let old = fresh(services, &id).await;
+            assert!(matches!(old.db().unwrap_err(), NotServed::Older { has: 1, .. }));
+            let pictures: Vec<_> = (0..3).map(|_| two::picture(&id)).collect();
+            fill_first(services, &place, &pictures).await;
             let behind = tenants::behind(&services.control, None, TENANT_SCHEMA_VERSION, 10)
                 .await
                 .unwrap();
@@ -86,10 +110,22 @@ async fn old_tables_come_to_this_release_with_their_rows(two: Two) {
             assert!(left.is_empty());
             let db = fresh(services, &id).await.db().unwrap();
             let now = seen(&db).await;
-            assert_eq!(
-                (db.media_page(None, 100).await.unwrap(), db.usage().await.unwrap()),
-                (media, usage)
-            );
+            for (_, before, former) in &pictures {
+                let media = db.media(&before.id).await.unwrap().unwrap();
+                let files = db.variants(&before.id).await.unwrap();
+                assert_eq!((media.frames, media.expires_at, media.sha256), (1, None, None));
+                let as_before = |file: &Variant| Variant {
+                    places: crate::placement::Places::main(),
+                    ..file.clone()
+                };
+                assert_eq!(files, former.iter().map(as_before).collect::<Vec<_>>());
+            }
+            let expected = Usage {
+                media: 3,
+                bytes: ByteCount::new(90),
+                animation_bytes: ByteCount::ZERO,
+            };
+            assert_eq!((db.usage().await.unwrap(), db.ledger_sum().await.unwrap()), (expected, expected));
             assert!(db.user_named(&"ä".repeat(100)).await.unwrap().is_some());
             assert_eq!(db.user_counts().await.unwrap().admins, 1);
             fill(&db, &id, 1).await;
@@ -109,7 +145,11 @@ async fn described(services: &Services, place: &Place) -> Vec<String> {
             None => (*table).to_owned(),
         };
         let queries: &[&str] = match engine {
-            Engine::Sqlite => &["SELECT sql FROM sqlite_master WHERE tbl_name = $1 AND sql IS NOT NULL"],
+            // A column that was added stands elsewhere in the text than one that was there from the beginning.
+            Engine::Sqlite => &[
+                "SELECT name || ' ' || type || ' ' || CAST(pk AS TEXT) || ' ' || COALESCE(dflt_value, '-') FROM pragma_table_info($1)",
+                "SELECT sql FROM sqlite_master WHERE tbl_name = $1 AND sql IS NOT NULL",
+            ],
             Engine::Postgres => &[
                 "SELECT CONCAT(column_name, ' ', data_type, ' ', character_maximum_length, ' ', is_nullable, ' ', column_default) \
                  FROM information_schema.columns WHERE table_name = $1 ORDER BY ordinal_position",
@@ -125,11 +165,37 @@ async fn described(services: &Services, place: &Place) -> Vec<String> {
             assert!(!rows.is_empty() || text.contains("pg_constraint"), "{name}");
             for row in rows {
                 let text: String = row.get(0);
+                if engine == Engine::Sqlite && text.starts_with("CREATE") {
+                    found.extend(checks(&text).into_iter().map(|check| format!("{table}: {check}")));
+                    continue;
+                }
                 found.push(format!("{table}: {}", text.replace(&format!("{}_", place.prefix), "")));
             }
         }
     }
     found
+}
+
+/// The conditions on a table's columns, in order of their texts.
+fn checks(text: &str) -> Vec<String> {
+    let mut checks: Vec<String> = text
+        .split("CHECK (")
+        .skip(1)
+        .map(|rest| {
+            let mut open = 1_u32;
+            let inside = rest.chars().take_while(|c| {
+                match c {
+                    '(' => open += 1,
+                    ')' => open -= 1,
+                    _ => {}
+                }
+                open > 0
+            });
+            inside.collect()
+        })
+        .collect();
+    checks.sort_unstable();
+    checks
 }
 
 async fn the_steps_and_the_one_text_make_the_same_tables(two: Two) {

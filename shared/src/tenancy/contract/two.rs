@@ -9,7 +9,7 @@ use crate::{
     objects::ObjectKey,
     services::Services,
     tenancy::{
-        Isolation, KeyText, NewTenant, Place, ServerName, Tenant, TenantDb, migrate,
+        Isolation, KeyText, Limits, NewTenant, Place, ServerName, Tenant, TenantDb, migrate,
         store::{
             media::{Media, ORIGINAL, Variant},
             usage::Usage,
@@ -180,6 +180,7 @@ pub(super) fn picture(tenant: &TenantId) -> (JobId, Media, Vec<Variant>) {
         height: 30,
         bytes: ByteCount::new(bytes),
         sha256: "0".repeat(64),
+        places: "01hf7y0000000000000000000a - !01hf7y0000000000000000000b".parse().unwrap(),
     };
     let media = Media {
         id: id.clone(),
@@ -194,6 +195,9 @@ pub(super) fn picture(tenant: &TenantId) -> (JobId, Media, Vec<Variant>) {
         removed: "[]".to_owned(),
         facts: r#"{"lens":null}"#.to_owned(),
         created_at: clock.now(),
+        frames: 3,
+        expires_at: Some(clock.now()),
+        sha256: Some("1".repeat(64)),
     };
     (job, media, vec![variant(ORIGINAL, 20), variant("small", 10)])
 }
@@ -201,12 +205,9 @@ pub(super) fn picture(tenant: &TenantId) -> (JobId, Media, Vec<Variant>) {
 /// Records one picture, as a worker does.
 pub(super) async fn record(db: &TenantDb, tenant: &TenantId) -> Result<(), crate::db::DbError> {
     let (job, media, variants) = picture(tenant);
-    let change = Usage {
-        media: 1,
-        bytes: media.stored_bytes,
-    };
+    let change = Usage::picture(media.stored_bytes, media.frames);
     let mut tx = db.begin().await?;
-    tx.settle(&job, change, media.created_at).await?;
+    tx.settle(&job, change, &Limits::builtin(), media.created_at).await?;
     tx.add_media(&media, &variants).await?;
     tx.commit().await
 }
@@ -252,7 +253,7 @@ pub(super) async fn seen(db: &TenantDb) -> Seen {
     let keys = db.query(crate::tenancy::sql::TenantSql::new(count));
     let keys = keys.fetch_one(&mut *db.reader().await.unwrap()).await.unwrap().get(0);
     Seen {
-        media: db.media_page(None, 10_000).await.unwrap(),
+        media: db.media_page(None, 10_000, None).await.unwrap(),
         usage: db.usage().await.unwrap(),
         ledger: db.ledger_sum().await.unwrap(),
         users: db.user_counts().await.unwrap(),

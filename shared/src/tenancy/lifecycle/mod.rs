@@ -39,7 +39,7 @@ use crate::{
     db::{Db, DbError},
     ids::TenantId,
     jobs::Outbox,
-    objects::Objects,
+    placement::Storages,
     queue::Queue,
     quota::Quota,
     shutdown::Shutdown,
@@ -74,7 +74,7 @@ pub struct Lifecycle {
     resolver: Resolver,
     queue: Queue,
     outbox: Outbox,
-    objects: Objects,
+    storages: Storages,
     quota: Quota,
     clock: Clock,
     entropy: Entropy,
@@ -97,8 +97,8 @@ pub struct LifecycleParts {
     pub queue: Queue,
     /// Where accepted jobs go.
     pub outbox: Outbox,
-    /// The provider's objects.
-    pub objects: Objects,
+    /// Where files lie.
+    pub storages: Storages,
     /// The counters.
     pub quota: Quota,
     /// Time.
@@ -136,7 +136,7 @@ impl Lifecycle {
             resolver,
             queue,
             outbox,
-            objects,
+            storages,
             quota,
             clock,
             entropy,
@@ -149,7 +149,7 @@ impl Lifecycle {
             resolver,
             queue,
             outbox,
-            objects,
+            storages,
             quota,
             clock,
             entropy,

@@ -8,17 +8,22 @@ use crate::{
         audit::Actor,
         changes::{self, Refused},
         jobs::NewJob,
-        moves, tenants,
+        moves,
+        storages::{self, Claimant, Share, Shares},
+        tenants,
     },
     db::Bounded,
     ids::{JobId, TenantId, TraceId},
     jobs::DeprovisionTenant,
-    objects::{ObjectError, ObjectKey, Store},
+    objects::{ObjectError, ObjectKey, Objects, Store},
+    placement::Spot,
     tenancy::{TenantState, migrate},
 };
 
 /// Objects listed at a time.
 const PAGE: u16 = 1_000;
+/// The step after which its tables may be gone.
+const REMOVED_OBJECTS: &str = "objects";
 
 /// Why a removal is not at its end.
 #[derive(Debug, thiserror::Error)]
@@ -27,8 +32,14 @@ pub enum RemoveError {
     #[error(transparent)]
     Lifecycle(#[from] LifecycleError),
     /// The objects.
-    #[error("the tenant's objects could not be removed")]
-    Objects(#[from] ObjectError),
+    #[error("the tenant's objects could not be removed from {spot}; a storage that is off is passed over")]
+    Objects {
+        /// Where.
+        spot: String,
+        /// Why.
+        #[source]
+        source: ObjectError,
+    },
 }
 
 impl From<crate::db::DbError> for RemoveError {
@@ -113,7 +124,10 @@ impl Lifecycle {
         self.resolver.refresh(id).await?;
         let hosts = tenants::hosts(&self.control, id).await?;
         let removed = self.remove_objects(id).await?;
-        changes::step(&self.control, id, "objects").await?;
+        if row.step != REMOVED_OBJECTS {
+            self.give_room_back(id).await?;
+        }
+        changes::step(&self.control, id, REMOVED_OBJECTS).await?;
         migrate::drop_place(&self.databases, &row.place).await?;
         // A worker may have placed a picture just before it learned that the tenant is going.
         let late = self.remove_objects(id).await?;
@@ -129,23 +143,49 @@ impl Lifecycle {
         Ok(removed)
     }
 
-    async fn remove_objects(&self, id: &TenantId) -> Result<u64, ObjectError> {
+    async fn remove_objects(&self, id: &TenantId) -> Result<u64, RemoveError> {
         let mut removed = 0_u64;
-        for folder in [ObjectKey::MEDIA, ObjectKey::STAGED] {
-            // With its slash: `a` must not take `ab`'s.
-            let prefix = format!("{folder}/{id}/");
-            let mut after = None;
-            loop {
-                let page = self.objects.list(&prefix, after.as_ref(), PAGE).await?;
-                let Some(last) = page.last() else { break };
-                after = Some(last.key.clone());
-                for listed in &page {
-                    self.objects.delete(&listed.key).await?;
-                    removed = removed.saturating_add(1);
-                }
+        for opened in self.storages.everywhere(id).await? {
+            let failed = |source| RemoveError::Objects {
+                spot: opened.spot.to_string(),
+                source,
+            };
+            let folders: &[&str] = match opened.spot {
+                Spot::Main => &[ObjectKey::MEDIA, ObjectKey::STAGED],
+                Spot::Storage(_) => &[ObjectKey::MEDIA],
+            };
+            for folder in folders {
+                removed = removed.saturating_add(remove_below(&opened.objects, folder, id).await.map_err(failed)?);
             }
         }
         Ok(removed)
+    }
+
+    /// What lay in the provider's storages does not any more. By the place's name, which no other tenant ever has: again, it
+    /// changes nothing.
+    async fn give_room_back(&self, id: &TenantId) -> Result<(), LifecycleError> {
+        let Some(tenant) = self.resolver.by_id(id).await? else { return Ok(()) };
+        let Ok(tables) = tenant.tables() else { return Ok(()) };
+        let held = tables.places().await?;
+        let shares: Shares = held
+            .into_iter()
+            .filter_map(|(spot, held)| match spot {
+                Spot::Main => None,
+                Spot::Storage(storage) => Some((
+                    storage,
+                    Share {
+                        bytes: held.bytes,
+                        objects: held.objects,
+                    }
+                    .negated(),
+                )),
+            })
+            .collect();
+        if !shares.is_empty() {
+            let by = Claimant::named(format!("gone:{}", tenant.context().place.prefix));
+            storages::settle(&self.control, &by, &shares, self.clock.now()).await?;
+        }
+        Ok(())
     }
 
     /// Drops the places that tenants have left and nobody can believe in any more. Returns how many of at most `limit`.
@@ -161,5 +201,20 @@ impl Lifecycle {
             dropped = dropped.saturating_add(1);
         }
         Ok(dropped)
+    }
+}
+
+async fn remove_below(objects: &Objects, folder: &str, id: &TenantId) -> Result<u64, ObjectError> {
+    // With its slash: `a` must not take `ab`'s.
+    let prefix = format!("{folder}/{id}/");
+    let (mut removed, mut after) = (0_u64, None);
+    loop {
+        let page = objects.list(&prefix, after.as_ref(), PAGE).await?;
+        let Some(last) = page.last() else { return Ok(removed) };
+        after = Some(last.key.clone());
+        for listed in &page {
+            objects.delete(&listed.key).await?;
+            removed = removed.saturating_add(1);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Which layer has the say on pictures.
 
 use super::{Fit, Metadata, PictureSettings, VariantPreset, Variants};
-use crate::tenancy::Origin;
+use crate::{placement::FilePlacement, tenancy::Origin};
 use std::sync::LazyLock;
 
 /// What is done with pictures when every layer has had its say. Cloning shares it.
@@ -11,6 +11,8 @@ pub struct Pictures {
     pub metadata: Metadata,
     /// What is made of each.
     pub variants: Variants,
+    /// How files are placed.
+    pub placement: FilePlacement,
 }
 
 static BUILTIN: LazyLock<Pictures> = LazyLock::new(|| Pictures {
@@ -23,6 +25,7 @@ static BUILTIN: LazyLock<Pictures> = LazyLock::new(|| Pictures {
         ]
         .into(),
     ),
+    placement: FilePlacement::default(),
 });
 
 impl Default for Pictures {
@@ -50,6 +53,8 @@ pub struct EffectivePictures {
     pub metadata: Origin,
     /// Who says what is made.
     pub variants: Origin,
+    /// Who says how files are placed.
+    pub placement: Origin,
 }
 
 impl PictureLayers<'_> {
@@ -64,10 +69,16 @@ impl PictureLayers<'_> {
     pub fn explain(&self) -> EffectivePictures {
         let (metadata, metadata_from) = self.first(|layer| layer.metadata, BUILTIN.metadata);
         let (variants, variants_from) = self.first(|layer| layer.variants.clone(), BUILTIN.variants.clone());
+        let (placement, placement_from) = self.first(|layer| layer.placement.clone(), BUILTIN.placement.clone());
         EffectivePictures {
-            pictures: Pictures { metadata, variants },
+            pictures: Pictures {
+                metadata,
+                variants,
+                placement,
+            },
             metadata: metadata_from,
             variants: variants_from,
+            placement: placement_from,
         }
     }
 
@@ -113,7 +124,9 @@ mod tests {
 
     #[test]
     fn what_is_built_in_could_be_set() {
-        let builtin = serde_json::json!({ "metadata": Metadata::Strip, "variants": Pictures::default().variants });
+        let builtin = serde_json::json!({
+            "metadata": Metadata::Strip, "variants": Pictures::default().variants, "placement": FilePlacement::default(),
+        });
         let read = PictureSettings::from_json(&builtin.to_string()).unwrap();
         let layers = PictureLayers {
             tenant: &read,

@@ -1,6 +1,7 @@
-//! What becomes of a tenant's pictures: what their files keep of their metadata, and which variants are made of them.
+//! What becomes of a tenant's pictures: what their files keep of their metadata, which variants are made of them, and how
+//! files are placed.
 //!
-//! Per key (`metadata`, `variants`) the first that sets it has the say: the tenant, its plan, what is built in. The form is
+//! Per key (`metadata`, `variants`, `placement`) the first that sets it has the say: the tenant, its plan, what is built in. The form is
 //! that of the media engine, which this crate knows nothing of: names and ranges are checked here, where settings are
 //! saved, and a test beside the worker holds the two forms together.
 
@@ -12,6 +13,7 @@ pub use layers::{EffectivePictures, PictureLayers, Pictures};
 pub use on_demand::{OnDemand, OnDemandError, most_files};
 pub use variant::{Fit, Output, VariantPreset};
 
+use crate::placement::{FilePlacement, PlacementError};
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{MapAccess, Visitor, value::MapAccessDeserializer},
@@ -44,6 +46,8 @@ pub struct PictureSettings {
     metadata: Option<Metadata>,
     #[serde(skip_serializing_if = "Option::is_none")]
     variants: Option<Variants>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    placement: Option<FilePlacement>,
 }
 
 /// Variants, in the order they are made and listed. Cloning shares them.
@@ -110,6 +114,9 @@ pub enum PicturesError {
         /// The greatest.
         most: u32,
     },
+    /// Files cannot be placed so.
+    #[error(transparent)]
+    Placement(#[from] PlacementError),
     /// No worker should need so much memory.
     #[error(
         "variants that are enlarged or contained have boxes of {pixels} pixels together: at most {MOST_BEYOND}; make some smaller"
@@ -128,6 +135,8 @@ struct Written {
     metadata: Option<Metadata>,
     #[serde(default)]
     variants: Option<Vec<Object<VariantPreset>>>,
+    #[serde(default)]
+    placement: Option<Object<FilePlacement>>,
 }
 
 /// What is read from a JSON object alone: a list of values would do for a struct too.
@@ -156,11 +165,19 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
 impl TryFrom<Object<Written>> for PictureSettings {
     type Error = PicturesError;
 
-    fn try_from(Object(Written { metadata, variants }): Object<Written>) -> Result<Self, PicturesError> {
+    fn try_from(Object(written): Object<Written>) -> Result<Self, PicturesError> {
+        let Written {
+            metadata,
+            variants,
+            placement,
+        } = written;
+        let placement = placement.map(|Object(placement)| placement);
+        placement.as_ref().map_or(Ok(()), FilePlacement::check)?;
         let variants = variants.map(|given| checked(given.into_iter().map(|Object(variant)| variant).collect()));
         Ok(Self {
             metadata,
             variants: variants.transpose()?,
+            placement,
         })
     }
 }
@@ -213,7 +230,7 @@ impl PictureSettings {
     /// Whether everything is inherited.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.metadata.is_none() && self.variants.is_none()
+        self.metadata.is_none() && self.variants.is_none() && self.placement.is_none()
     }
 
     /// How many variants it sets. `None`: they are inherited.
@@ -228,6 +245,7 @@ impl PictureSettings {
         Self {
             metadata: other.metadata.or(self.metadata),
             variants: other.variants.clone().or_else(|| self.variants.clone()),
+            placement: other.placement.clone().or_else(|| self.placement.clone()),
         }
     }
 }

@@ -1,11 +1,15 @@
 //! Pictures and their files.
 
-use super::super::{TenantDb, TenantTx, sql::tenant_sql};
+use super::{
+    super::{Limits, TenantDb, TenantTx, sql::tenant_sql},
+    usage::Usage,
+};
 use crate::{
     control::jobs::{optional, text},
     db::{Bounded, DbError, During},
     ids::{JobId, KeyId, MediaId},
     objects::ObjectKey,
+    placement::Places,
     units::{ByteCount, Millis},
 };
 use sqlx::{
@@ -18,26 +22,27 @@ use sqlx::{
 pub const ORIGINAL: &str = "original";
 
 tenant_sql! {
-    INSERT = "INSERT INTO {media} (id, job, key_id, file_name, state, format, width, height, uploaded_bytes, stored_bytes, removed, facts, created_at) \
-        VALUES ($1, $2, $3, $4, 'ready', $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (id) DO NOTHING";
-    ADD_VARIANT = "INSERT INTO {variants} (media, name, format, object_key, width, height, bytes, sha256) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (media, name) DO NOTHING RETURNING name";
-    GET = "SELECT id, job, key_id, file_name, format, width, height, uploaded_bytes, stored_bytes, removed, facts, created_at FROM {media} \
-        WHERE id = $1 AND state = 'ready'";
-    PAGE = "SELECT id, job, key_id, file_name, format, width, height, uploaded_bytes, stored_bytes, removed, facts, created_at FROM {media} \
-        WHERE id < $1 AND state = 'ready' ORDER BY id DESC LIMIT $2";
-    VARIANTS = "SELECT media, name, format, object_key, width, height, bytes, sha256 FROM {variants} WHERE media = $1 ORDER BY bytes DESC, name";
-    PAGE_VARIANTS = "SELECT media, name, format, object_key, width, height, bytes, sha256 FROM {variants} \
+    INSERT = "INSERT INTO {media} (id, job, key_id, file_name, state, format, width, height, uploaded_bytes, stored_bytes, removed, facts, created_at, \
+        frames, expires_at, sha256) VALUES ($1, $2, $3, $4, 'ready', $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) ON CONFLICT (id) DO NOTHING";
+    ADD_VARIANT = "INSERT INTO {variants} (media, name, format, object_key, width, height, bytes, sha256, storages) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (media, name) DO NOTHING RETURNING name";
+    GET = "SELECT id, job, key_id, file_name, format, width, height, uploaded_bytes, stored_bytes, removed, facts, created_at, frames, expires_at, \
+        sha256 FROM {media} WHERE id = $1 AND state = 'ready'";
+    PAGE = "SELECT id, job, key_id, file_name, format, width, height, uploaded_bytes, stored_bytes, removed, facts, created_at, frames, expires_at, \
+        sha256 FROM {media} WHERE id < $1 AND state = 'ready' AND (expires_at IS NULL OR expires_at > $3) ORDER BY id DESC LIMIT $2";
+    VARIANTS = "SELECT media, name, format, object_key, width, height, bytes, sha256, storages FROM {variants} WHERE media = $1 ORDER BY bytes DESC, name";
+    PAGE_VARIANTS = "SELECT media, name, format, object_key, width, height, bytes, sha256, storages FROM {variants} \
         WHERE media >= $1 AND media <= $2 ORDER BY media, bytes DESC, name";
-    VARIANT = "SELECT v.media, v.name, v.format, v.object_key, v.width, v.height, v.bytes, v.sha256 FROM {variants} v \
+    VARIANT = "SELECT v.media, v.name, v.format, v.object_key, v.width, v.height, v.bytes, v.sha256, v.storages, m.expires_at FROM {variants} v \
         JOIN {media} m ON m.id = v.media WHERE v.media = $1 AND v.name = $2 AND m.state = 'ready'";
-    MARK_DELETING = "UPDATE {media} SET state = 'deleting' WHERE id = $1 RETURNING stored_bytes";
-    REMOVE_VARIANTS = "DELETE FROM {variants} WHERE media = $1";
-    REMOVE = "DELETE FROM {media} WHERE id = $1 RETURNING stored_bytes";
-    TOTAL = "SELECT CAST(COUNT(*) AS BIGINT), CAST(COALESCE(SUM(stored_bytes), 0) AS BIGINT) FROM {media}";
-    GROW = "UPDATE {media} SET stored_bytes = stored_bytes + $1 WHERE id = $2 AND state = 'ready' RETURNING id";
+    HIDE = "UPDATE {media} SET state = 'deleting' WHERE id = $1 AND state = 'ready' RETURNING stored_bytes, frames";
+    REMOVE_VARIANTS = "DELETE FROM {variants} WHERE media = $1 AND media IN (SELECT id FROM {media} WHERE id = $1 AND state = 'deleting')";
+    REMOVE = "DELETE FROM {media} WHERE id = $1 AND state = 'deleting'";
+    TOTAL = "SELECT CAST(COUNT(*) AS BIGINT), CAST(COALESCE(SUM(stored_bytes), 0) AS BIGINT), \
+        CAST(COALESCE(SUM(CASE WHEN frames > 1 THEN stored_bytes ELSE 0 END), 0) AS BIGINT) FROM {media} WHERE state = 'ready'";
+    GROW = "UPDATE {media} SET stored_bytes = stored_bytes + $1 WHERE id = $2 AND state = 'ready' RETURNING frames";
     FILES = "SELECT CAST(COUNT(*) AS BIGINT) FROM {variants} WHERE media = $1";
-    VARIANT_TOTAL = "SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM {variants}";
+    VARIANT_TOTAL = "SELECT CAST(COALESCE(SUM(v.bytes), 0) AS BIGINT) FROM {variants} v JOIN {media} m ON m.id = v.media WHERE m.state = 'ready'";
 }
 
 /// A picture.
@@ -67,6 +72,20 @@ pub struct Media {
     pub facts: String,
     /// When it became ready.
     pub created_at: Millis,
+    /// Frames; more than one where it moves.
+    pub frames: i64,
+    /// When it stops being there. `None`: when somebody deletes it.
+    pub expires_at: Option<Millis>,
+    /// SHA-256 of the bytes as they were uploaded. `None`: a release that did not keep it recorded the picture.
+    pub sha256: Option<String>,
+}
+
+impl Media {
+    /// Whether its time is over.
+    #[must_use]
+    pub fn is_over(&self, now: Millis) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
+    }
 }
 
 /// A stored file of a picture.
@@ -88,13 +107,27 @@ pub struct Variant {
     pub bytes: ByteCount,
     /// SHA-256, lower-case hexadecimal.
     pub sha256: String,
+    /// Where its copies are.
+    pub places: Places,
+}
+
+/// A file that is there now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Served {
+    /// The file.
+    pub variant: Variant,
+    /// When its picture expires.
+    pub until: Option<Millis>,
 }
 
 /// What became of one file more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AddedFile {
-    /// It is recorded.
-    Yes,
+    /// It is recorded, with a picture of so many frames.
+    Yes {
+        /// The picture's.
+        frames: i64,
+    },
     /// There was one of that name.
     Already,
     /// The picture has all that it may have.
@@ -115,6 +148,7 @@ fn bound(query: Bound, variant: &Variant) -> Bound {
         .bind(variant.height)
         .bind(variant.bytes.get())
         .bind(variant.sha256.clone())
+        .bind(variant.places.to_string())
 }
 
 impl TenantTx {
@@ -137,7 +171,10 @@ impl TenantTx {
             .bind(media.stored_bytes.get())
             .bind(media.removed.clone())
             .bind(media.facts.clone())
-            .bind(media.created_at.get());
+            .bind(media.created_at.get())
+            .bind(media.frames)
+            .bind(media.expires_at.map(Millis::get))
+            .bind(media.sha256.clone());
         query.execute(&mut *self.tx).bounded(WHAT).await?;
         for variant in variants {
             let query = bound(self.query(ADD_VARIANT), variant);
@@ -147,7 +184,7 @@ impl TenantTx {
     }
 
     /// Records one file more of a picture, if that is ready and has fewer than `most` files. Whoever else adds one to it, or
-    /// removes it, waits. Unless it is [`AddedFile::Yes`], the transaction must be given up.
+    /// removes it, waits. Unless it is an [`AddedFile::Yes`], the transaction must be given up.
     ///
     /// # Errors
     /// When the database is away.
@@ -155,9 +192,10 @@ impl TenantTx {
         const WHAT: &str = "record a variant";
         let media = variant.media.as_str();
         let grow = self.query(GROW).bind(variant.bytes.get()).bind(media.to_owned());
-        if grow.fetch_optional(&mut *self.tx).bounded(WHAT).await?.is_none() {
+        let Some(picture) = grow.fetch_optional(&mut *self.tx).bounded(WHAT).await? else {
             return Ok(AddedFile::NoPicture);
-        }
+        };
+        let frames = picture.try_get(0).during(WHAT)?;
         let add = bound(self.query(ADD_VARIANT), variant);
         if add.fetch_optional(&mut *self.tx).bounded(WHAT).await?.is_none() {
             return Ok(AddedFile::Already);
@@ -167,37 +205,55 @@ impl TenantTx {
         if row.try_get::<i64, _>(0).during(WHAT)? > most {
             return Ok(AddedFile::TooMany);
         }
-        Ok(AddedFile::Yes)
+        Ok(AddedFile::Yes { frames })
     }
 
-    /// Takes a picture out of sight. Returns what it stores, `None` when it is not there.
+    /// Takes a picture out of sight, for good. Returns what is not in use any more; `None` when it was not in sight.
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn hide_media(&mut self, id: &MediaId) -> Result<Option<ByteCount>, DbError> {
+    pub async fn hide_media(&mut self, id: &MediaId) -> Result<Option<Usage>, DbError> {
         const WHAT: &str = "hide a picture";
-        let query = self.query(MARK_DELETING).bind(id.as_str().to_owned());
+        let query = self.query(HIDE).bind(id.as_str().to_owned());
         let row = query.fetch_optional(&mut *self.tx).bounded(WHAT).await?;
-        row.map(|row| row.try_get(0).map(ByteCount::new).during(WHAT))
-            .transpose()
+        row.map(|row| {
+            let bytes = ByteCount::new(row.try_get(0).during(WHAT)?);
+            Ok(Usage::picture(bytes, row.try_get(1).during(WHAT)?).negated())
+        })
+        .transpose()
     }
 
-    /// Forgets a picture and its files. Returns what it stored, `None` when it was not there.
+    /// Forgets a hidden picture and its files, whose objects are gone.
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn remove_media(&mut self, id: &MediaId) -> Result<Option<ByteCount>, DbError> {
+    pub async fn forget_media(&mut self, id: &MediaId) -> Result<(), DbError> {
         const WHAT: &str = "forget a picture";
-        let variants = self.query(REMOVE_VARIANTS).bind(id.as_str().to_owned());
-        variants.execute(&mut *self.tx).bounded(WHAT).await?;
-        let media = self.query(REMOVE).bind(id.as_str().to_owned());
-        let row = media.fetch_optional(&mut *self.tx).bounded(WHAT).await?;
-        row.map(|row| row.try_get(0).map(ByteCount::new).during(WHAT))
-            .transpose()
+        for sql in [REMOVE_VARIANTS, REMOVE] {
+            let query = self.query(sql).bind(id.as_str().to_owned());
+            query.execute(&mut *self.tx).bounded(WHAT).await?;
+        }
+        Ok(())
     }
 }
 
 impl TenantDb {
+    /// Takes a picture out of sight and out of the count, on behalf of `job`. What is not in use any more; `None` when it was not
+    /// in sight.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn hide(&self, id: &MediaId, job: &JobId, now: Millis) -> Result<Option<Usage>, DbError> {
+        let mut tx = self.begin().await?;
+        let Some(change) = tx.hide_media(id).await? else {
+            return Ok(None);
+        };
+        // What is given back fits whatever limits there are.
+        tx.settle(job, change, &Limits::builtin(), now).await?;
+        tx.commit().await?;
+        Ok(Some(change))
+    }
+
     /// A picture that is ready.
     ///
     /// # Errors
@@ -211,7 +267,8 @@ impl TenantDb {
         row.as_ref().map(read_media).transpose()
     }
 
-    /// Pictures older than `before`, or the newest, newest first, at most `limit`, each with its files.
+    /// Pictures older than `before`, or the newest, newest first, at most `limit`, each with its files; without
+    /// those whose time is over at `now`, where one is given.
     ///
     /// # Errors
     /// When the database is away.
@@ -219,6 +276,7 @@ impl TenantDb {
         &self,
         before: Option<&MediaId>,
         limit: i64,
+        now: Option<Millis>,
     ) -> Result<Vec<(Media, Vec<Variant>)>, DbError> {
         // "~" sorts after every character of an id.
         let before = before.map_or_else(|| "~".to_owned(), |id| id.as_str().to_owned());
@@ -226,6 +284,7 @@ impl TenantDb {
             .query(PAGE)
             .bind(before)
             .bind(limit)
+            .bind(now.map_or(i64::MIN, Millis::get))
             .fetch_all(&mut *self.reader().await?)
             .bounded("list pictures")
             .await?;
@@ -251,7 +310,7 @@ impl TenantDb {
             .collect())
     }
 
-    /// A picture's files, the largest first.
+    /// A picture's files, the largest first; also of one that is being deleted.
     ///
     /// # Errors
     /// When the database is away.
@@ -264,25 +323,43 @@ impl TenantDb {
         rows.iter().map(read_variant).collect()
     }
 
-    /// One file of a picture that is ready.
+    /// One file of a picture that is ready, whether its time is over or not.
     ///
     /// # Errors
     /// When the database is away.
     pub async fn variant(&self, id: &MediaId, name: &str) -> Result<Option<Variant>, DbError> {
-        let query = self.query(VARIANT).bind(id.as_str().to_owned()).bind(name.to_owned());
-        let row = query
-            .fetch_optional(&mut *self.reader().await?)
-            .bounded("read a variant")
-            .await?;
-        row.as_ref().map(read_variant).transpose()
+        let found = self.find(id, name).await?;
+        Ok(found.map(|found| found.variant))
     }
 
-    /// What the rows say is stored: pictures, their bytes, and the bytes of their files. All three agree with
-    /// [`TenantDb::usage`] at rest.
+    /// One file of a picture that is ready and not over at `now`.
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn stored(&self) -> Result<(i64, ByteCount, ByteCount), DbError> {
+    pub async fn served(&self, id: &MediaId, name: &str, now: Millis) -> Result<Option<Served>, DbError> {
+        let found = self.find(id, name).await?;
+        Ok(found.filter(|found| found.until.is_none_or(|until| now < until)))
+    }
+
+    async fn find(&self, id: &MediaId, name: &str) -> Result<Option<Served>, DbError> {
+        const WHAT: &str = "read a variant";
+        let query = self.query(VARIANT).bind(id.as_str().to_owned()).bind(name.to_owned());
+        let row = query.fetch_optional(&mut *self.reader().await?).bounded(WHAT).await?;
+        row.map(|row| {
+            let until: Option<i64> = row.try_get(9).during(WHAT)?;
+            Ok(Served {
+                variant: read_variant(&row)?,
+                until: until.map(Millis::new),
+            })
+        })
+        .transpose()
+    }
+
+    /// What the rows say is stored, and how large their files are together. Both agree with [`TenantDb::usage`] at rest.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn stored(&self) -> Result<(Usage, ByteCount), DbError> {
         const WHAT: &str = "add up pictures";
         let media = self
             .query(TOTAL)
@@ -294,11 +371,12 @@ impl TenantDb {
             .fetch_one(&mut *self.reader().await?)
             .bounded(WHAT)
             .await?;
-        Ok((
-            media.try_get(0).during(WHAT)?,
-            ByteCount::new(media.try_get(1).during(WHAT)?),
-            ByteCount::new(files.try_get(0).during(WHAT)?),
-        ))
+        let usage = Usage {
+            media: media.try_get(0).during(WHAT)?,
+            bytes: ByteCount::new(media.try_get(1).during(WHAT)?),
+            animation_bytes: ByteCount::new(media.try_get(2).during(WHAT)?),
+        };
+        Ok((usage, ByteCount::new(files.try_get(0).during(WHAT)?)))
     }
 }
 
@@ -317,6 +395,9 @@ fn read_media(row: &AnyRow) -> Result<Media, DbError> {
         removed: row.try_get(9).during(WHAT)?,
         facts: row.try_get(10).during(WHAT)?,
         created_at: Millis::new(row.try_get(11).during(WHAT)?),
+        frames: row.try_get(12).during(WHAT)?,
+        expires_at: row.try_get::<Option<i64>, _>(13).during(WHAT)?.map(Millis::new),
+        sha256: row.try_get(14).during(WHAT)?,
     })
 }
 
@@ -331,5 +412,6 @@ fn read_variant(row: &AnyRow) -> Result<Variant, DbError> {
         height: row.try_get(5).during(WHAT)?,
         bytes: ByteCount::new(row.try_get(6).during(WHAT)?),
         sha256: row.try_get(7).during(WHAT)?,
+        places: text(row, 8)?,
     })
 }

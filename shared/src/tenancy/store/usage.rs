@@ -4,45 +4,132 @@ use super::super::{TenantDb, TenantTx, sql::tenant_sql};
 use crate::{
     db::{Bounded, DbError, During},
     ids::JobId,
+    quota::OverQuota,
+    tenancy::{Limit, Limits},
     units::{ByteCount, Millis},
 };
-use sqlx::Row;
+use sqlx::{Row, any::AnyRow};
 
 tenant_sql! {
-    ENTER = "INSERT INTO {usage_ledger} (job, media, bytes, at) VALUES ($1, $2, $3, $4) ON CONFLICT (job) DO NOTHING RETURNING job";
-    COUNT = "UPDATE {usage} SET media = media + $1, bytes = bytes + $2 WHERE id = 1";
-    USAGE = "SELECT media, bytes FROM {usage} WHERE id = 1";
-    LEDGER = "SELECT CAST(COALESCE(SUM(media), 0) AS BIGINT), CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM {usage_ledger}";
+    ENTER = "INSERT INTO {usage_ledger} (job, media, bytes, at, animation_bytes) VALUES ($1, $2, $3, $4, $5) \
+        ON CONFLICT (job) DO NOTHING RETURNING job";
+    COUNT = "UPDATE {usage} SET media = media + $1, bytes = bytes + $2, animation_bytes = animation_bytes + $3 WHERE id = 1 \
+        RETURNING media, bytes, animation_bytes";
+    USAGE = "SELECT media, bytes, animation_bytes FROM {usage} WHERE id = 1";
+    LEDGER = "SELECT CAST(COALESCE(SUM(media), 0) AS BIGINT), CAST(COALESCE(SUM(bytes), 0) AS BIGINT), \
+        CAST(COALESCE(SUM(animation_bytes), 0) AS BIGINT) FROM {usage_ledger}";
 }
 
-/// What is stored now.
+/// What is stored now, or a change of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
     /// Pictures.
     pub media: i64,
     /// Bytes, originals and variants.
     pub bytes: ByteCount,
+    /// Those of them that belong to pictures that move.
+    pub animation_bytes: ByteCount,
+}
+
+impl Usage {
+    /// One picture of `frames` frames more, with files of `bytes`.
+    #[must_use]
+    pub fn picture(bytes: ByteCount, frames: i64) -> Self {
+        Self {
+            media: 1,
+            ..Self::files(bytes, frames)
+        }
+    }
+
+    /// Files of a picture of `frames` frames.
+    #[must_use]
+    pub fn files(bytes: ByteCount, frames: i64) -> Self {
+        Self {
+            media: 0,
+            bytes,
+            animation_bytes: if frames > 1 { bytes } else { ByteCount::ZERO },
+        }
+    }
+
+    /// What takes it back.
+    #[must_use]
+    pub fn negated(self) -> Self {
+        Self {
+            media: -self.media,
+            bytes: ByteCount::ZERO.minus(self.bytes),
+            animation_bytes: ByteCount::ZERO.minus(self.animation_bytes),
+        }
+    }
+
+    /// The first of `limits` that this is over.
+    fn over(self, limits: &Limits, asked: Self) -> Option<OverQuota> {
+        let stills = |usage: Self| usage.bytes.minus(usage.animation_bytes).get();
+        [
+            (Limit::Media, self.media, asked.media),
+            (Limit::StoredBytes, self.bytes.get(), asked.bytes.get()),
+            (Limit::ImageBytes, stills(self), stills(asked)),
+            (
+                Limit::AnimationBytes,
+                self.animation_bytes.get(),
+                asked.animation_bytes.get(),
+            ),
+        ]
+        .into_iter()
+        .find_map(|(resource, now, asked)| {
+            let limit = limits.get(resource);
+            (asked > 0 && limit > 0 && now > limit).then(|| OverQuota {
+                resource,
+                used: now.saturating_sub(asked),
+                limit,
+                asked,
+            })
+        })
+    }
+}
+
+/// What became of a settlement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settled {
+    /// It is counted.
+    Now,
+    /// It was counted before, and is not again.
+    Before,
+    /// It does not fit: the transaction must be given up.
+    Over(OverQuota),
 }
 
 impl TenantTx {
-    /// Counts a change for `job` once, however often it is called. Returns whether this call was the first.
+    /// Counts a change for `job` once, however often it is called, if that leaves the tenant within `limits`. What takes
+    /// something back always fits.
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn settle(&mut self, job: &JobId, change: Usage, now: Millis) -> Result<bool, DbError> {
+    pub async fn settle(
+        &mut self,
+        job: &JobId,
+        change: Usage,
+        limits: &Limits,
+        now: Millis,
+    ) -> Result<Settled, DbError> {
         const WHAT: &str = "settle usage";
         let enter = self
             .query(ENTER)
             .bind(job.as_str().to_owned())
             .bind(change.media)
             .bind(change.bytes.get())
-            .bind(now.get());
+            .bind(now.get())
+            .bind(change.animation_bytes.get());
         if enter.fetch_optional(&mut *self.tx).bounded(WHAT).await?.is_none() {
-            return Ok(false);
+            return Ok(Settled::Before);
         }
-        let count = self.query(COUNT).bind(change.media).bind(change.bytes.get());
-        count.execute(&mut *self.tx).bounded(WHAT).await?;
-        Ok(true)
+        // The row is locked from here to the commit: nobody else counts in between.
+        let count = self
+            .query(COUNT)
+            .bind(change.media)
+            .bind(change.bytes.get())
+            .bind(change.animation_bytes.get());
+        let present = read(&count.fetch_one(&mut *self.tx).bounded(WHAT).await?)?;
+        Ok(present.over(limits, change).map_or(Settled::Now, Settled::Over))
     }
 }
 
@@ -52,16 +139,9 @@ impl TenantDb {
     /// # Errors
     /// When the database is away.
     pub async fn usage(&self) -> Result<Usage, DbError> {
-        const WHAT: &str = "read usage";
-        let row = self
-            .query(USAGE)
-            .fetch_one(&mut *self.reader().await?)
-            .bounded(WHAT)
-            .await?;
-        Ok(Usage {
-            media: row.try_get(0).during(WHAT)?,
-            bytes: ByteCount::new(row.try_get(1).during(WHAT)?),
-        })
+        let mut reader = self.reader().await?;
+        let row = self.query(USAGE).fetch_one(&mut *reader).bounded("read usage");
+        read(&row.await?)
     }
 
     /// The ledger, added up: what [`TenantDb::usage`] must be.
@@ -69,15 +149,40 @@ impl TenantDb {
     /// # Errors
     /// When the database is away.
     pub async fn ledger_sum(&self) -> Result<Usage, DbError> {
-        const WHAT: &str = "add up the ledger";
-        let row = self
-            .query(LEDGER)
-            .fetch_one(&mut *self.reader().await?)
-            .bounded(WHAT)
-            .await?;
-        Ok(Usage {
-            media: row.try_get(0).during(WHAT)?,
-            bytes: ByteCount::new(row.try_get(1).during(WHAT)?),
-        })
+        let mut reader = self.reader().await?;
+        let row = self.query(LEDGER).fetch_one(&mut *reader).bounded("add up the ledger");
+        read(&row.await?)
+    }
+}
+
+fn read(row: &AnyRow) -> Result<Usage, DbError> {
+    const WHAT: &str = "read usage";
+    Ok(Usage {
+        media: row.try_get(0).during(WHAT)?,
+        bytes: ByteCount::new(row.try_get(1).during(WHAT)?),
+        animation_bytes: ByteCount::new(row.try_get(2).during(WHAT)?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_limit_is_of_its_own_kind_and_giving_back_always_fits() {
+        let mut limits = Limits::builtin();
+        let still = |bytes| Usage::picture(ByteCount::new(bytes), 1);
+        let moving = |bytes| Usage::picture(ByteCount::new(bytes), 2);
+        assert_eq!(still(i64::MAX).over(&limits, still(i64::MAX)), None);
+        limits.set(Limit::ImageBytes, 10);
+        limits.set(Limit::AnimationBytes, 20);
+        let over = |now: Usage, asked: Usage| now.over(&limits, asked).map(|over| (over.resource, over.used));
+        assert_eq!(over(still(10), still(4)), None);
+        assert_eq!(over(still(11), still(4)), Some((Limit::ImageBytes, 7)));
+        assert_eq!(over(moving(20), moving(20)), None);
+        assert_eq!(over(moving(21), moving(1)), Some((Limit::AnimationBytes, 20)));
+        assert_eq!(over(still(11), still(4).negated()), None);
+        // What is over already does not stop the other kind.
+        assert_eq!(over(moving(21), still(1)), None);
     }
 }

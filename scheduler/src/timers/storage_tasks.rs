@@ -1,0 +1,188 @@
+//! Moves storages' tasks on: jobs for some more of a storage's pictures, as long as not too many of them are waiting.
+
+use crate::timer::{Report, Timer, TimerError};
+use mediamill_shared::{
+    control::{
+        jobs::NewJob,
+        storages::tasks::{self, Cursor, Task, TaskKind, TaskState},
+        tenants::{self, Filter},
+    },
+    db::DbError,
+    ids::{JobId, MediaId, TenantId, TraceId},
+    jobs::{MoveMedia, VerifyMedia},
+    placement::Spot,
+    services::Services,
+    tenancy::Tenant,
+};
+use std::time::Duration;
+
+/// Jobs of a task that wait or run at a time: its tenants' own work is not behind all of it.
+const MOST_OPEN: i64 = 200;
+/// Tenants that are looked at in one run.
+const TENANTS: i64 = 200;
+
+pub(crate) struct FeedStorageTasks;
+
+impl Timer for FeedStorageTasks {
+    const NAME: &'static str = "feed-storage-tasks";
+    const EVERY: Duration = Duration::from_secs(1);
+
+    async fn run(services: &Services) -> Result<Report, TimerError> {
+        let mut report = Report::default();
+        for task in tasks::running(&services.control).await? {
+            let step = step(services, &task).await?;
+            report.changed = report.changed.saturating_add(step.fed);
+            report.unfinished |= step.more;
+        }
+        Ok(report)
+    }
+}
+
+#[derive(Default)]
+struct Step {
+    fed: i64,
+    more: bool,
+}
+
+async fn step(services: &Services, task: &Task) -> Result<Step, TimerError> {
+    let open = tasks::open_jobs(&services.control, task).await?;
+    let room = MOST_OPEN.saturating_sub(open);
+    if room <= 0 {
+        return Ok(Step::default());
+    }
+    let (mut jobs, mut cursor) = (Vec::new(), task.cursor.clone());
+    let mut seen = 0_i64;
+    let mut over = false;
+    while i64::try_from(jobs.len()).unwrap_or(i64::MAX) < room && seen < TENANTS {
+        let Some((serial, tenant)) = at(services, task, &cursor).await? else {
+            over = true;
+            break;
+        };
+        let left = room.saturating_sub(i64::try_from(jobs.len()).unwrap_or(i64::MAX));
+        let media = pictures(&tenant, task, cursor.within(&serial), left).await?;
+        let Some(last) = media.last() else {
+            cursor.tenant = serial;
+            cursor.media = String::new();
+            seen += 1;
+            continue;
+        };
+        cursor.media = format!("{serial} {last}");
+        for media in media.iter().filter(|media| is_sampled(task, media)) {
+            jobs.push(job(services, task, &tenant, media)?);
+        }
+    }
+    cursor.fed = cursor.fed.saturating_add(i64::try_from(jobs.len()).unwrap_or(i64::MAX));
+    let (to, state) = if over { at_the_end(task, cursor, open, jobs.is_empty()) } else { (cursor, TaskState::Running) };
+    if to == task.cursor && state == task.state {
+        return Ok(Step::default());
+    }
+    let (now, published) = (services.clock.now(), services.queue.rows_are_messages());
+    if !tasks::advance(&services.control, task, &to, state, &jobs, now, published).await? {
+        // Somebody else moved it on, or stopped it.
+        return Ok(Step::default());
+    }
+    for job in &jobs {
+        services.outbox.offer(job.pool, job.envelope(now));
+    }
+    Ok(Step {
+        fed: i64::try_from(jobs.len()).unwrap_or(i64::MAX),
+        more: seen >= TENANTS,
+    })
+}
+
+/// Where a task goes from the end of a pass: it is at its own end, or there is another pass for what came or stayed meanwhile.
+fn at_the_end(task: &Task, cursor: Cursor, open: i64, nothing_new: bool) -> (Cursor, TaskState) {
+    if open > 0 || !nothing_new {
+        // What is on its way now would be found again: the next run looks again whether it has arrived.
+        return (cursor, TaskState::Running);
+    }
+    match task.kind {
+        TaskKind::Verify => (cursor, TaskState::Done),
+        TaskKind::Move if cursor.fed == 0 => (cursor, TaskState::Done),
+        TaskKind::Move if cursor.fed_before.is_some_and(|before| cursor.fed >= before) => (cursor, TaskState::Stopped),
+        TaskKind::Move => {
+            let next = Cursor {
+                fed_before: Some(cursor.fed),
+                ..Cursor::default()
+            };
+            (next, TaskState::Running)
+        }
+    }
+}
+
+/// The tenant that comes after those that a cursor is done with, and its serial.
+async fn at(services: &Services, task: &Task, cursor: &Cursor) -> Result<Option<(String, Tenant)>, TimerError> {
+    let mut done = cursor.tenant.clone();
+    loop {
+        let row = match owner(services, task).await? {
+            Some(owner) => tenants::get(&services.control, &owner)
+                .await?
+                .filter(|row| row.serial != done),
+            None => {
+                let page = tenants::page(&services.control, &Filter::default(), Some(&done), 1).await?;
+                page.into_iter().next()
+            }
+        };
+        let Some(row) = row else { return Ok(None) };
+        match services.resolver.by_id(&row.id).await? {
+            Some(tenant) if tenant.tables().is_ok() => return Ok(Some((row.serial, tenant))),
+            // On its way in or out, or of another release: what is left of it is found by another pass.
+            Some(_) | None => done = row.serial,
+        }
+    }
+}
+
+/// Whose storage it is. `None`: the provider's, where everybody's files may lie.
+async fn owner(services: &Services, task: &Task) -> Result<Option<TenantId>, DbError> {
+    match &task.storage {
+        Spot::Main => Ok(None),
+        Spot::Storage(id) => {
+            let row = mediamill_shared::control::storages::get(&services.control, id).await?;
+            Ok(row.and_then(|row| row.tenant))
+        }
+    }
+}
+
+async fn pictures(tenant: &Tenant, task: &Task, after: Option<&str>, most: i64) -> Result<Vec<MediaId>, TimerError> {
+    let Ok(db) = tenant.tables() else { return Ok(Vec::new()) };
+    let after: Option<MediaId> = after.and_then(|after| after.parse().ok());
+    Ok(db.media_at(&task.storage, after.as_ref(), most).await?)
+}
+
+/// By the picture's own chance: the same ones each time, spread over all.
+fn is_sampled(task: &Task, media: &MediaId) -> bool {
+    let chance = media.as_str().bytes().fold(0_u64, |sum, byte| {
+        sum.wrapping_mul(0x0100_0000_01b3).wrapping_add(u64::from(byte))
+    });
+    chance.checked_rem(task.sample.unsigned_abs()).is_none_or(|rest| rest == 0)
+}
+
+fn job(services: &Services, task: &Task, tenant: &Tenant, media: &MediaId) -> Result<NewJob, TimerError> {
+    let id = JobId::generate(&services.clock, &services.entropy);
+    let trace = TraceId::generate(&services.clock, &services.entropy);
+    let mut job = match task.kind {
+        TaskKind::Move => NewJob::of(
+            id,
+            &MoveMedia {
+                media: media.clone(),
+                from: task.storage.to_string(),
+                to: task.target.as_ref().map(ToString::to_string),
+                task: Some(task.id.clone()),
+            },
+            trace,
+        ),
+        TaskKind::Verify => NewJob::of(
+            id,
+            &VerifyMedia {
+                media: media.clone(),
+                storage: task.storage.to_string(),
+                task: Some(task.id.clone()),
+            },
+            trace,
+        ),
+    }?;
+    job.tenant = Some(tenant.id().clone());
+    job.subject = Some(task.subject());
+    job.context_version = tenant.context().version;
+    Ok(job)
+}

@@ -1,0 +1,264 @@
+//! Room in storages: claimed before files are written, given back when they are gone.
+//!
+//! A job's share of a storage is one line of the ledger: what the job has put in, or, below zero, taken out. It is set, not added
+//! to: a job that runs again claims what it has claimed already. The storage's own figures change by the difference in the same
+//! transaction, so parallel workers cannot fill it over its capacity. An
+//! attempt that another has taken over from changes nothing any more.
+
+use crate::{
+    control::{jobs::text, storages::StorageState},
+    db::{Bounded, Db, DbError, During, sql},
+    ids::{JobId, StorageId},
+    units::{ByteCount, Millis},
+};
+use sqlx::{AnyConnection, Row, any::AnyRow};
+use std::collections::{BTreeMap, BTreeSet};
+
+sql! {
+    ATTEMPT = "SELECT attempts FROM jobs WHERE id = $1";
+    SHARES = "SELECT storage, bytes, objects FROM storage_ledger WHERE job = $1";
+    // Holds the line until the end of the transaction: another attempt at the job counts after this one.
+    ENTER = "INSERT INTO storage_ledger (job, storage, bytes, objects, at) VALUES ($1, $2, 0, 0, $3) \
+        ON CONFLICT (job, storage) DO UPDATE SET at = excluded.at RETURNING bytes, objects";
+    // Holds the storage's row; whether there is room is judged by what comes back.
+    GROW = "UPDATE storages SET used = used + $1, objects = objects + $2 WHERE id = $3 RETURNING state, capacity, used";
+    WRITE = "UPDATE storage_ledger SET bytes = $3, objects = $4 WHERE job = $1 AND storage = $2";
+    // A job that is still there may be run again.
+    PRUNE = "DELETE FROM storage_ledger WHERE at < $1 AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.id = storage_ledger.job)";
+}
+
+/// What a job has put into a storage, or taken out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Share {
+    /// Bytes.
+    pub bytes: ByteCount,
+    /// Objects.
+    pub objects: i64,
+}
+
+impl Share {
+    /// This and one object more.
+    #[must_use]
+    pub const fn with(self, bytes: ByteCount) -> Self {
+        Self {
+            bytes: self.bytes.plus(bytes),
+            objects: self.objects.saturating_add(1),
+        }
+    }
+
+    /// What takes it back.
+    #[must_use]
+    pub const fn negated(self) -> Self {
+        Self {
+            bytes: ByteCount::ZERO.minus(self.bytes),
+            objects: self.objects.saturating_neg(),
+        }
+    }
+}
+
+/// A job's shares by storage. In the order of their ids, so that two jobs never wait for each other.
+pub type Shares = BTreeMap<StorageId, Share>;
+
+/// Whose share it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimant {
+    line: String,
+    fence: Option<(JobId, i64)>,
+}
+
+impl Claimant {
+    /// A job's, while `attempt` is its latest.
+    #[must_use]
+    pub fn job(id: &JobId, attempt: i64) -> Self {
+        Self {
+            line: id.to_string(),
+            fence: Some((id.clone(), attempt)),
+        }
+    }
+
+    /// A part of a job's work, with a line of its own.
+    #[must_use]
+    pub fn part(id: &JobId, attempt: i64, part: &str) -> Self {
+        Self {
+            line: format!("{id}/{part}"),
+            fence: Some((id.clone(), attempt)),
+        }
+    }
+
+    /// Nobody's: a line by a name that no job has.
+    #[must_use]
+    pub fn named(name: String) -> Self {
+        Self {
+            line: name,
+            fence: None,
+        }
+    }
+}
+
+/// What became of a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claimed {
+    /// There is room, and it is the job's.
+    Yes,
+    /// Nothing was claimed, since there is no room in these.
+    NoRoom(BTreeSet<StorageId>),
+    /// Nothing was claimed, since these take nothing any more, or are gone.
+    Closed(BTreeSet<StorageId>),
+    /// Nothing was claimed, since another attempt has the job.
+    Overtaken,
+}
+
+/// Sets a job's shares of the storages that `shares` names, if all of them are active and have room for what is more than
+/// before.
+///
+/// # Errors
+/// When the database is away.
+pub async fn claim(db: &Db, by: &Claimant, shares: &Shares, now: Millis) -> Result<Claimed, DbError> {
+    let mut tx = db.begin_write().await?;
+    if !is_latest(&mut tx, by).await? {
+        return Ok(Claimed::Overtaken);
+    }
+    let (mut full, mut closed) = (BTreeSet::new(), BTreeSet::new());
+    for (storage, share) in shares {
+        let has = enter(&mut tx, by, storage, now).await?;
+        let grown = set(&mut tx, by, storage, has, *share).await?;
+        if share.bytes <= has.bytes && share.objects <= has.objects {
+            continue;
+        }
+        match grown {
+            Some((StorageState::Active, capacity, used)) if capacity == ByteCount::ZERO || used <= capacity => {}
+            Some((StorageState::Active, ..)) => {
+                full.insert(storage.clone());
+            }
+            Some(_) | None => {
+                closed.insert(storage.clone());
+            }
+        }
+    }
+    if !closed.is_empty() {
+        return Ok(Claimed::Closed(closed));
+    }
+    if !full.is_empty() {
+        return Ok(Claimed::NoRoom(full));
+    }
+    tx.commit().bounded(CLAIM).await?;
+    Ok(Claimed::Yes)
+}
+
+/// Sets a job's shares to these and to nothing elsewhere, whatever state the storages are in. Of a storage that is gone nothing
+/// is counted. Returns whether the job is still this attempt's; if not, nothing was changed.
+///
+/// # Errors
+/// When the database is away.
+pub async fn settle(db: &Db, by: &Claimant, wanted: &Shares, now: Millis) -> Result<bool, DbError> {
+    let mut tx = db.begin_write().await?;
+    if !is_latest(&mut tx, by).await? {
+        return Ok(false);
+    }
+    let query = SHARES.query().bind(by.line.clone());
+    let before = collect(&query.fetch_all(&mut *tx).bounded(CLAIM).await?)?;
+    let storages: BTreeSet<&StorageId> = before.keys().chain(wanted.keys()).collect();
+    for storage in storages {
+        let has = enter(&mut tx, by, storage, now).await?;
+        let share = wanted.get(storage).copied().unwrap_or_default();
+        set(&mut tx, by, storage, has, share).await?;
+    }
+    tx.commit().bounded(CLAIM).await?;
+    Ok(true)
+}
+
+/// Whether nobody else has taken the job over. A job whose row is gone is nobody's.
+async fn is_latest(connection: &mut AnyConnection, by: &Claimant) -> Result<bool, DbError> {
+    let Some((job, attempt)) = &by.fence else {
+        return Ok(true);
+    };
+    let query = ATTEMPT.query().bind(job.to_string());
+    let row = query.fetch_optional(connection).bounded(CLAIM).await?;
+    row.map_or(Ok(false), |row| {
+        Ok(row.try_get::<i64, _>(0).during(CLAIM)? == *attempt)
+    })
+}
+
+const CLAIM: &str = "claim room in storages";
+
+/// What there is of a line by now. It is this transaction's until its end.
+async fn enter(
+    connection: &mut AnyConnection,
+    by: &Claimant,
+    storage: &StorageId,
+    now: Millis,
+) -> Result<Share, DbError> {
+    let query = ENTER
+        .query()
+        .bind(by.line.clone())
+        .bind(storage.to_string())
+        .bind(now.get());
+    let row = query.fetch_one(connection).bounded(CLAIM).await?;
+    read(&row, 0)
+}
+
+/// Writes one line, and moves the storage's figures by the difference: its state, capacity and use from then on. `None`: there
+/// is no such storage.
+async fn set(
+    connection: &mut AnyConnection,
+    by: &Claimant,
+    storage: &StorageId,
+    has: Share,
+    wanted: Share,
+) -> Result<Option<(StorageState, ByteCount, ByteCount)>, DbError> {
+    let grow = GROW
+        .query()
+        .bind(wanted.bytes.minus(has.bytes).get())
+        .bind(wanted.objects.saturating_sub(has.objects))
+        .bind(storage.to_string());
+    let Some(row) = grow.fetch_optional(&mut *connection).bounded(CLAIM).await? else {
+        return Ok(None);
+    };
+    let write = WRITE
+        .query()
+        .bind(by.line.clone())
+        .bind(storage.to_string())
+        .bind(wanted.bytes.get())
+        .bind(wanted.objects);
+    write.execute(&mut *connection).bounded(CLAIM).await?;
+    Ok(Some((
+        text(&row, 0)?,
+        ByteCount::new(row.try_get(1).during(CLAIM)?),
+        ByteCount::new(row.try_get(2).during(CLAIM)?),
+    )))
+}
+
+/// A line's shares, those of nothing too: wherever there has ever been something of it.
+///
+/// # Errors
+/// When the database is away.
+pub async fn shares(db: &Db, of: &Claimant) -> Result<Shares, DbError> {
+    let query = SHARES.query().bind(of.line.clone());
+    let rows = query.fetch_all(db.read()).bounded(CLAIM).await?;
+    collect(&rows)
+}
+
+fn collect(rows: &[AnyRow]) -> Result<Shares, DbError> {
+    let mut shares = Shares::new();
+    for row in rows {
+        shares.insert(text(row, 0)?, read(row, 1)?);
+    }
+    Ok(shares)
+}
+
+fn read(row: &AnyRow, first: usize) -> Result<Share, DbError> {
+    Ok(Share {
+        bytes: ByteCount::new(row.try_get(first).during(CLAIM)?),
+        objects: row.try_get(first + 1).during(CLAIM)?,
+    })
+}
+
+/// Forgets lines older than `before` whose jobs are gone; the storages' figures keep their sum. Returns how many.
+///
+/// # Errors
+/// When the database is away.
+pub async fn prune(db: &Db, before: Millis) -> Result<u64, DbError> {
+    let query = PRUNE.query().bind(before.get());
+    let done = query.execute(db.write()).bounded("forget old shares of storages");
+    done.await.map(|done| done.rows_affected())
+}

@@ -1,0 +1,189 @@
+//! Whether a storage really works: everything that is ever asked of it, asked once, before anybody's files are in it.
+
+use super::{Delivery, StorageSettings};
+use crate::{
+    chain,
+    clock::{Clock, Entropy},
+    ids::JobId,
+    objects::{Body, ObjectError, ObjectKey, Objects, Store, s3::PART},
+    units::ByteCount,
+};
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use std::time::Duration;
+
+crate::jobs::names!(
+    /// What is asked of a storage.
+    CheckStep, "check" {
+        /// It answers, and the bucket or directory is there.
+        Reach = "reach",
+        /// An object is written.
+        Write = "write",
+        /// One of more than 8 MiB is written, in parts.
+        WriteParts = "write-parts",
+        /// Its size is told.
+        Stat = "stat",
+        /// It is read, and is what was written.
+        Read = "read",
+        /// A part of it is read.
+        ReadRange = "read-range",
+        /// It is in the listing.
+        List = "list",
+        /// An address of it is signed.
+        Presign = "presign",
+        /// It is removed, and gone.
+        Delete = "delete",
+    }
+);
+
+/// What came of one step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The step.
+    pub step: CheckStep,
+    /// What is wrong, and what to do about it. `None`: all is well.
+    pub problem: Option<String>,
+}
+
+/// More than one part.
+const LARGE: usize = PART + 1;
+
+/// Asks everything of a storage. Steps that need one that failed are left out; what was written is removed all the same.
+pub(super) async fn check(
+    objects: &Objects,
+    settings: &StorageSettings,
+    clock: &Clock,
+    entropy: &Entropy,
+) -> Vec<Finding> {
+    let mut findings = Findings::default();
+    if !findings.judge(CheckStep::Reach, reach(objects).await) {
+        return findings.0;
+    }
+    // Ids are no path: the key is one.
+    let name = JobId::generate(clock, entropy);
+    let (Ok(small), Ok(large)) = (format!("check/{name}.s").parse(), format!("check/{name}.l").parse()) else {
+        return findings.0;
+    };
+    let mut bytes = vec![0; 1_000];
+    entropy.fill(&mut bytes);
+    let bytes = Bytes::from(bytes);
+    let put = objects.put(&small, bytes.clone(), "application/octet-stream").await;
+    if findings.note(CheckStep::Write, put.map(drop)) {
+        findings.note(CheckStep::WriteParts, write_large(objects, &large).await);
+        findings.judge(CheckStep::Stat, stat(objects, &small, bytes.len()).await);
+        findings.judge(CheckStep::Read, read(objects, &small, None, &bytes).await);
+        let part = bytes.slice(100..300);
+        findings.judge(CheckStep::ReadRange, read(objects, &small, Some(100..300), &part).await);
+        findings.judge(CheckStep::List, listed(objects, &small, &large).await);
+        if settings.delivery() == Delivery::Presign {
+            findings.judge(CheckStep::Presign, presigned(objects, &small).await);
+        }
+    }
+    findings.judge(CheckStep::Delete, deleted(objects, &small, &large).await);
+    findings.0
+}
+
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn note(&mut self, step: CheckStep, result: Result<(), ObjectError>) -> bool {
+        self.judge(step, result.map_err(|error| advice(&error)))
+    }
+
+    fn judge(&mut self, step: CheckStep, result: Result<(), String>) -> bool {
+        let well = result.is_ok();
+        self.0.push(Finding {
+            step,
+            problem: result.err(),
+        });
+        well
+    }
+}
+
+async fn reach(objects: &Objects) -> Result<(), String> {
+    let Err(error) = objects.ping().await else { return Ok(()) };
+    // What is asked about a bucket has no body to say why not; a listing has.
+    let said = objects.list("check", None, 1).await.err().unwrap_or(error);
+    Err(advice(&said))
+}
+
+async fn write_large(objects: &Objects, key: &ObjectKey) -> Result<(), ObjectError> {
+    let chunks = stream::iter([Ok(Bytes::from(vec![7; LARGE]))]);
+    let body: Body = chunks.boxed();
+    objects.put_stream(key, body, ByteCount::of(LARGE)).await.map(drop)
+}
+
+async fn stat(objects: &Objects, key: &ObjectKey, bytes: usize) -> Result<(), String> {
+    match objects.stat(key).await.map_err(|error| advice(&error))? {
+        Some(stat) if stat.bytes == ByteCount::of(bytes) => Ok(()),
+        Some(stat) => Err(format!("it tells {} of an object of {bytes} bytes", stat.bytes)),
+        None => Err("it does not know an object that was just written".into()),
+    }
+}
+
+async fn read(
+    objects: &Objects,
+    key: &ObjectKey,
+    range: Option<std::ops::Range<u64>>,
+    expected: &Bytes,
+) -> Result<(), String> {
+    let told = |error: ObjectError| advice(&error);
+    let fetched = objects.get(key, range).await.map_err(told)?;
+    let chunks: Vec<Bytes> = fetched.body.try_collect().await.map_err(told)?;
+    if chunks.concat() == **expected {
+        Ok(())
+    } else {
+        Err("it gives other bytes than were written".into())
+    }
+}
+
+async fn listed(objects: &Objects, small: &ObjectKey, large: &ObjectKey) -> Result<(), String> {
+    let page = objects.list("check", None, 1_000).await.map_err(|error| advice(&error))?;
+    // Others check it at the same time: a full page may end before these.
+    let there = |key: &ObjectKey| page.iter().any(|listed| listed.key == *key);
+    if page.len() == 1_000 || there(small) && there(large) {
+        Ok(())
+    } else {
+        Err("its listing leaves out an object that was just written".into())
+    }
+}
+
+async fn presigned(objects: &Objects, key: &ObjectKey) -> Result<(), String> {
+    match objects.presign(key, Duration::from_secs(60)).await {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => Err("it signs no addresses: choose another delivery".into()),
+        Err(error) => Err(advice(&error)),
+    }
+}
+
+async fn deleted(objects: &Objects, small: &ObjectKey, large: &ObjectKey) -> Result<(), String> {
+    let told = |error: ObjectError| advice(&error);
+    for key in [small, large] {
+        objects.delete(key).await.map_err(told)?;
+        if objects.stat(key).await.map_err(told)?.is_some() {
+            return Err("an object that was removed is still there: does the bucket keep versions, or lock objects?".into());
+        }
+    }
+    Ok(())
+}
+
+/// Codes of <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>, and what to do about them.
+const ADVICE: [(&str, &str); 9] = [
+    ("RequestTimeTooSkewed", "the clocks of this machine and of the service differ by more than 15 minutes: set this one's"),
+    ("InvalidAccessKeyId", "the service does not know the access key"),
+    ("SignatureDoesNotMatch", "the secret key is not the access key's, or the region is another one"),
+    ("AuthorizationHeaderMalformed", "the region is another one"),
+    ("PermanentRedirect", "the bucket is in another region, or needs the other addressing style"),
+    ("NoSuchBucket", "there is no such bucket"),
+    ("AccessDenied", "the key has not the right to do it: it needs GetObject, PutObject, DeleteObject, AbortMultipartUpload and ListBucket"),
+    ("dns error", "the endpoint's name is not known"),
+    ("Connection refused", "nobody listens at the endpoint"),
+];
+
+/// What a store said, and what to do about it.
+fn advice(error: &ObjectError) -> String {
+    let said = chain(error);
+    let known = ADVICE.iter().find(|(code, _)| said.contains(code));
+    known.map_or_else(|| said.clone(), |(_, advice)| format!("{advice} ({said})"))
+}

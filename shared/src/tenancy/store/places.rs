@@ -1,0 +1,104 @@
+//! Where files lie.
+
+use super::{
+    super::{TenantDb, TenantTx, sql::tenant_sql},
+    media::Variant,
+};
+use crate::{
+    control::jobs::text,
+    db::{Bounded, DbError, During},
+    ids::MediaId,
+    placement::{Places, Spot},
+    units::ByteCount,
+};
+use sqlx::Row;
+use std::collections::BTreeMap;
+
+tenant_sql! {
+    HOLD = "UPDATE {media} SET state = state WHERE id = $1 AND state = 'ready' RETURNING id";
+    BY_PLACES = "SELECT storages, CAST(COALESCE(SUM(bytes), 0) AS BIGINT), CAST(COUNT(*) AS BIGINT) FROM {variants} GROUP BY storages";
+    AT = "SELECT DISTINCT v.media FROM {variants} v JOIN {media} m ON m.id = v.media WHERE v.media > $1 AND m.state = 'ready' \
+        AND (v.storages = $2 OR v.storages LIKE $3) ORDER BY v.media LIMIT $4";
+    SET_PLACES = "UPDATE {variants} SET storages = $1 WHERE media = $2 AND name = $3 AND storages = $4 RETURNING name";
+}
+
+/// What lies in one place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Held {
+    /// Bytes.
+    pub bytes: ByteCount,
+    /// Files.
+    pub objects: i64,
+}
+
+impl TenantTx {
+    /// Records that a file lies elsewhere, if it still lies where it was seen and its picture is in sight. Returns whether it did.
+    /// Whoever deletes the picture waits, or has been first.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn set_places(&mut self, variant: &Variant, to: &Places) -> Result<bool, DbError> {
+        const WHAT: &str = "record where a file lies";
+        let hold = self.query(HOLD).bind(variant.media.as_str().to_owned());
+        if hold.fetch_optional(&mut *self.tx).bounded(WHAT).await?.is_none() {
+            return Ok(false);
+        }
+        let query = self
+            .query(SET_PLACES)
+            .bind(to.to_string())
+            .bind(variant.media.as_str().to_owned())
+            .bind(variant.name.clone())
+            .bind(variant.places.to_string());
+        let row = query.fetch_optional(&mut *self.tx);
+        row.bounded(WHAT).await.map(|row| row.is_some())
+    }
+}
+
+impl TenantDb {
+    /// Pictures after `after` of which a file lies in `spot`, or is on its way out of it, in the order of their ids.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn media_at(&self, spot: &Spot, after: Option<&MediaId>, limit: i64) -> Result<Vec<MediaId>, DbError> {
+        // Ids hold no `-`, and no id is part of another.
+        let alone = match spot {
+            Spot::Main => String::new(),
+            Spot::Storage(id) => id.to_string(),
+        };
+        let query = self
+            .query(AT)
+            .bind(after.map_or_else(String::new, ToString::to_string))
+            .bind(alone)
+            .bind(format!("%{spot}%"))
+            .bind(limit);
+        let rows = query
+            .fetch_all(&mut *self.reader().await?)
+            .bounded("list pictures of a storage")
+            .await?;
+        rows.iter().map(|row| text(row, 0)).collect()
+    }
+
+    /// How much lies where, by what the rows say; every copy counts.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn places(&self) -> Result<BTreeMap<Spot, Held>, DbError> {
+        const WHAT: &str = "add up what lies where";
+        let rows = self
+            .query(BY_PLACES)
+            .fetch_all(&mut *self.reader().await?)
+            .bounded(WHAT)
+            .await?;
+        let mut held: BTreeMap<Spot, Held> = BTreeMap::new();
+        for row in &rows {
+            let places: Places = text(row, 0)?;
+            let (bytes, objects): (i64, i64) = (row.try_get(1).during(WHAT)?, row.try_get(2).during(WHAT)?);
+            for spot in places.all() {
+                let held = held.entry(spot.clone()).or_default();
+                held.bytes = held.bytes.plus(ByteCount::new(bytes));
+                held.objects = held.objects.saturating_add(objects);
+            }
+        }
+        Ok(held)
+    }
+}

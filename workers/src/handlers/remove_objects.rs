@@ -1,0 +1,33 @@
+//! `objects.remove`: objects that no row speaks of go, when their storage answers again.
+
+use super::files::is_recorded;
+use crate::context::JobContext;
+use mediamill_shared::{
+    BoxError,
+    jobs::{JobError, Reason, RemoveObjects, ResultExt},
+    objects::{ObjectKey, Store},
+    placement::Spot,
+};
+
+pub(crate) async fn run(job: RemoveObjects, cx: &JobContext) -> Result<(), JobError> {
+    const BAD: &str = "an object's place or key is none";
+    let db = cx.tenant_db()?;
+    let files = db.variants(&job.media).await.transient()?;
+    let mut failed: Option<BoxError> = None;
+    for (spot, key) in &job.objects {
+        let spot: Spot = spot.parse().permanent(Reason::UNREADABLE_PAYLOAD, BAD)?;
+        let key: ObjectKey = key.parse().permanent(Reason::UNREADABLE_PAYLOAD, BAD)?;
+        if is_recorded(&files, &spot, &key) {
+            continue;
+        }
+        if let Some(opened) = cx.storages.spot(cx.tenant()?.id(), &spot).await.transient()? {
+            failed = opened.objects.delete(&key).await.err().map(Into::into).or(failed);
+        }
+    }
+    failed.map_or(Ok(()), |source| {
+        Err(JobError::Transient {
+            not_before: None,
+            source,
+        })
+    })
+}
