@@ -222,6 +222,7 @@ pub(crate) async fn uploads(
         let db = tenant
             .db()
             .map_err(|refused| Problem::new(Cause::TenantSuspended, refused.to_string()))?;
+        services.storages.admit(&tenant).await?;
         services.quota.reserve(&tenant, &db, claim).await?;
         match commit(services, &tenant, &jobs, once.as_ref()).await {
             Ok(Committed::New) => {

@@ -74,7 +74,7 @@ pub(crate) fn described() -> (axum::Router<State>, utoipa::openapi::OpenApi) {
 
 /// The Tenants API.
 fn operators() -> OpenApiRouter<State> {
-    use routes::operator::{auth, install, limits, plans, states, tenants, traefik};
+    use routes::operator::{auth, install, limits, plans, states, storages, tenants, traefik};
     OpenApiRouter::new()
         .routes(routes!(auth::verify))
         .routes(routes!(traefik::config))
@@ -97,6 +97,10 @@ fn operators() -> OpenApiRouter<State> {
         .routes(routes!(plans::list, plans::create))
         .routes(routes!(plans::show, plans::edit, plans::delete))
         .routes(routes!(plans::preview))
+        .routes(routes!(storages::list, storages::add))
+        .routes(routes!(storages::show, storages::edit, storages::remove))
+        .routes(routes!(storages::check))
+        .routes(routes!(storages::begin, storages::task, storages::stop))
 }
 
 /// The description.

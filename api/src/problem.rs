@@ -6,7 +6,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use mediamill_shared::{
-    db::DbError, objects::ObjectError, placement::ReadError, quota::ReserveError, tenancy::ResolveError,
+    db::DbError,
+    objects::ObjectError,
+    placement::{AdmitError, ReadError},
+    quota::ReserveError,
+    tenancy::{Limit, ResolveError},
 };
 use serde_json::{Map, Value, json};
 
@@ -62,6 +66,8 @@ causes! {
     WrongLink = "wrong-link", FORBIDDEN;
     /// The key is right, but does not allow this.
     MissingScope = "missing-scope", FORBIDDEN;
+    /// There is no storage to put it in.
+    NoStorage = "no-storage", FORBIDDEN;
     /// The provider has switched this off for the tenant.
     SwitchedOff = "switched-off", FORBIDDEN;
     /// The tenant is not served at the moment.
@@ -80,6 +86,8 @@ causes! {
     BodyTimeout = "body-timeout", REQUEST_TIMEOUT;
     /// Something that is there already, or its state, does not allow this.
     Conflict = "conflict", CONFLICT;
+    /// The storage does not work; `steps` says what is wrong.
+    StorageBroken = "storage-broken", UNPROCESSABLE_ENTITY;
     /// It has changed since the version that the request names.
     VersionChanged = "version-changed", PRECONDITION_FAILED;
     /// The body is longer than this route takes.
@@ -192,6 +200,20 @@ impl From<ReadError> for Problem {
         match error {
             ReadError::Objects(error) => error.into(),
             ReadError::Db(error) => error.into(),
+        }
+    }
+}
+
+impl From<AdmitError> for Problem {
+    fn from(error: AdmitError) -> Self {
+        let detail = error.to_string();
+        match error {
+            AdmitError::TooFewActive { active, least } => Self::new(Cause::NoStorage, detail)
+                .with("limit_name", Limit::MinActiveStorages.as_str())
+                .with("limit", least)
+                .with("used", active),
+            AdmitError::Nowhere => Self::new(Cause::NoStorage, detail).with("limit_name", Limit::LocalStorage.as_str()),
+            AdmitError::Db(error) => error.into(),
         }
     }
 }

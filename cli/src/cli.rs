@@ -6,6 +6,7 @@
 mod batches;
 mod compat;
 mod plans;
+mod storages;
 mod tenants;
 mod values;
 
@@ -15,6 +16,7 @@ mod tests;
 pub(crate) use batches::{Apply, Batches, Import};
 pub(crate) use compat::Compat;
 pub(crate) use plans::{LimitChanges, PlanFields, Plans};
+pub(crate) use storages::{StorageFields, Storages, Where};
 pub(crate) use tenants::{ApiKeys, Create, Edit, EnvCommand, Hosts, List, Move, Named, Tenants, Trial};
 pub(crate) use values::Until;
 
@@ -67,6 +69,9 @@ pub(crate) enum Command {
     /// Make, change and remove plans
     #[command(subcommand)]
     Plans(Plans),
+    /// Add, check, empty, verify and remove storages
+    #[command(subcommand)]
+    Storages(Box<Storages>),
     /// Make and revoke API keys of a tenant
     #[command(subcommand)]
     Keys(Keys),

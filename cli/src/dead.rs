@@ -186,7 +186,12 @@ async fn forget_variant(services: &Services, id: &JobId, purged: &Purged) -> any
         return Ok(());
     };
     if let Ok(payload) = serde_json::from_str::<MakeVariant>(&purged.payload) {
-        let recorded: Vec<Variant> = tenant.db()?.variant(&payload.media, &payload.name).await?.into_iter().collect();
+        let recorded: Vec<Variant> = tenant
+            .db()?
+            .variant(&payload.media, &payload.name)
+            .await?
+            .into_iter()
+            .collect();
         let own = format!("{}-{id}", payload.name);
         let is_own = |key: &ObjectKey| key.as_str().contains(&own);
         let kept = recorded.iter().any(|variant| is_own(&variant.object));

@@ -22,6 +22,7 @@ mod quickstart;
 mod secrets;
 mod serve;
 mod settings;
+mod storages;
 mod tenants;
 mod usage;
 
@@ -102,6 +103,12 @@ async fn dispatch(command: Command, config: Config, json: bool) -> anyhow::Resul
         Command::Config(_) => settings::effective(&config, json),
         Command::Tenants(args) => Box::pin(tenants::dispatch(*args, config, json)).await,
         Command::Plans(args) => operator::with(config, async |services| plans::run(services, args, json).await).await,
+        Command::Storages(args) => {
+            operator::with(config, async |services| {
+                Box::pin(storages::run(services, *args, json)).await
+            })
+            .await
+        }
         Command::Keys(args) => operator::with(config, async |services| keys::run(services, args, json).await).await,
         Command::Jobs(args) => operator::with(config, async |services| jobs::run(services, args, json).await).await,
         Command::Dead(args) => {

@@ -9,8 +9,8 @@ use crate::{
 };
 use futures_util::future::BoxFuture;
 use mediamill_shared::jobs::{
-    DeleteMedia, DeprovisionTenant, Job, JobError, JobKind, MakeVariant, MoveMedia, MoveTenant, Noop, Pool, ProcessMedia,
-    ProvisionTenant, Reason, RemoveObjects, ResultExt, VerifyMedia,
+    DeleteMedia, DeprovisionTenant, Job, JobError, JobKind, MakeVariant, MoveMedia, MoveTenant, Noop, Pool,
+    ProcessMedia, ProvisionTenant, Reason, RemoveObjects, ResultExt, VerifyMedia,
 };
 use mediamill_shared::retry::RetryPolicy;
 use std::{collections::BTreeMap, future::Future, time::Duration};

@@ -2,9 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "tests: a failure is the message")]
 
-use mediamill_media::sample;
 use bytes::Bytes;
 use futures_util::{TryStreamExt, future::join_all};
+use mediamill_media::sample;
 use mediamill_shared::{
     control::{
         audit::{Actor, Entry},
@@ -89,7 +89,10 @@ async fn add(world: &World, new: NewStorage) -> StorageRow {
 }
 
 async fn row(world: &World, storage: &StorageRow) -> StorageRow {
-    storages::get(&world.services.control, &storage.id).await.unwrap().unwrap()
+    storages::get(&world.services.control, &storage.id)
+        .await
+        .unwrap()
+        .unwrap()
 }
 
 fn spot(storage: &StorageRow) -> Spot {
@@ -104,7 +107,12 @@ async fn placed_by(world: &World, placement: &str) {
         ..Change::default()
     };
     let id = world.tenant().await.id().clone();
-    world.services.lifecycle.change(&id, &change, &Actor::cli()).await.unwrap();
+    world
+        .services
+        .lifecycle
+        .change(&id, &change, &Actor::cli())
+        .await
+        .unwrap();
 }
 
 async fn files(world: &World, media: &MediaId) -> Vec<Variant> {
@@ -145,15 +153,32 @@ async fn done<J: Job>(world: &World, payload: &J) {
 async fn read(world: &World, file: &Variant) -> Vec<u8> {
     let storages = &world.services.storages;
     let tenant = world.tenant().await;
-    let fetched = storages.get(tenant.id(), &file.places, &file.object, None).await.unwrap();
+    let fetched = storages
+        .get(tenant.id(), &file.places, &file.object, None)
+        .await
+        .unwrap();
     let chunks: Vec<Bytes> = fetched.body.try_collect().await.unwrap();
     chunks.concat()
 }
 
 async fn files_go_where_roles_say_and_everything_is_counted(world: World) {
     let (first, second) = (Bucket::new().await, Bucket::new().await);
-    let originals = add(&world, NewStorage { role: StorageRole::Originals, ..first.as_new("originals") }).await;
-    let variants = add(&world, NewStorage { role: StorageRole::Variants, ..second.as_new("variants") }).await;
+    let originals = add(
+        &world,
+        NewStorage {
+            role: StorageRole::Originals,
+            ..first.as_new("originals")
+        },
+    )
+    .await;
+    let variants = add(
+        &world,
+        NewStorage {
+            role: StorageRole::Variants,
+            ..second.as_new("variants")
+        },
+    )
+    .await;
     work(&world.services);
     let (media, files) = ready(&world).await;
     for file in &files {
@@ -164,11 +189,17 @@ async fn files_go_where_roles_say_and_everything_is_counted(world: World) {
     let (counted, others) = (row(&world, &originals).await, row(&world, &variants).await);
     assert_eq!(counted.objects, 1);
     assert_eq!(others.objects, i64::try_from(files.len() - 1).unwrap());
-    assert_eq!(counted.used, files.iter().find(|file| file.name == ORIGINAL).unwrap().bytes);
+    assert_eq!(
+        counted.used,
+        files.iter().find(|file| file.name == ORIGINAL).unwrap().bytes
+    );
     world.assert_at_rest().await;
     done(&world, &DeleteMedia { media }).await;
     world.assert_at_rest().await;
-    assert_eq!((row(&world, &originals).await.used, row(&world, &variants).await.objects), (ByteCount::ZERO, 0));
+    assert_eq!(
+        (row(&world, &originals).await.used, row(&world, &variants).await.objects),
+        (ByteCount::ZERO, 0)
+    );
     world.services.shutdown.stop();
 }
 
@@ -177,7 +208,10 @@ async fn a_tenants_own_storages_come_before_the_providers(world: World) {
     add(&world, providers.as_new("provider's")).await;
     let tenant = world.tenant().await;
     let storages = &world.services.storages;
-    let own = storages.add(Some(&tenant), own.as_new("own"), false, &Actor::cli()).await.unwrap();
+    let own = storages
+        .add(Some(&tenant), own.as_new("own"), false, &Actor::cli())
+        .await
+        .unwrap();
     work(&world.services);
     let (_, files) = ready(&world).await;
     assert!(files.iter().all(|file| file.places == Places::of([spot(&own)])));
@@ -200,8 +234,17 @@ async fn every_copy_is_written_and_every_copy_goes(world: World) {
     for file in &files {
         assert_eq!(file.places.held().len(), 2);
         for spot in file.places.held() {
-            let opened = world.services.storages.spot(world.tenant().await.id(), spot).await.unwrap().unwrap();
-            assert_eq!(opened.objects.stat(&file.object).await.unwrap().unwrap().bytes, file.bytes);
+            let opened = world
+                .services
+                .storages
+                .spot(world.tenant().await.id(), spot)
+                .await
+                .unwrap()
+                .unwrap();
+            assert_eq!(
+                opened.objects.stat(&file.object).await.unwrap().unwrap().bytes,
+                file.bytes
+            );
         }
     }
     world.assert_at_rest().await;
@@ -221,7 +264,15 @@ async fn a_full_storage_is_passed_over_and_never_overfilled(world: World) {
     let size: i64 = files.iter().map(|file| file.bytes.get()).sum();
     done(&world, &DeleteMedia { media }).await;
     let capacity = ByteCount::new(size * 3 + size / 2);
-    let small = add(&world, NewStorage { capacity, weight: 1_000, ..small.as_new("small") }).await;
+    let small = add(
+        &world,
+        NewStorage {
+            capacity,
+            weight: 1_000,
+            ..small.as_new("small")
+        },
+    )
+    .await;
     let large = add(&world, large.as_new("large")).await;
     let uploads = (0..12).map(|_| world.upload(sample::small(1)));
     let uploads = join_all(uploads).await;
@@ -238,12 +289,22 @@ async fn a_full_storage_is_passed_over_and_never_overfilled(world: World) {
 /// Uploads go on although the storage that they would go to has a fault, and nothing of it stays anywhere when that is over.
 async fn costs_a_fail_over(world: World, breaks: impl Fn(&Proxy), mends: impl Fn(&Proxy)) {
     let ((broken, proxy), sound) = (Bucket::proxied().await, Bucket::new().await);
-    let broken = add(&world, NewStorage { weight: 1_000, ..broken.as_new("broken") }).await;
+    let broken = add(
+        &world,
+        NewStorage {
+            weight: 1_000,
+            ..broken.as_new("broken")
+        },
+    )
+    .await;
     let sound = add(&world, sound.as_new("sound")).await;
     work(&world.services);
     breaks(&proxy);
     let (media, files) = ready(&world).await;
-    assert!(files.iter().all(|file| file.places == Places::of([spot(&sound)])), "{files:?}");
+    assert!(
+        files.iter().all(|file| file.places == Places::of([spot(&sound)])),
+        "{files:?}"
+    );
     mends(&proxy);
     // Room that was claimed where nothing is was given back.
     world.assert_at_rest().await;
@@ -277,10 +338,16 @@ async fn the_only_storage_away_costs_retries(world: World) {
     let (media, job) = world.upload(sample::small(1)).await;
     let again = |row: &JobRow| row.attempts > 0 && row.state == JobState::Queued;
     while !again(&world.until(&job, |_| true).await) {}
-    assert!(files(&world, &media).await.is_empty(), "nothing half written is to be seen");
+    assert!(
+        files(&world, &media).await.is_empty(),
+        "nothing half written is to be seen"
+    );
     proxy.mend();
     assert_eq!(world.finished(&job).await.state, JobState::Done);
-    assert_eq!(row(&world, &storage).await.objects, i64::try_from(files(&world, &media).await.len()).unwrap());
+    assert_eq!(
+        row(&world, &storage).await.objects,
+        i64::try_from(files(&world, &media).await.len()).unwrap()
+    );
     world.assert_at_rest().await;
     world.services.shutdown.stop();
 }
@@ -299,7 +366,13 @@ async fn a_read_goes_on_from_the_next_copy(world: World) {
     proxy.mend();
     // It is read from the first again, and that one stops in the middle.
     let mut first_first = original.clone();
-    let other = original.places.held().iter().find(|place| **place != spot(&first)).unwrap().clone();
+    let other = original
+        .places
+        .held()
+        .iter()
+        .find(|place| **place != spot(&first))
+        .unwrap()
+        .clone();
     first_first.places = Places::of([spot(&first), other]);
     assert_eq!(read(&world, &first_first).await, whole);
     world.assert_at_rest().await;
@@ -315,12 +388,23 @@ async fn a_storage_is_emptied_while_uploads_go_on(world: World) {
         all.push(ready(&world).await);
     }
     let new = add(&world, new.as_new("new")).await;
-    let change = StorageChange { state: Some(StorageState::Draining), ..StorageChange::default() };
+    let change = StorageChange {
+        state: Some(StorageState::Draining),
+        ..StorageChange::default()
+    };
     let storages = &world.services.storages;
-    storages.edit(&row(&world, &old).await, None, change, &Actor::cli()).await.unwrap();
+    storages
+        .edit(&row(&world, &old).await, None, change, &Actor::cli())
+        .await
+        .unwrap();
     let uploads: Vec<(MediaId, JobId)> = join_all((0..4).map(|_| world.upload(sample::small(1)))).await;
     for (media, _) in &all {
-        let payload = MoveMedia { media: media.clone(), from: old.id.to_string(), to: None, task: None };
+        let payload = MoveMedia {
+            media: media.clone(),
+            from: old.id.to_string(),
+            to: None,
+            task: None,
+        };
         done(&world, &payload).await;
         // Once more: nothing is moved or counted twice.
         done(&world, &payload).await;
@@ -328,18 +412,38 @@ async fn a_storage_is_emptied_while_uploads_go_on(world: World) {
     for (_, job) in &uploads {
         assert_eq!(world.finished(job).await.state, JobState::Done);
     }
-    assert_eq!((row(&world, &old).await.objects, row(&world, &old).await.used), (0, ByteCount::ZERO));
+    assert_eq!(
+        (row(&world, &old).await.objects, row(&world, &old).await.used),
+        (0, ByteCount::ZERO)
+    );
     for (media, before) in &all {
         for (now, before) in files(&world, media).await.iter().zip(before) {
-            assert_eq!((now.places.clone(), &now.sha256), (Places::of([spot(&new)]), &before.sha256));
+            assert_eq!(
+                (now.places.clone(), &now.sha256),
+                (Places::of([spot(&new)]), &before.sha256)
+            );
             assert_eq!(ByteCount::of(read(&world, now).await.len()), now.bytes);
         }
     }
     world.assert_at_rest().await;
     // Back to where it began, which has no room to be counted.
     let media = all[0].0.clone();
-    done(&world, &MoveMedia { media: media.clone(), from: new.id.to_string(), to: Some("-".into()), task: None }).await;
-    assert!(files(&world, &media).await.iter().all(|file| file.places.is_main_alone()));
+    done(
+        &world,
+        &MoveMedia {
+            media: media.clone(),
+            from: new.id.to_string(),
+            to: Some("-".into()),
+            task: None,
+        },
+    )
+    .await;
+    assert!(
+        files(&world, &media)
+            .await
+            .iter()
+            .all(|file| file.places.is_main_alone())
+    );
     done(&world, &DeleteMedia { media }).await;
     world.assert_at_rest().await;
     world.services.shutdown.stop();
@@ -353,17 +457,37 @@ async fn a_damaged_file_is_mended_from_another_copy(world: World) {
     work(&world.services);
     let (media, files) = ready(&world).await;
     let storages = &world.services.storages;
-    let opened = storages.spot(world.tenant().await.id(), &spot(&first)).await.unwrap().unwrap();
+    let opened = storages
+        .spot(world.tenant().await.id(), &spot(&first))
+        .await
+        .unwrap()
+        .unwrap();
     let thumb = files.iter().find(|file| file.name == "thumb").unwrap();
     let original = files.iter().find(|file| file.name == ORIGINAL).unwrap();
-    opened.objects.put(&thumb.object, Bytes::from_static(b"rotten"), "image/jpeg").await.unwrap();
+    opened
+        .objects
+        .put(&thumb.object, Bytes::from_static(b"rotten"), "image/jpeg")
+        .await
+        .unwrap();
     opened.objects.delete(&original.object).await.unwrap();
     let services = &world.services;
-    let entry = Entry::new(&services.clock, &services.entropy, &Actor::cli(), "storage.verify", None);
+    let entry = Entry::new(
+        &services.clock,
+        &services.entropy,
+        &Actor::cli(),
+        "storage.verify",
+        None,
+    );
     let control = &services.control;
-    tasks::start(control, &spot(&first), tasks::TaskKind::Verify, None, 1, &entry).await.unwrap();
+    tasks::start(control, &spot(&first), tasks::TaskKind::Verify, None, 1, &entry)
+        .await
+        .unwrap();
     let task = tasks::get(control, &spot(&first)).await.unwrap().unwrap();
-    let payload = VerifyMedia { media, storage: first.id.to_string(), task: Some(task.id) };
+    let payload = VerifyMedia {
+        media,
+        storage: first.id.to_string(),
+        task: Some(task.id),
+    };
     done(&world, &payload).await;
     let found = tasks::get(control, &spot(&first)).await.unwrap().unwrap().found;
     assert_eq!((found.mended, found.damaged), (2, 0), "{found:?}");
@@ -385,11 +509,21 @@ async fn a_storage_that_does_not_work_is_not_added(world: World) {
     proxy.down();
     let error = add(away.as_new("away")).await.unwrap_err().to_string();
     assert!(error.contains("reach: "), "{error}");
-    assert!(storages::page(&world.services.control, None, 10).await.unwrap().is_empty());
+    assert!(
+        storages::page(&world.services.control, None, 10)
+            .await
+            .unwrap()
+            .is_empty()
+    );
     let tenant = world.tenant().await;
     let mut bare = bucket.as_new("bare");
     bare.credentials = None;
-    let error = world.services.storages.add(Some(&tenant), bare, false, &Actor::cli()).await.unwrap_err();
+    let error = world
+        .services
+        .storages
+        .add(Some(&tenant), bare, false, &Actor::cli())
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("credentials of its own"), "{error}");
 }
 
@@ -401,13 +535,23 @@ async fn a_storage_that_fills_up_costs_a_fail_over() {
     let server = S3Server::start_in(disk.path()).await.unwrap();
     let address = server.address();
     let full = Bucket { server, address };
-    let full = add(&world, NewStorage { weight: 1_000, ..full.as_new("full") }).await;
+    let full = add(
+        &world,
+        NewStorage {
+            weight: 1_000,
+            ..full.as_new("full")
+        },
+    )
+    .await;
     disk.fill(6_000);
     let sound = Bucket::new().await;
     let sound = add(&world, sound.as_new("sound")).await;
     work(&world.services);
     let (media, files) = ready(&world).await;
-    assert!(files.iter().any(|file| file.places == Places::of([spot(&sound)])), "{files:?}");
+    assert!(
+        files.iter().any(|file| file.places == Places::of([spot(&sound)])),
+        "{files:?}"
+    );
     disk.empty();
     world.assert_at_rest().await;
     done(&world, &DeleteMedia { media }).await;

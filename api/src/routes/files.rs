@@ -86,7 +86,10 @@ pub(crate) async fn serve(
         let cached = format!("private, max-age={}", lives.as_secs() / 2);
         let out = response.headers_mut();
         out.insert(header::LOCATION, location);
-        out.insert(header::CACHE_CONTROL, HeaderValue::try_from(cached).map_err(|_| missing())?);
+        out.insert(
+            header::CACHE_CONTROL,
+            HeaderValue::try_from(cached).map_err(|_| missing())?,
+        );
         return Ok(response);
     }
     let total = variant.bytes.unsigned();
@@ -99,7 +102,9 @@ pub(crate) async fn serve(
         Body::empty()
     } else {
         let tenant = site.tenant.id();
-        let fetched = storages.get(tenant, &variant.places, &variant.object, range.clone()).await?;
+        let fetched = storages
+            .get(tenant, &variant.places, &variant.object, range.clone())
+            .await?;
         Body::from_stream(fetched.body.map_err(|error| {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,

@@ -101,7 +101,13 @@ pub(crate) async fn show(
 ) -> Result<Json<MediaView>, Problem> {
     let media: MediaId = id(&text)?;
     let now = state.services.clock.now();
-    if let Some(picture) = caller.site.db.media(&media).await?.filter(|picture| !picture.is_over(now)) {
+    if let Some(picture) = caller
+        .site
+        .db
+        .media(&media)
+        .await?
+        .filter(|picture| !picture.is_over(now))
+    {
         let variants = caller.site.db.variants(&media).await?;
         return Ok(Json(MediaView::ready(
             &caller.site,

@@ -4,6 +4,8 @@ mod apply;
 mod import;
 mod watch;
 
+pub(crate) use watch::bar;
+
 use crate::{cli::Batches, moments, output};
 use anyhow::{Context, bail};
 use mediamill_shared::{

@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_millis(250);
 const TELL: Duration = Duration::from_secs(10);
 
 /// A bar on a terminal; `None` elsewhere.
-pub(super) fn bar(length: Option<u64>, template: &str, name: &'static str) -> anyhow::Result<Option<ProgressBar>> {
+pub(crate) fn bar(length: Option<u64>, template: &str, name: &'static str) -> anyhow::Result<Option<ProgressBar>> {
     if !std::io::stderr().is_terminal() {
         return Ok(None);
     }

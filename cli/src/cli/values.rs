@@ -4,7 +4,7 @@ use crate::moments;
 use mediamill_shared::{
     secrets::{Env, SecretText},
     tenancy::{Isolation, LimitOverrides, PictureSettings, ServerName},
-    units::Millis,
+    units::{ByteCount, Millis},
 };
 use std::{path::PathBuf, time::Duration};
 
@@ -26,6 +26,11 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         .parse()
         .map_err(|_| wrong())?;
     number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(wrong)
+}
+
+/// `20M`, `500 GB`, `64 MiB` or a number of bytes.
+pub(super) fn byte_size(text: &str) -> Result<ByteCount, String> {
+    mediamill_shared::config::size(text)
 }
 
 /// When something ends: a moment, or a time from now.

@@ -72,7 +72,11 @@ async fn step(services: &Services, task: &Task) -> Result<Step, TimerError> {
         }
     }
     cursor.fed = cursor.fed.saturating_add(i64::try_from(jobs.len()).unwrap_or(i64::MAX));
-    let (to, state) = if over { at_the_end(task, cursor, open, jobs.is_empty()) } else { (cursor, TaskState::Running) };
+    let (to, state) = if over {
+        at_the_end(task, cursor, open, jobs.is_empty())
+    } else {
+        (cursor, TaskState::Running)
+    };
     if to == task.cursor && state == task.state {
         return Ok(Step::default());
     }
@@ -154,7 +158,9 @@ fn is_sampled(task: &Task, media: &MediaId) -> bool {
     let chance = media.as_str().bytes().fold(0_u64, |sum, byte| {
         sum.wrapping_mul(0x0100_0000_01b3).wrapping_add(u64::from(byte))
     });
-    chance.checked_rem(task.sample.unsigned_abs()).is_none_or(|rest| rest == 0)
+    chance
+        .checked_rem(task.sample.unsigned_abs())
+        .is_none_or(|rest| rest == 0)
 }
 
 fn job(services: &Services, task: &Task, tenant: &Tenant, media: &MediaId) -> Result<NewJob, TimerError> {

@@ -11,6 +11,7 @@ pub(crate) mod values;
 pub use access::{AddressList, SecretList, SignatureMode};
 pub use helpers::MediaHelpers;
 pub use servers::{PlacementPolicy, ServerEntry, ServerList};
+pub use values::size;
 
 use crate::{
     secrets::Keyring,

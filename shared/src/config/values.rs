@@ -13,8 +13,11 @@ fn split(text: &str) -> Option<(f64, &str)> {
     (number.is_finite() && number >= 0.0).then_some((number, unit.trim()))
 }
 
-/// `20M`, `20 MB` (decimal), `64 MiB` (binary), `1024`.
-pub(crate) fn size(text: &str) -> Result<ByteCount, String> {
+/// A size as people write it: `20M`, `20 MB` (decimal), `64 MiB` (binary), `1024`.
+///
+/// # Errors
+/// What to write instead, in words.
+pub fn size(text: &str) -> Result<ByteCount, String> {
     let refuse = || format!("{text:?} is no size: write 20M, 20 MB, 64 MiB or a number of bytes");
     let (number, unit) = split(text).ok_or_else(refuse)?;
     let factor = match unit.to_ascii_lowercase().as_str() {

@@ -104,6 +104,8 @@ crate::jobs::names!(
         Tenants = "tenants",
         /// Making, changing and removing plans.
         Plans = "plans",
+        /// Adding, changing, moving and removing storages.
+        Storages = "storages",
         /// Installing first administrators and resetting passwords.
         People = "people",
     }

@@ -1,8 +1,6 @@
 //! Adding, changing and removing storages. None is used before it was checked.
 
-use super::{
-    Credentials, Finding, OpenError, Storages, StorageSettings, StorageSettingsError, check, settings::wrong,
-};
+use super::{Credentials, Finding, OpenError, StorageSettings, StorageSettingsError, Storages, check, settings::wrong};
 use crate::{
     control::{
         audit::{Actor, Entry},
@@ -89,7 +87,10 @@ fn checked_name(name: &str) -> Result<(), StorageSettingsError> {
     if (1..=100).contains(&name.chars().count()) && !name.chars().any(char::is_control) {
         Ok(())
     } else {
-        Err(wrong("name", "a storage's name is 1 to 100 characters, none of them a control character"))
+        Err(wrong(
+            "name",
+            "a storage's name is 1 to 100 characters, none of them a control character",
+        ))
     }
 }
 
@@ -108,8 +109,12 @@ fn checked_numbers(capacity: ByteCount, weight: i64) -> Result<(), StorageSettin
 fn for_a_tenant(settings: &StorageSettings, has_credentials: bool) -> Result<(), StorageSettingsError> {
     match settings {
         StorageSettings::Directory(_) => Err(wrong("kind", "a tenant's storage is of the kind s3")),
-        StorageSettings::S3(s3) if s3.ca.is_some() => Err(wrong("ca", "a tenant's storage has a certificate that everybody knows")),
-        StorageSettings::S3(_) if !has_credentials => Err(wrong("access_key", "a tenant's storage needs credentials of its own")),
+        StorageSettings::S3(s3) if s3.ca.is_some() => {
+            Err(wrong("ca", "a tenant's storage has a certificate that everybody knows"))
+        }
+        StorageSettings::S3(_) if !has_credentials => {
+            Err(wrong("access_key", "a tenant's storage needs credentials of its own"))
+        }
         StorageSettings::S3(_) => Ok(()),
     }
 }
@@ -153,7 +158,11 @@ impl Storages {
             settings: new.settings,
             secret: self.seal(&id, new.credentials.as_ref())?,
             role: new.role,
-            state: if unchecked { StorageState::Off } else { StorageState::Active },
+            state: if unchecked {
+                StorageState::Off
+            } else {
+                StorageState::Active
+            },
             capacity: new.capacity,
             weight: new.weight,
             used: ByteCount::ZERO,
@@ -251,9 +260,14 @@ impl Storages {
     }
 
     fn seal(&self, id: &StorageId, credentials: Option<&Credentials>) -> Result<Option<String>, SecretsError> {
-        let Some(credentials) = credentials else { return Ok(None) };
+        let Some(credentials) = credentials else {
+            return Ok(None);
+        };
         let of = SealedFor::Storage(id.clone());
-        let sealed = self.0.secrets.seal(&of, credentials.to_bytes().reveal(), &self.0.entropy);
+        let sealed = self
+            .0
+            .secrets
+            .seal(&of, credentials.to_bytes().reveal(), &self.0.entropy);
         sealed.map(Some)
     }
 

@@ -102,7 +102,9 @@ impl Findings {
 }
 
 async fn reach(objects: &Objects) -> Result<(), String> {
-    let Err(error) = objects.ping().await else { return Ok(()) };
+    let Err(error) = objects.ping().await else {
+        return Ok(());
+    };
     // What is asked about a bucket has no body to say why not; a listing has.
     let said = objects.list("check", None, 1).await.err().unwrap_or(error);
     Err(advice(&said))
@@ -139,7 +141,10 @@ async fn read(
 }
 
 async fn listed(objects: &Objects, small: &ObjectKey, large: &ObjectKey) -> Result<(), String> {
-    let page = objects.list("check", None, 1_000).await.map_err(|error| advice(&error))?;
+    let page = objects
+        .list("check", None, 1_000)
+        .await
+        .map_err(|error| advice(&error))?;
     // Others check it at the same time: a full page may end before these.
     let there = |key: &ObjectKey| page.iter().any(|listed| listed.key == *key);
     if page.len() == 1_000 || there(small) && there(large) {
@@ -162,7 +167,9 @@ async fn deleted(objects: &Objects, small: &ObjectKey, large: &ObjectKey) -> Res
     for key in [small, large] {
         objects.delete(key).await.map_err(told)?;
         if objects.stat(key).await.map_err(told)?.is_some() {
-            return Err("an object that was removed is still there: does the bucket keep versions, or lock objects?".into());
+            return Err(
+                "an object that was removed is still there: does the bucket keep versions, or lock objects?".into(),
+            );
         }
     }
     Ok(())
@@ -170,13 +177,25 @@ async fn deleted(objects: &Objects, small: &ObjectKey, large: &ObjectKey) -> Res
 
 /// Codes of <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>, and what to do about them.
 const ADVICE: [(&str, &str); 9] = [
-    ("RequestTimeTooSkewed", "the clocks of this machine and of the service differ by more than 15 minutes: set this one's"),
+    (
+        "RequestTimeTooSkewed",
+        "the clocks of this machine and of the service differ by more than 15 minutes: set this one's",
+    ),
     ("InvalidAccessKeyId", "the service does not know the access key"),
-    ("SignatureDoesNotMatch", "the secret key is not the access key's, or the region is another one"),
+    (
+        "SignatureDoesNotMatch",
+        "the secret key is not the access key's, or the region is another one",
+    ),
     ("AuthorizationHeaderMalformed", "the region is another one"),
-    ("PermanentRedirect", "the bucket is in another region, or needs the other addressing style"),
+    (
+        "PermanentRedirect",
+        "the bucket is in another region, or needs the other addressing style",
+    ),
     ("NoSuchBucket", "there is no such bucket"),
-    ("AccessDenied", "the key has not the right to do it: it needs GetObject, PutObject, DeleteObject, AbortMultipartUpload and ListBucket"),
+    (
+        "AccessDenied",
+        "the key has not the right to do it: it needs GetObject, PutObject, DeleteObject, AbortMultipartUpload and ListBucket",
+    ),
     ("dns error", "the endpoint's name is not known"),
     ("Connection refused", "nobody listens at the endpoint"),
 ];

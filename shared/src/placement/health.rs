@@ -54,7 +54,9 @@ impl Health {
     /// that call has ended or another pause is over.
     pub(super) fn admits(&self, spot: &Spot, now: Millis) -> bool {
         let mut records = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(record) = records.get_mut(spot) else { return true };
+        let Some(record) = records.get_mut(spot) else {
+            return true;
+        };
         match record.until {
             None => true,
             Some(until) if now < until => false,

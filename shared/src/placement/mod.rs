@@ -18,16 +18,16 @@ mod places;
 mod policy;
 mod read;
 mod settings;
+mod tasks;
 
-pub use add::{NewStorage, StorageChange};
+pub use add::{ChangeError, NewStorage, StorageChange};
 pub use check::{CheckStep, Finding};
 pub use place::{NewFile, PlaceError, Placed, PlacedFile};
 pub use places::{MOST_REPLICAS, Places, PlacesError, Spot};
 pub use policy::{FilePlacement, Policy};
 pub use read::{ReadError, checksum};
-pub use settings::{
-    Credentials, Delivery, DirectorySettings, S3Settings, StorageSettings, StorageSettingsError,
-};
+pub use settings::{Credentials, Delivery, DirectorySettings, S3Settings, StorageSettings, StorageSettingsError};
+pub use tasks::{storage_view, task_view};
 
 use crate::{
     cache::{Cache, CachePort, STORAGE_CHANNEL},
@@ -160,7 +160,9 @@ struct Inner {
 
 impl fmt::Debug for Storages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Storages").field("main", &self.0.main).finish_non_exhaustive()
+        f.debug_struct("Storages")
+            .field("main", &self.0.main)
+            .finish_non_exhaustive()
     }
 }
 
@@ -298,7 +300,9 @@ impl Storages {
             source,
         };
         let credentials = Credentials::from_bytes(&opened.map_err(failed)?);
-        credentials.map(Some).ok_or_else(|| failed(SecretsError::Content { of }))
+        credentials
+            .map(Some)
+            .ok_or_else(|| failed(SecretsError::Content { of }))
     }
 
     /// Whether there is somewhere to put a tenant's files, and as many active storages as its limits ask for.
@@ -368,7 +372,8 @@ impl Storages {
         // Added since, and this process did not hear of it.
         let Spot::Storage(id) = spot else { return Ok(None) };
         let row = storages::get(&self.0.control, id).await?;
-        let Some(row) = row.filter(|row| row.state.is_read() && row.tenant.as_ref().is_none_or(|owner| owner == tenant))
+        let Some(row) =
+            row.filter(|row| row.state.is_read() && row.tenant.as_ref().is_none_or(|owner| owner == tenant))
         else {
             return Ok(None);
         };

@@ -195,7 +195,10 @@ impl Storages {
         let known: Vec<policy::Candidate> = candidates.iter().filter_map(|one| one.candidate()).collect();
         let turn = self.0.turn.fetch_add(1, Ordering::Relaxed);
         let order = policy::order(&tenant.context().pictures.placement, &known, media, turn);
-        Ok(order.into_iter().filter_map(|place| candidates.get(place).cloned()).collect())
+        Ok(order
+            .into_iter()
+            .filter_map(|place| candidates.get(place).cloned())
+            .collect())
     }
 
     async fn plan(&self, tenant: &Tenant, media: &MediaId, original: bool, turn: usize) -> Result<Plan, PlaceError> {
@@ -309,10 +312,15 @@ impl Plan {
 }
 
 fn told(plan: &Plan, problems: &BTreeMap<Spot, String>) -> String {
-    let others = plan.order.iter().filter(|one| !plan.done.iter().any(|(spot, _)| *spot == one.spot));
+    let others = plan
+        .order
+        .iter()
+        .filter(|one| !plan.done.iter().any(|(spot, _)| *spot == one.spot));
     let told: Vec<String> = others
         .map(|one| {
-            let problem = problems.get(&one.spot).map_or("it is left alone, since it did not answer", String::as_str);
+            let problem = problems
+                .get(&one.spot)
+                .map_or("it is left alone, since it did not answer", String::as_str);
             format!("{}: {problem}", one.spot)
         })
         .collect();

@@ -102,7 +102,12 @@ pub(super) fn order(placement: &FilePlacement, candidates: &[Candidate], media: 
             std::cmp::Reverse(free.map_or(i64::MAX, ByteCount::get))
         }),
         Policy::RoundRobin => {
-            places.sort_by(|a, b| candidates.get(*a).map(|one| &one.id).cmp(&candidates.get(*b).map(|one| &one.id)));
+            places.sort_by(|a, b| {
+                candidates
+                    .get(*a)
+                    .map(|one| &one.id)
+                    .cmp(&candidates.get(*b).map(|one| &one.id))
+            });
             let first = turn.checked_rem(places.len()).unwrap_or(0);
             places.rotate_left(first);
         }
@@ -122,7 +127,10 @@ fn score(candidate: &Candidate, media: &MediaId) -> f64 {
         .chain_update(media.as_str())
         .chain_update(candidate.id.as_str())
         .finalize();
-    let bits = hash.iter().take(8).fold(0_u64, |bits, byte| (bits << 8) | u64::from(*byte));
+    let bits = hash
+        .iter()
+        .take(8)
+        .fold(0_u64, |bits, byte| (bits << 8) | u64::from(*byte));
     // Between 0 and 1, neither of them.
     let chance = ((bits >> 12) as f64 + 0.5) / (1_u64 << 52) as f64;
     -(candidate.weight.max(1) as f64) / chance.ln()
@@ -167,7 +175,10 @@ mod tests {
             counts[first(&all, picture)] += 1;
         }
         // Of 5,000 one deviation is 31 for a fifth, 35 for three fifths: this is six of them.
-        assert!(counts[0].abs_diff(1_000) < 190 && counts[1].abs_diff(1_000) < 190, "{counts:?}");
+        assert!(
+            counts[0].abs_diff(1_000) < 190 && counts[1].abs_diff(1_000) < 190,
+            "{counts:?}"
+        );
         for picture in &pictures {
             let (before, after) = (first(&all, picture), first(&all[..2], picture));
             assert!(before == 2 || before == after);

@@ -215,7 +215,10 @@ impl S3Settings {
         // https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html, which others are as strict as or less.
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.');
         if !(3..=63).contains(&self.bucket.len()) || !self.bucket.bytes().all(plain) {
-            return Err(wrong("bucket", "a bucket's name is 3 to 63 characters of a-z, 0-9, - and ."));
+            return Err(wrong(
+                "bucket",
+                "a bucket's name is 3 to 63 characters of a-z, 0-9, - and .",
+            ));
         }
         if let Some(prefix) = &self.prefix
             && prefix.trim_matches('/').parse::<ObjectKey>().is_err()
@@ -227,10 +230,16 @@ impl S3Settings {
                 .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.query().is_none())
         };
         if self.endpoint.as_deref().is_some_and(|endpoint| !http(endpoint)) {
-            return Err(wrong("endpoint", "an endpoint is http://host:port or https://host:port"));
+            return Err(wrong(
+                "endpoint",
+                "an endpoint is http://host:port or https://host:port",
+            ));
         }
         match (self.delivery, &self.public_url) {
-            (Delivery::Public, None) => Err(wrong("public_url", "public delivery needs the address that files begin with")),
+            (Delivery::Public, None) => Err(wrong(
+                "public_url",
+                "public delivery needs the address that files begin with",
+            )),
             (_, Some(url)) if !http(url) => Err(wrong("public_url", "it is an http or https address")),
             _ => Ok(()),
         }
@@ -300,7 +309,10 @@ mod tests {
             (r#"{"kind":"ftp"}"#, "unknown variant `ftp`"),
             (r#"{"kind":"s3"}"#, "missing field `bucket`"),
             (r#"{"kind":"s3","bucket":"b/../c"}"#, "bucket: "),
-            (r#"{"kind":"s3","bucket":"abc","secret_key":"x"}"#, "unknown field `secret_key`"),
+            (
+                r#"{"kind":"s3","bucket":"abc","secret_key":"x"}"#,
+                "unknown field `secret_key`",
+            ),
             (r#"{"kind":"s3","bucket":"abc","endpoint":"localhost:9"}"#, "endpoint: "),
             (r#"{"kind":"s3","bucket":"abc","prefix":"../x"}"#, "prefix: "),
             (r#"{"kind":"s3","bucket":"abc","delivery":"public"}"#, "public_url: "),
@@ -313,7 +325,8 @@ mod tests {
 
     #[test]
     fn a_url_has_everything_and_a_secret_is_not_told() {
-        let settings = read(r#"{"kind":"s3","bucket":"abc","prefix":"/p/q/","endpoint":"http://h:1","delivery":"presign"}"#);
+        let settings =
+            read(r#"{"kind":"s3","bucket":"abc","prefix":"/p/q/","endpoint":"http://h:1","delivery":"presign"}"#);
         let credentials = Credentials {
             access_key: "a".into(),
             secret_key: SecretText::new("b/c".into()),

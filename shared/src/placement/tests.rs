@@ -26,10 +26,21 @@ crate::on_both_sides!(
 );
 
 fn entry(world: &World) -> Entry {
-    Entry::new(&world.services.clock, &world.services.entropy, &Actor::cli(), "test", None)
+    Entry::new(
+        &world.services.clock,
+        &world.services.entropy,
+        &Actor::cli(),
+        "test",
+        None,
+    )
 }
 
-async fn storage(world: &World, tenant: Option<TenantId>, capacity: i64, bounds: Bounds) -> Result<StorageRow, StorageError> {
+async fn storage(
+    world: &World,
+    tenant: Option<TenantId>,
+    capacity: i64,
+    bounds: Bounds,
+) -> Result<StorageRow, StorageError> {
     let (clock, entropy) = (&world.services.clock, &world.services.entropy);
     let row = StorageRow {
         id: StorageId::generate(clock, entropy),
@@ -80,7 +91,9 @@ async fn running(world: &World) -> JobId {
 }
 
 async fn again(world: &World, id: &JobId, now: crate::units::Millis) {
-    let claims = jobs::claim(&world.services.control, "w", std::slice::from_ref(id), now).await.unwrap();
+    let claims = jobs::claim(&world.services.control, "w", std::slice::from_ref(id), now)
+        .await
+        .unwrap();
     assert!(matches!(claims.as_slice(), [jobs::Claim::Yours(_)]), "{claims:?}");
 }
 
@@ -89,7 +102,9 @@ async fn parallel_claims_never_overfill_a_storage(world: World) {
     let (control, now) = (&world.services.control, world.services.clock.now());
     let claims = join_all((0..20).map(async |number| {
         let by = Claimant::named(format!("claim {number}"));
-        claim(control, &by, &Shares::from([(row.id.clone(), share(9))]), now).await.unwrap()
+        claim(control, &by, &Shares::from([(row.id.clone(), share(9))]), now)
+            .await
+            .unwrap()
     }));
     let taken = claims.await.into_iter().filter(|claim| *claim == Claimed::Yes).count();
     assert_eq!((taken, used(&world, &row).await), (11, (99, 11)));
@@ -105,23 +120,36 @@ async fn parallel_claims_never_overfill_a_storage(world: World) {
 
 async fn a_line_says_what_it_says_however_often_it_is_written(world: World) {
     let (first, second) = (providers(&world, 0).await, providers(&world, 0).await);
-    let (control, now, job) = (&world.services.control, world.services.clock.now(), running(&world).await);
+    let (control, now, job) = (
+        &world.services.control,
+        world.services.clock.now(),
+        running(&world).await,
+    );
     let by = Claimant::job(&job, 1);
     let both = Shares::from([(first.id.clone(), share(7)), (second.id.clone(), share(5))]);
     for _ in 0..3 {
         assert_eq!(claim(control, &by, &both, now).await.unwrap(), Claimed::Yes);
     }
-    assert_eq!((used(&world, &first).await, used(&world, &second).await), ((7, 1), (5, 1)));
+    assert_eq!(
+        (used(&world, &first).await, used(&world, &second).await),
+        ((7, 1), (5, 1))
+    );
     let one = Shares::from([(second.id.clone(), share(6))]);
     for _ in 0..2 {
         assert!(settle(control, &by, &one, now).await.unwrap());
     }
-    assert_eq!((used(&world, &first).await, used(&world, &second).await), ((0, 0), (6, 1)));
+    assert_eq!(
+        (used(&world, &first).await, used(&world, &second).await),
+        ((0, 0), (6, 1))
+    );
     // Where it has been stays known.
     assert_eq!(shares(control, &by).await.unwrap().len(), 2);
     // Another attempt, at the same time as itself.
     join_all((0..8).map(async |_| claim(control, &by, &both, now).await.unwrap())).await;
-    assert_eq!((used(&world, &first).await, used(&world, &second).await), ((7, 1), (5, 1)));
+    assert_eq!(
+        (used(&world, &first).await, used(&world, &second).await),
+        ((7, 1), (5, 1))
+    );
 }
 
 async fn an_attempt_that_was_overtaken_changes_nothing(world: World) {
@@ -161,7 +189,9 @@ async fn only_active_storages_take_more(world: World) {
         state: StorageState::Draining,
         ..row.clone()
     };
-    storages::update(control, &row, &draining, Bounds::default(), None, &entry(&world)).await.unwrap();
+    storages::update(control, &row, &draining, Bounds::default(), None, &entry(&world))
+        .await
+        .unwrap();
     assert_eq!(set(10).await, Claimed::Closed([row.id.clone()].into()));
     assert_eq!(set(3).await, Claimed::Yes, "less is always taken");
     assert_eq!(used(&world, &row).await, (3, 1));
@@ -178,7 +208,11 @@ async fn so_many_storages_and_no_more(world: World) {
     let all = join_all((0..6).map(|_| storage(&world, Some(tenant.clone()), 0, bounds))).await;
     let (added, refused): (Vec<_>, Vec<_>) = all.into_iter().partition(Result::is_ok);
     assert_eq!(added.len(), 3);
-    assert!(refused.iter().all(|one| matches!(one, Err(StorageError::TooMany { has: 3, limit: 3 }))));
+    assert!(
+        refused
+            .iter()
+            .all(|one| matches!(one, Err(StorageError::TooMany { has: 3, limit: 3 })))
+    );
 }
 
 async fn the_last_active_ones_stay(world: World) {
@@ -207,14 +241,21 @@ async fn what_is_used_is_not_removed(world: World) {
     let row = providers(&world, 0).await;
     let (control, now) = (&world.services.control, world.services.clock.now());
     let remove = async || storages::remove(control, &row.id, &entry(&world)).await;
-    assert!(matches!(remove().await, Err(StorageError::InUse { .. })), "it is active");
+    assert!(
+        matches!(remove().await, Err(StorageError::InUse { .. })),
+        "it is active"
+    );
     let off = StorageRow {
         state: StorageState::Off,
         ..row.clone()
     };
-    storages::update(control, &row, &off, Bounds::default(), None, &entry(&world)).await.unwrap();
+    storages::update(control, &row, &off, Bounds::default(), None, &entry(&world))
+        .await
+        .unwrap();
     let by = Claimant::named("x".into());
-    settle(control, &by, &Shares::from([(row.id.clone(), share(1))]), now).await.unwrap();
+    settle(control, &by, &Shares::from([(row.id.clone(), share(1))]), now)
+        .await
+        .unwrap();
     assert!(matches!(remove().await, Err(StorageError::InUse { objects: 1, .. })));
     settle(control, &by, &Shares::new(), now).await.unwrap();
     remove().await.unwrap();
@@ -246,7 +287,11 @@ async fn another_process_hears_of_a_change(world: World) {
         weight: 1,
     };
     let row = services.storages.add(None, new, false, &Actor::cli()).await.unwrap();
-    let heard = async { while other.everywhere(tenant.id()).await.unwrap().len() == 1 { tokio::task::yield_now().await } };
+    let heard = async {
+        while other.everywhere(tenant.id()).await.unwrap().len() == 1 {
+            tokio::task::yield_now().await
+        }
+    };
     tokio::time::timeout(crate::testing::PATIENCE, heard).await.unwrap();
     // Whoever has not heard finds one by its id all the same.
     let spot = Spot::Storage(row.id.clone());

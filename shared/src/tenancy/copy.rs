@@ -79,7 +79,8 @@ const TABLES: [Table; 7] = [
         read: READ_MEDIA,
         write: WRITE_MEDIA,
         columns: &[
-            Text, Text, Text, Text, Text, Text, Number, Number, Number, Number, Text, Text, Number, Number, Number, Text,
+            Text, Text, Text, Text, Text, Text, Number, Number, Number, Number, Text, Text, Number, Number, Number,
+            Text,
         ],
         made: 0,
     },

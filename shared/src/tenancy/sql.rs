@@ -61,7 +61,15 @@ macro_rules! tenant_tables {
     };
 }
 
-tenant_tables!("users", "api_keys", "media", "variants", "usage", "usage_ledger", "holders");
+tenant_tables!(
+    "users",
+    "api_keys",
+    "media",
+    "variants",
+    "usage",
+    "usage_ledger",
+    "holders"
+);
 
 /// What a migration calls a table that it makes anew while it still needs the old one.
 const OLD: &str = "_old";

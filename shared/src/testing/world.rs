@@ -325,7 +325,9 @@ pub async fn differences(services: &Services, tenant: &Tenant) -> Vec<String> {
         let (objects, bytes) = stored(&opened.objects, &prefix).await;
         if (objects, bytes) != (held.objects, held.bytes) {
             let spot = &opened.spot;
-            found.push(format!("{spot} holds {objects} objects of {bytes}, {held:?} are recorded"));
+            found.push(format!(
+                "{spot} holds {objects} objects of {bytes}, {held:?} are recorded"
+            ));
         }
     }
     found.extend(miscounted(services).await);
@@ -350,10 +352,18 @@ async fn miscounted(services: &Services) -> Vec<String> {
     }
     let rows = storages::page(&services.control, None, 1_000).await.expect("storages");
     let differs = rows.into_iter().filter_map(|row| {
-        let held = recorded.get(&Spot::Storage(row.id.clone())).copied().unwrap_or_default();
+        let held = recorded
+            .get(&Spot::Storage(row.id.clone()))
+            .copied()
+            .unwrap_or_default();
         let (used, objects) = (row.used, row.objects);
         let same = (held.bytes, held.objects) == (used, objects);
-        (!same).then(|| format!("storage {} counts {objects} objects of {used}, {held:?} are recorded", row.name))
+        (!same).then(|| {
+            format!(
+                "storage {} counts {objects} objects of {used}, {held:?} are recorded",
+                row.name
+            )
+        })
     });
     differs.collect()
 }

@@ -45,7 +45,10 @@ pub(crate) async fn run(job: DeleteMedia, cx: &JobContext) -> Result<(), JobErro
     }
     let gone = shares(&files);
     if !gone.is_empty() {
-        let gone = gone.into_iter().map(|(storage, share)| (storage, share.negated())).collect();
+        let gone = gone
+            .into_iter()
+            .map(|(storage, share)| (storage, share.negated()))
+            .collect();
         settle_line(&cx.claimant(), cx, &gone).await?;
     }
     let mut tx = db.begin().await.transient()?;

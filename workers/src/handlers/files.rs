@@ -138,7 +138,11 @@ pub(super) async fn place(media: &MediaId, cx: &JobContext, files: Vec<File>) ->
         ));
     }
     let (new, names): (Vec<NewFile>, Vec<String>) = new.into_iter().unzip();
-    let placed = cx.storages.place(tenant, &cx.claimant(), media, &new).await.map_err(transient)?;
+    let placed = cx
+        .storages
+        .place(tenant, &cx.claimant(), media, &new)
+        .await
+        .map_err(transient)?;
     let files = placed.files.into_iter().zip(new).zip(names).zip(rows);
     let files = files.map(|(((placed, file), name), (format, width, height))| {
         let Stored { bytes, sha256 } = placed.stored;
@@ -187,11 +191,7 @@ pub(super) async fn settle(cx: &JobContext, placed: &Placed) -> Result<(), JobEr
 /// Sets a line of the storages' ledger, unless another attempt has the job.
 pub(super) async fn settle_line(line: &Claimant, cx: &JobContext, shares: &Shares) -> Result<(), JobError> {
     let settled = storages::settle(&cx.control, line, shares, cx.clock.now()).await;
-    if settled.transient()? {
-        Ok(())
-    } else {
-        Err(overtaken())
-    }
+    if settled.transient()? { Ok(()) } else { Err(overtaken()) }
 }
 
 /// After files were recorded, by this attempt or one before it: what this job has put elsewhere is removed.
@@ -298,7 +298,9 @@ async fn stray(
                 files.iter().map(|file| file.object.clone()).collect()
             }
         };
-        let stray = listed.into_iter().filter(|key| own(key) && !is_recorded(files, &spot, key));
+        let stray = listed
+            .into_iter()
+            .filter(|key| own(key) && !is_recorded(files, &spot, key));
         found.extend(stray.map(|key| (spot.clone(), key)));
     }
     Ok(found)

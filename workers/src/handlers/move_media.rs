@@ -15,7 +15,10 @@ use mediamill_shared::{
     jobs::{JobError, MoveMedia, Reason, ResultExt},
     objects::{Body, Store, Stored},
     placement::{Opened, Places, Spot},
-    tenancy::{TenantDb, store::media::{ORIGINAL, Variant}},
+    tenancy::{
+        TenantDb,
+        store::media::{ORIGINAL, Variant},
+    },
     units::ByteCount,
 };
 use std::sync::Arc;
@@ -23,7 +26,12 @@ use std::sync::Arc;
 pub(crate) async fn run(job: MoveMedia, cx: &JobContext) -> Result<(), JobError> {
     const BAD: &str = "a storage's id is none";
     let from: Spot = job.from.parse().permanent(Reason::UNREADABLE_PAYLOAD, BAD)?;
-    let to: Option<Spot> = job.to.as_deref().map(str::parse).transpose().permanent(Reason::UNREADABLE_PAYLOAD, BAD)?;
+    let to: Option<Spot> = job
+        .to
+        .as_deref()
+        .map(str::parse)
+        .transpose()
+        .permanent(Reason::UNREADABLE_PAYLOAD, BAD)?;
     let db = cx.tenant_db()?;
     if db.media(&job.media).await.transient()?.is_none() {
         // Deleted meanwhile: its files go by that job, wherever they are.
@@ -51,7 +59,9 @@ pub(crate) async fn run(job: MoveMedia, cx: &JobContext) -> Result<(), JobError>
             done: moved,
             ..Found::default()
         };
-        tasks::note(&cx.control, &from, task, found, cx.clock.now()).await.transient()?;
+        tasks::note(&cx.control, &from, task, found, cx.clock.now())
+            .await
+            .transient()?;
     }
     Ok(())
 }
@@ -143,7 +153,11 @@ async fn claim(file: &Variant, from: &Spot, target: Option<&Opened>, cx: &JobCon
 
 async fn copy(file: &Variant, target: &Opened, cx: &JobContext) -> Result<(), JobError> {
     let tenant = cx.tenant()?.id();
-    let fetched = cx.storages.get(tenant, &file.places, &file.object, None).await.transient()?;
+    let fetched = cx
+        .storages
+        .get(tenant, &file.places, &file.object, None)
+        .await
+        .transient()?;
     let body: Body = Box::pin(fetched.body.map_err(Into::into));
     let limit = ByteCount::new(file.bytes.get());
     let Stored { bytes, sha256 } = target.objects.put_stream(&file.object, body, limit).await.transient()?;

@@ -65,7 +65,15 @@ pub(crate) async fn run(job: ProcessMedia, cx: &JobContext) -> Result<(), JobErr
     let beyond = reserve_beyond(&job, cx, &db, &processed).await?;
     let kept = keep(&job, cx, &db, processed, permit).await;
     if let Err(error) = kept {
-        cx.quota.release(cx.tenant()?, Claim { media: 0, bytes: beyond }).await;
+        cx.quota
+            .release(
+                cx.tenant()?,
+                Claim {
+                    media: 0,
+                    bytes: beyond,
+                },
+            )
+            .await;
         return Err(error);
     }
     remove_staged(&job, cx).await
@@ -124,7 +132,10 @@ async fn keep(
                 ..Usage::default()
             };
             cx.quota.correct(cx.tenant()?, less).await;
-            tidy(&job.media, cx, &placed.files, placed.leftovers, |key| !key.is_on_demand()).await
+            tidy(&job.media, cx, &placed.files, placed.leftovers, |key| {
+                !key.is_on_demand()
+            })
+            .await
         }
         // Another attempt got here first, or the picture was deleted since: what is recorded counts.
         Settled::Before => {

@@ -22,7 +22,10 @@ pub(crate) async fn run(job: VerifyMedia, cx: &JobContext) -> Result<(), JobErro
     let db = cx.tenant_db()?;
     let opened = cx.storages.spot(cx.tenant()?.id(), &spot).await.transient()?;
     let Some(opened) = opened else {
-        return Err(JobError::permanent(Reason::STORAGE_CLOSED, format!("storage {spot} is off, or cannot be opened")));
+        return Err(JobError::permanent(
+            Reason::STORAGE_CLOSED,
+            format!("storage {spot} is off, or cannot be opened"),
+        ));
     };
     let mut found = Found::default();
     for file in db.variants(&job.media).await.transient()? {
@@ -48,7 +51,9 @@ pub(crate) async fn run(job: VerifyMedia, cx: &JobContext) -> Result<(), JobErro
         tell(&spot, &file, &problem, mended, cx).await?;
     }
     if let Some(task) = &job.task {
-        tasks::note(&cx.control, &spot, task, found, cx.clock.now()).await.transient()?;
+        tasks::note(&cx.control, &spot, task, found, cx.clock.now())
+            .await
+            .transient()?;
     }
     Ok(())
 }
@@ -86,7 +91,13 @@ async fn mend(objects: &Objects, spot: &Spot, file: &Variant, cx: &JobContext) -
 
 async fn tell(spot: &Spot, file: &Variant, problem: &str, mended: bool, cx: &JobContext) -> Result<(), JobError> {
     let tenant = cx.tenant()?.id();
-    let entry = Entry::new(&cx.clock, &cx.entropy, &Actor::job(&cx.job), "storage.damaged", Some(tenant));
+    let entry = Entry::new(
+        &cx.clock,
+        &cx.entropy,
+        &Actor::job(&cx.job),
+        "storage.damaged",
+        Some(tenant),
+    );
     let entry = entry.with(serde_json::json!({
         "storage": spot.to_string(), "media": file.media, "file": file.name, "object": file.object.as_str(), "problem": problem,
         "mended": mended,

@@ -12,6 +12,7 @@ mod listing;
 pub(crate) mod plans;
 mod problems;
 pub(crate) mod states;
+pub(crate) mod storages;
 pub(crate) mod tenants;
 pub(crate) mod traefik;
 pub(crate) mod views;

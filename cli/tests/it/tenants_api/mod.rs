@@ -4,6 +4,7 @@ mod life;
 mod lists;
 mod more;
 mod pictures;
+mod storages;
 mod trust;
 
 use mediamill_api::router;
@@ -77,6 +78,8 @@ on_both_sides!(
     more::a_page_is_not_longer_than_the_provider_allows,
     life::a_providers_script_runs_as_it_is,
     pictures::pictures_become_what_the_tenant_or_its_plan_says,
+    storages::a_storage_is_added_used_emptied_and_removed,
+    storages::what_a_storage_cannot_be_is_said,
 );
 
 /// Somebody who sells sites, and the installation they are on.

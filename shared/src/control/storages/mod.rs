@@ -413,4 +413,3 @@ fn read(row: &AnyRow) -> Result<StorageRow, DbError> {
         updated_at: Millis::new(number(13)?),
     })
 }
-

@@ -174,9 +174,7 @@ async fn is_latest(connection: &mut AnyConnection, by: &Claimant) -> Result<bool
     };
     let query = ATTEMPT.query().bind(job.to_string());
     let row = query.fetch_optional(connection).bounded(CLAIM).await?;
-    row.map_or(Ok(false), |row| {
-        Ok(row.try_get::<i64, _>(0).during(CLAIM)? == *attempt)
-    })
+    row.map_or(Ok(false), |row| Ok(row.try_get::<i64, _>(0).during(CLAIM)? == *attempt))
 }
 
 const CLAIM: &str = "claim room in storages";

@@ -171,7 +171,11 @@ pub async fn get(db: &Db, storage: &Spot) -> Result<Option<Task>, DbError> {
 /// # Errors
 /// When the database is away.
 pub async fn running(db: &Db) -> Result<Vec<Task>, DbError> {
-    let rows = RUNNING.query().fetch_all(db.read()).bounded("list storages' tasks").await?;
+    let rows = RUNNING
+        .query()
+        .fetch_all(db.read())
+        .bounded("list storages' tasks")
+        .await?;
     rows.iter().map(read).collect()
 }
 
@@ -181,7 +185,12 @@ pub async fn running(db: &Db) -> Result<Vec<Task>, DbError> {
 /// When the database is away.
 pub async fn open_jobs(db: &Db, task: &Task) -> Result<i64, DbError> {
     const WHAT: &str = "count a task's jobs";
-    let row = OPEN.query().bind(task.subject()).fetch_one(db.read()).bounded(WHAT).await?;
+    let row = OPEN
+        .query()
+        .bind(task.subject())
+        .fetch_one(db.read())
+        .bounded(WHAT)
+        .await?;
     row.try_get(0).during(WHAT)
 }
 

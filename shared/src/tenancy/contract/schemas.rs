@@ -62,24 +62,36 @@ async fn fill_first(services: &Services, place: &Place, pictures: &[(JobId, Medi
     let key = "INSERT INTO {api_keys} (id, user_id, name, hash, created_at) VALUES ($1, $1, 'first', $2, 1)";
     let key = tx.query(TenantSql::new(key)).bind(user.clone()).bind(vec![7_u8]);
     key.execute(&mut *tx.tx).await.unwrap();
-    let mut texts = vec![
-        format!("INSERT INTO {{users}} (id, name, role, created_at) VALUES ('{user}', '{}', 'admin', 1)", "ä".repeat(100)),
-    ];
+    let mut texts = vec![format!(
+        "INSERT INTO {{users}} (id, name, role, created_at) VALUES ('{user}', '{}', 'admin', 1)",
+        "ä".repeat(100)
+    )];
     for (job, media, files) in pictures {
         let (id, bytes) = (&media.id, media.stored_bytes.get());
         texts.push(format!(
             "INSERT INTO {{media}} (id, job, state, format, width, height, uploaded_bytes, stored_bytes, removed, facts, created_at) \
              VALUES ('{id}', '{job}', 'ready', 'jpeg', 40, 30, 100, {bytes}, '[]', '[]', 1)"
         ));
-        for Variant { name, object, bytes, sha256, .. } in files {
+        for Variant {
+            name,
+            object,
+            bytes,
+            sha256,
+            ..
+        } in files
+        {
             texts.push(format!(
                 "INSERT INTO {{variants}} (media, name, format, object_key, width, height, bytes, sha256) \
                  VALUES ('{id}', '{name}', 'jpeg', '{object}', 40, 30, {}, '{sha256}')",
                 bytes.get()
             ));
         }
-        texts.push(format!("INSERT INTO {{usage_ledger}} (job, media, bytes, at) VALUES ('{job}', 1, {bytes}, 1)"));
-        texts.push(format!("UPDATE {{usage}} SET media = media + 1, bytes = bytes + {bytes}"));
+        texts.push(format!(
+            "INSERT INTO {{usage_ledger}} (job, media, bytes, at) VALUES ('{job}', 1, {bytes}, 1)"
+        ));
+        texts.push(format!(
+            "UPDATE {{usage}} SET media = media + 1, bytes = bytes + {bytes}"
+        ));
     }
     for text in texts {
         let text: &'static str = text.leak();
@@ -125,7 +137,10 @@ async fn old_tables_come_to_this_release_with_their_rows(two: Two) {
                 bytes: ByteCount::new(90),
                 animation_bytes: ByteCount::ZERO,
             };
-            assert_eq!((db.usage().await.unwrap(), db.ledger_sum().await.unwrap()), (expected, expected));
+            assert_eq!(
+                (db.usage().await.unwrap(), db.ledger_sum().await.unwrap()),
+                (expected, expected)
+            );
             assert!(db.user_named(&"ä".repeat(100)).await.unwrap().is_some());
             assert_eq!(db.user_counts().await.unwrap().admins, 1);
             fill(&db, &id, 1).await;

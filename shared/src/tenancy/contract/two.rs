@@ -180,7 +180,9 @@ pub(super) fn picture(tenant: &TenantId) -> (JobId, Media, Vec<Variant>) {
         height: 30,
         bytes: ByteCount::new(bytes),
         sha256: "0".repeat(64),
-        places: "01hf7y0000000000000000000a - !01hf7y0000000000000000000b".parse().unwrap(),
+        places: "01hf7y0000000000000000000a - !01hf7y0000000000000000000b"
+            .parse()
+            .unwrap(),
     };
     let media = Media {
         id: id.clone(),

@@ -164,7 +164,9 @@ impl Lifecycle {
     /// What lay in the provider's storages does not any more. By the place's name, which no other tenant ever has: again, it
     /// changes nothing.
     async fn give_room_back(&self, id: &TenantId) -> Result<(), LifecycleError> {
-        let Some(tenant) = self.resolver.by_id(id).await? else { return Ok(()) };
+        let Some(tenant) = self.resolver.by_id(id).await? else {
+            return Ok(());
+        };
         let Ok(tables) = tenant.tables() else { return Ok(()) };
         let held = tables.places().await?;
         let shares: Shares = held

@@ -111,9 +111,9 @@ limits! {
     /// Ways to log in by another service.
     LoginProviders login_providers: Count = 0, Application, "CHEVERETO_MAX_LOGIN_PROVIDERS";
     /// Storages of the tenant's own.
-    Storages storages: Count = 0, Reserved, "CHEVERETO_MAX_STORAGES";
+    Storages storages: Count = 0, Storages, "CHEVERETO_MAX_STORAGES";
     /// Storages that must be in use before uploads are taken: a least, not a most; 0 is none.
-    MinActiveStorages min_active_storages: Count = 0, Reserved, "CHEVERETO_MIN_STORAGES_ACTIVE";
+    MinActiveStorages min_active_storages: Count = 0, Upload, "CHEVERETO_MIN_STORAGES_ACTIVE";
     /// Bytes of one piece of an upload in pieces.
     ChunkBytes chunk_bytes: Bytes = 16_000_000, Application, "CHEVERETO_MAX_CHUNK_UPLOAD_SIZE";
     /// Entries on one page of a list.
@@ -128,9 +128,9 @@ limits! {
     /// WEBP 32, TIFF 64.
     ImageFormats image_formats: Formats = FormatSet::ALL.bits(), Upload, "CHEVERETO_IMAGE_FORMATS_AVAILABLE";
     /// Bytes stored at a time of pictures that do not move, originals and variants.
-    ImageBytes image_bytes: Bytes = 0, Reserved;
+    ImageBytes image_bytes: Bytes = 0, Worker;
     /// Bytes stored at a time of pictures that move, originals and variants.
-    AnimationBytes animation_bytes: Bytes = 0, Reserved;
+    AnimationBytes animation_bytes: Bytes = 0, Worker;
     /// Bytes served in a calendar month (UTC).
     BytesOutMonth bytes_out_month: BytesPerMonth = 0, Reserved;
     /// Uploads accepted in an hour.
@@ -156,9 +156,9 @@ limits! {
     /// Whether the site has several users; off, the first one owns it.
     MultiUser multi_user: Toggle = 1, Reserved, "CHEVERETO_ENABLE_USERS";
     /// Whether files may lie in the installation's own storage.
-    LocalStorage local_storage: Toggle = 1, Reserved, "CHEVERETO_ENABLE_LOCAL_STORAGE";
+    LocalStorage local_storage: Toggle = 1, Upload, "CHEVERETO_ENABLE_LOCAL_STORAGE";
     /// Whether storages of the tenant's own may be added.
-    ExternalStorage external_storage: Toggle = 1, Reserved, "CHEVERETO_ENABLE_EXTERNAL_STORAGE_PROVIDERS";
+    ExternalStorage external_storage: Toggle = 1, Storages, "CHEVERETO_ENABLE_EXTERNAL_STORAGE_PROVIDERS";
     /// Whether pictures may get a watermark.
     Watermark watermark: Toggle = 1, Application, "CHEVERETO_ENABLE_UPLOAD_WATERMARK";
     /// Whether too many uploads from one address are refused.

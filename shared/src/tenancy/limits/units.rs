@@ -66,6 +66,8 @@ pub enum Enforcement {
     Users,
     /// When a tenant gets a host.
     Hosts,
+    /// When a storage is added or changed.
+    Storages,
     /// When a list is asked for.
     Listing,
     /// By nothing yet: the pipeline has no such thing.
@@ -82,6 +84,7 @@ impl Enforcement {
         Self::Keys,
         Self::Users,
         Self::Hosts,
+        Self::Storages,
         Self::Listing,
         Self::Reserved,
         Self::Application,
@@ -96,6 +99,7 @@ impl Enforcement {
             Self::Keys => "keys",
             Self::Users => "users",
             Self::Hosts => "hosts",
+            Self::Storages => "storages",
             Self::Listing => "listing",
             Self::Reserved => "reserved",
             Self::Application => "application",
@@ -111,6 +115,7 @@ impl Enforcement {
             Self::Keys => "judged when an API key is made or used",
             Self::Users => "judged when a user is made",
             Self::Hosts => "judged when a host is given to the tenant",
+            Self::Storages => "judged when a storage is added or changed",
             Self::Listing => "judged when a list is asked for",
             Self::Reserved => "kept, inherited and shown; the pipeline has nothing yet that uses it up",
             Self::Application => "not enforced by the pipeline: the site's application reads it",
