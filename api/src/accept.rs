@@ -10,20 +10,22 @@ use futures_util::{Stream, StreamExt, stream};
 use mediamill_shared::{
     BoxError,
     control::{
-        accept::{self, Accepted, Idempotency},
-        jobs::NewJob,
+        accept::{self, Accepted, Content, Idempotency, Request},
+        expiries::Expiry,
+        jobs::{self, NewJob},
     },
     ids::{JobId, MediaId, TraceId},
+    interval::Interval,
     jobs::{Job, ProcessMedia},
     objects::{Body, ObjectKey, Store, Stored},
     quota::Claim,
     services::Services,
     telemetry::names,
-    tenancy::{ImageFormat, Tenant},
-    units::ByteCount,
+    tenancy::{Duplicates, ImageFormat, Limit, Tenant, TenantDb},
+    units::{ByteCount, Millis},
 };
 use sha2::{Digest, Sha256};
-use std::pin::Pin;
+use std::{pin::Pin, time::Duration};
 
 /// Bytes that tell a format.
 const HEAD: usize = 64;
@@ -183,10 +185,51 @@ fn is_bmp(head: &[u8]) -> bool {
 
 /// What became of a request.
 pub(crate) enum Answer {
-    /// Accepted now.
-    New(Vec<JobId>, String),
+    /// Accepted now, or there already.
+    Now(Taken),
     /// Accepted before: the same answer.
     Replayed(String),
+}
+
+/// What an upload is made of, or was.
+pub(crate) struct Taken {
+    /// Jobs that make pictures.
+    pub(crate) jobs: Vec<JobId>,
+    /// Pictures that are there, since their bytes were uploaded before.
+    pub(crate) existing: Vec<MediaId>,
+    /// What is answered while jobs run.
+    pub(crate) body: String,
+}
+
+/// What a request says of its uploads beside their bytes.
+#[derive(Default)]
+pub(crate) struct Wishes {
+    /// The request must have its effect once.
+    pub(crate) once: Option<String>,
+    /// How long the pictures are to stay.
+    pub(crate) stay: Option<Stay>,
+}
+
+/// How long a picture is to stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stay {
+    /// Until this moment.
+    Until(Millis),
+    /// So long from its upload on.
+    For(Interval),
+}
+
+/// What a file turned out to be.
+#[derive(Clone)]
+enum Is {
+    /// A picture to be made.
+    New,
+    /// One that is there.
+    Existing(MediaId),
+    /// One that a job is making.
+    BeingMade(MediaId, JobId),
+    /// The same as an earlier file of the request.
+    Same(usize),
 }
 
 /// Accepts staged files: all or none.
@@ -194,65 +237,203 @@ pub(crate) async fn uploads(
     state: &State,
     caller: &Caller,
     mut files: Vec<Staged>,
-    once: Option<String>,
+    wishes: Wishes,
     trace: &TraceId,
 ) -> Result<Answer, Problem> {
-    let bytes = files
-        .iter()
-        .fold(ByteCount::ZERO, |sum, file| sum.plus(file.stored.bytes));
-    let claim = Claim {
-        media: i64::try_from(files.len()).unwrap_or(i64::MAX),
-        bytes,
-    };
     let services = &state.services;
-    let answer = serde_json::json!({ "media": files.iter().map(|file| accepted_json(&file.media, file.file_name.as_deref(), &file.job)).collect::<Vec<_>>() });
-    let jobs = files
-        .iter()
-        .map(|file| media_job(file, caller, trace))
-        .collect::<Result<Vec<_>, _>>()?;
-    let once = once.map(|name| Idempotency {
-        name,
-        request_hash: request_hash(&files),
-        answer: answer.to_string(),
-    });
     let mut tenant = caller.site.tenant.clone();
-    for _ in 0..JUDGEMENTS {
+    let mut are = vec![Is::New; files.len()];
+    // Each file may turn out to be another one's once.
+    for _ in 0..JUDGEMENTS.saturating_add(files.len()) {
         // Under another version there are other limits: what fitted may not any more, and the other way round.
         judge(&tenant, &files)?;
         let db = tenant
             .db()
             .map_err(|refused| Problem::new(Cause::TenantSuspended, refused.to_string()))?;
         services.storages.admit(&tenant).await?;
-        services.quota.reserve(&tenant, &db, claim).await?;
-        match commit(services, &tenant, &jobs, once.as_ref()).await {
+        let now = services.clock.now();
+        let expires_at = expiry(&tenant, wishes.stay, now)?;
+        let unique = tenant.context().pictures.duplicates == Duplicates::ReturnExisting;
+        if unique {
+            find_same(&db, caller, &files, &mut are, now).await?;
+        }
+        let (body, jobs) = (body(&files, &are), new_jobs(&files, &are));
+        if jobs.is_empty() {
+            return Ok(Answer::Now(Taken {
+                jobs,
+                existing: existing(&are),
+                body,
+            }));
+        }
+        let new = || {
+            files
+                .iter()
+                .zip(&are)
+                .filter(|(_, is)| matches!(is, Is::New))
+                .map(|(file, _)| file)
+        };
+        let rows = new()
+            .map(|file| media_job(file, caller, expires_at, unique, trace))
+            .collect::<Result<Vec<_>, _>>()?;
+        let contents: Vec<Content> = new().filter(|_| unique).map(Staged::content).collect();
+        let expiries: Vec<Expiry> = expires_at
+            .into_iter()
+            .flat_map(|at| new().map(move |file| file.expiry(caller, at)))
+            .collect();
+        let once = wishes.once.clone().map(|name| Idempotency {
+            name,
+            request_hash: request_hash(&files),
+            answer: body.clone(),
+        });
+        let bytes = new().fold(ByteCount::ZERO, |sum, file| sum.plus(file.stored.bytes));
+        let claim = Claim {
+            media: i64::try_from(rows.len()).unwrap_or(i64::MAX),
+            bytes,
+        };
+        let request = Request {
+            jobs: &rows,
+            once: once.as_ref(),
+            contents: &contents,
+            expiries: &expiries,
+        };
+        match commit_reserved(services, &tenant, &db, claim, request).await {
             Ok(Committed::New) => {
-                keep(&mut files);
+                keep(&mut files, &are);
                 metrics::counter!(names::ACCEPTED_BYTES).increment(bytes.unsigned());
-                return Ok(Answer::New(
-                    jobs.into_iter().map(|job| job.id).collect(),
-                    answer.to_string(),
-                ));
+                return Ok(Answer::Now(Taken {
+                    jobs,
+                    existing: existing(&are),
+                    body,
+                }));
             }
-            Ok(Committed::Replayed(replayed)) => {
-                services.quota.release(&tenant, claim).await;
-                return Ok(Answer::Replayed(replayed));
-            }
-            Ok(Committed::Outdated(present)) => {
-                services.quota.release(&tenant, claim).await;
-                tenant = present;
+            Ok(Committed::Replayed(replayed)) => return Ok(Answer::Replayed(replayed)),
+            Ok(Committed::Outdated(present)) => tenant = present,
+            Ok(Committed::BeingMade(content)) => {
+                let media = held(services, &db, caller, &content).await?;
+                for (file, is) in files.iter().zip(&mut are) {
+                    if file.stored.sha256 == content.sha256 && matches!(is, Is::New) {
+                        *is = Is::BeingMade(media.clone(), content.job.clone());
+                    }
+                }
             }
             Err((problem, known)) => {
-                if known {
-                    services.quota.release(&tenant, claim).await;
-                } else {
+                if !known {
                     // The commit's fate is unknown: the bytes stay, a job may want them; if none does, they are swept.
-                    keep(&mut files);
+                    keep(&mut files, &are);
                 }
                 return Err(problem);
             }
         }
     }
     Err(being_changed())
+}
+
+/// Finds out which files are there already, or twice in the request.
+async fn find_same(
+    db: &TenantDb,
+    caller: &Caller,
+    files: &[Staged],
+    are: &mut [Is],
+    now: Millis,
+) -> Result<(), Problem> {
+    for (place, file) in files.iter().enumerate() {
+        let sha256 = &file.stored.sha256;
+        let first = files.iter().position(|other| other.stored.sha256 == *sha256);
+        let is = match first {
+            Some(first) if first < place => Is::Same(first),
+            _ => match db.hold_existing(sha256, &caller.user, now).await? {
+                Some(media) => Is::Existing(media),
+                None => continue,
+            },
+        };
+        if let Some(known) = are.get_mut(place) {
+            *known = is;
+        }
+    }
+    Ok(())
+}
+
+/// The picture that a job makes of the same bytes, which the caller holds too from then on.
+async fn held(services: &Services, db: &TenantDb, caller: &Caller, content: &Content) -> Result<MediaId, Problem> {
+    let row = jobs::get(&services.control, &content.job).await?;
+    let media = row.and_then(|row| row.subject?.parse::<MediaId>().ok());
+    let media = media.ok_or_else(being_changed)?;
+    let mut tx = db.begin().await?;
+    tx.hold(&content.sha256, &caller.user, &media, services.clock.now())
+        .await?;
+    tx.commit().await?;
+    Ok(media)
+}
+
+fn existing(are: &[Is]) -> Vec<MediaId> {
+    let existing = are.iter().filter_map(|is| match is {
+        Is::Existing(media) => Some(media.clone()),
+        Is::New | Is::BeingMade(..) | Is::Same(_) => None,
+    });
+    existing.collect()
+}
+
+/// Jobs that make pictures of the request's files, whoever began them.
+fn new_jobs(files: &[Staged], are: &[Is]) -> Vec<JobId> {
+    let jobs = files.iter().zip(are).filter_map(|(file, is)| match is {
+        Is::New => Some(file.job.clone()),
+        Is::BeingMade(_, job) => Some(job.clone()),
+        Is::Existing(_) | Is::Same(_) => None,
+    });
+    jobs.collect()
+}
+
+/// One entry for each file.
+fn body(files: &[Staged], are: &[Is]) -> String {
+    let entry = |file: &Staged, is: &Is| match is {
+        Is::New => accepted_json(&file.media, file.file_name.as_deref(), Some(&file.job)),
+        Is::BeingMade(media, job) => accepted_json(media, file.file_name.as_deref(), Some(job)),
+        Is::Existing(media) => accepted_json(media, file.file_name.as_deref(), None),
+        // The first of them says what it is.
+        Is::Same(_) => serde_json::Value::Null,
+    };
+    let mut entries: Vec<serde_json::Value> = files.iter().zip(are).map(|(file, is)| entry(file, is)).collect();
+    for (place, is) in are.iter().enumerate() {
+        if let Is::Same(first) = is
+            && let Some(same) = entries.get(*first).cloned()
+            && let Some(entry) = entries.get_mut(place)
+        {
+            *entry = same;
+        }
+    }
+    serde_json::json!({ "media": entries }).to_string()
+}
+
+/// When pictures expire: by the request, else by the site's settings, and not later than its limit allows.
+pub(crate) fn expiry(tenant: &Tenant, stay: Option<Stay>, now: Millis) -> Result<Option<Millis>, Problem> {
+    let context = tenant.context();
+    let limit = context.limits.lifetime_seconds;
+    let latest = (limit > 0).then(|| now.after(Duration::from_secs(limit.unsigned_abs())));
+    let asked = match stay {
+        None => {
+            let usual = context.pictures.expiration.map(|interval| interval.after(now));
+            return Ok(match (usual, latest) {
+                (Some(usual), Some(latest)) => Some(usual.min(latest)),
+                (usual, latest) => usual.or(latest),
+            });
+        }
+        Some(Stay::Until(at)) => at,
+        Some(Stay::For(interval)) => interval.after(now),
+    };
+    if asked <= now {
+        return Err(Problem::new(Cause::BadRequest, "a picture expires in the future").with("member", "expires_at"));
+    }
+    match latest {
+        Some(latest) if asked > latest => {
+            let name = Limit::LifetimeSeconds.as_str();
+            let detail = format!("a picture of this site stays {limit} s at most ({name})");
+            Err(Problem::new(Cause::OverQuota, detail)
+                .with("limit_name", name)
+                .with("limit", limit)
+                .with("asked", i64::try_from(asked.since(now).as_secs()).unwrap_or(i64::MAX)))
+        }
+        _ => Ok(Some(asked)),
+    }
 }
 
 /// What the tenant's limits say of the files themselves.
@@ -276,22 +457,46 @@ pub(crate) fn being_changed() -> Problem {
     Problem::new(Cause::Unavailable, "the tenant is being changed; try again in a moment")
 }
 
-/// What is accepted is not removed.
-fn keep(files: &mut [Staged]) {
-    for file in files {
-        file.kept = true;
+/// What a job is accepted for is not removed.
+fn keep(files: &mut [Staged], are: &[Is]) {
+    for (file, is) in files.iter_mut().zip(are) {
+        file.kept = matches!(is, Is::New);
     }
 }
 
-/// One entry of a 202 answer.
-fn accepted_json(media: &MediaId, file_name: Option<&str>, job: &JobId) -> serde_json::Value {
+/// One entry of a 202 answer; without a job the picture is there.
+fn accepted_json(media: &MediaId, file_name: Option<&str>, job: Option<&JobId>) -> serde_json::Value {
+    let state = if job.is_some() { "processing" } else { "ready" };
+    let job = job.map(|job| serde_json::json!({ "id": job, "url": format!("/v1/jobs/{job}") }));
     serde_json::json!({
-        "id": media, "state": "processing", "url": format!("/v1/media/{media}"), "file_name": file_name,
-        "job": { "id": job, "url": format!("/v1/jobs/{job}") },
+        "id": media, "state": state, "url": format!("/v1/media/{media}"), "file_name": file_name, "job": job,
     })
 }
 
-fn media_job(file: &Staged, caller: &Caller, trace: &TraceId) -> Result<NewJob, Problem> {
+impl Staged {
+    fn content(&self) -> Content {
+        Content {
+            sha256: self.stored.sha256.clone(),
+            job: self.job.clone(),
+        }
+    }
+
+    fn expiry(&self, caller: &Caller, at: Millis) -> Expiry {
+        Expiry {
+            tenant: caller.site.tenant.id().clone(),
+            media: self.media.clone(),
+            at,
+        }
+    }
+}
+
+fn media_job(
+    file: &Staged,
+    caller: &Caller,
+    expires_at: Option<Millis>,
+    unique: bool,
+    trace: &TraceId,
+) -> Result<NewJob, Problem> {
     let payload = ProcessMedia {
         media: file.media.clone(),
         file_name: file.file_name.clone(),
@@ -300,7 +505,8 @@ fn media_job(file: &Staged, caller: &Caller, trace: &TraceId) -> Result<NewJob, 
         bytes: file.stored.bytes,
         sha256: file.stored.sha256.clone(),
         reserved: file.stored.bytes,
-        expires_at: None,
+        expires_at,
+        holder: unique.then(|| caller.user.clone()),
     };
     let mut job = tenant_job(&file.job, &payload, &caller.site.tenant, &file.media, trace)?;
     job.reserved = file.stored.bytes;
@@ -345,29 +551,48 @@ pub(crate) enum Committed {
     New,
     /// The same request was accepted before: its answer.
     Replayed(String),
+    /// Nothing was: a job is making a picture of the same bytes.
+    BeingMade(Content),
     /// Nothing was: the tenant is another by now, and has to be judged anew.
     Outdated(Tenant),
 }
 
-/// Commits jobs of `tenant`. With an error: whether it is known that nothing was committed.
-pub(crate) async fn commit(
+/// Reserves `claim` and commits `request`. Where nothing was accepted the claim is given back. With an error: whether it is known
+/// that nothing was committed; if not, the claim stays, and ends with its counter.
+pub(crate) async fn commit_reserved(
     services: &Services,
     tenant: &Tenant,
-    jobs: &[NewJob],
-    once: Option<&Idempotency>,
+    db: &TenantDb,
+    claim: Claim,
+    request: Request<'_>,
 ) -> Result<Committed, (Problem, bool)> {
+    let reserved = services.quota.reserve(tenant, db, claim).await;
+    reserved.map_err(|error| (error.into(), true))?;
+    let committed = commit(services, tenant, request).await;
+    match &committed {
+        Ok(Committed::New) | Err((_, false)) => {}
+        Ok(Committed::Replayed(_) | Committed::Outdated(_) | Committed::BeingMade(_)) | Err((_, true)) => {
+            services.quota.release(tenant, claim).await;
+        }
+    }
+    committed
+}
+
+/// Commits what is accepted of `tenant`. With an error: whether it is known that nothing was committed.
+async fn commit(services: &Services, tenant: &Tenant, request: Request<'_>) -> Result<Committed, (Problem, bool)> {
     let now = services.clock.now();
     let (stamp, published) = (tenant.context().stamp(), services.queue.rows_are_messages());
-    let accepted = accept::accept(&services.control, tenant.id(), stamp, jobs, once, now, published).await;
+    let accepted = accept::accept(&services.control, tenant.id(), stamp, request, now, published).await;
     match accepted.map_err(|error| (error.into(), false))? {
         Accepted::New => {
-            for job in jobs {
+            for job in request.jobs {
                 metrics::counter!(names::JOBS_ACCEPTED, "kind" => job.kind.as_str()).increment(1);
                 services.outbox.offer(job.pool, job.envelope(now));
             }
             Ok(Committed::New)
         }
         Accepted::Replayed(answer) => Ok(Committed::Replayed(answer)),
+        Accepted::BeingMade(content) => Ok(Committed::BeingMade(content)),
         Accepted::KeyReused => {
             let detail = "the idempotency key was used for other files before";
             Err((Problem::new(Cause::IdempotencyKeyReused, detail), true))
@@ -393,9 +618,13 @@ pub(crate) async fn commit(
 pub(crate) async fn commit_unjudged(services: &Services, tenant: &Tenant, job: &NewJob) -> Result<(), Problem> {
     let mut tenant = tenant.clone();
     for _ in 0..JUDGEMENTS {
-        let committed = commit(services, &tenant, std::slice::from_ref(job), None).await;
+        let request = Request {
+            jobs: std::slice::from_ref(job),
+            ..Request::default()
+        };
+        let committed = commit(services, &tenant, request).await;
         match committed.map_err(|(problem, _)| problem)? {
-            Committed::New | Committed::Replayed(_) => return Ok(()),
+            Committed::New | Committed::Replayed(_) | Committed::BeingMade(_) => return Ok(()),
             Committed::Outdated(present) => tenant = present,
         }
     }

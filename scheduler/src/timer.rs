@@ -103,6 +103,7 @@ impl Timers {
             .with::<timers::purge::PurgeTenants>()
             .with::<timers::retired::DropRetired>()
             .with::<timers::undo::RecoverTenants>()
+            .with::<timers::expire::ExpireMedia>()
             .with::<timers::probe::ProbeStorages>()
             .with::<timers::storage_tasks::FeedStorageTasks>()
     }

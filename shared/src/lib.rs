@@ -2,7 +2,7 @@
 //!
 //! Rooms, from the ground up:
 //!
-//! - [`ids`], [`units`], [`clock`], [`retry`], [`shutdown`]: small types that everything speaks.
+//! - [`ids`], [`units`], [`interval`], [`clock`], [`retry`], [`shutdown`]: small types that everything speaks.
 //! - [`secrets`]: what is sealed at rest, and the keys that seal it.
 //! - [`db`]: the one name for a database, SQLite or PostgreSQL.
 //! - [`control`]: SQL of the control database (plans, tenants, jobs, idempotency keys).
@@ -25,6 +25,7 @@ pub mod config;
 pub mod control;
 pub mod db;
 pub mod ids;
+pub mod interval;
 pub mod jobs;
 pub mod objects;
 pub mod operators;

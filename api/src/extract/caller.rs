@@ -10,7 +10,7 @@ use axum::{
     http::{HeaderMap, header, request::Parts},
 };
 use mediamill_shared::{
-    ids::KeyId,
+    ids::{KeyId, UserId},
     tenancy::{KeyText, Limit},
 };
 
@@ -18,6 +18,7 @@ use mediamill_shared::{
 pub(crate) struct Caller {
     pub(crate) site: Site,
     pub(crate) key: KeyId,
+    pub(crate) user: UserId,
 }
 
 fn key_text(headers: &HeaderMap) -> Option<&str> {
@@ -51,7 +52,11 @@ impl FromRequestParts<State> for Caller {
         match stored {
             Some(key) if key.opens(&text, state.services.clock.now()) => {
                 keys_are_taken(&site)?;
-                Ok(Self { site, key: key.id })
+                Ok(Self {
+                    site,
+                    key: key.id,
+                    user: key.user,
+                })
             }
             Some(_) | None => Err(wrong()),
         }

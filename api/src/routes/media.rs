@@ -1,7 +1,7 @@
 //! `GET /v1/media`, `GET` and `DELETE /v1/media/{id}`.
 
 use super::{
-    upload::finished,
+    upload::{finished, stay},
     views::{MediaView, id},
 };
 use crate::{
@@ -12,14 +12,21 @@ use crate::{
 };
 use axum::{
     Json,
-    extract::{Path, Query, State as Shared, rejection::QueryRejection},
+    extract::{
+        Path, Query, State as Shared,
+        rejection::{JsonRejection, QueryRejection},
+    },
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use mediamill_shared::{
-    control::jobs,
+    control::{
+        expiries::{self, Expiry},
+        jobs,
+    },
     ids::{JobId, MediaId, TraceId},
     jobs::{DeleteMedia, JobState},
+    tenancy::store::holders::LetGo,
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -128,7 +135,75 @@ pub(crate) async fn show(
     }
 }
 
-/// Deletes a picture: its files, its rows, its count.
+/// When a picture is to expire.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EditMedia {
+    /// When it expires, RFC 3339; null is never, where the site's limit allows that.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    expires_at: Option<Option<String>>,
+    /// The same as an interval from now, ISO 8601, or seconds.
+    expiration: Option<String>,
+}
+
+/// A member that is there, null or not.
+fn given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// Sets when a picture expires.
+#[utoipa::path(patch, path = "/v1/media/{id}", tag = "media", params(("id" = String, Path)), request_body = EditMedia,
+    responses((status = 200, body = MediaView), (status = 400, description = "bad-request"), (status = 403, description = "over-quota"),
+        (status = 404, description = "not-found")),
+    security(("key" = [])))]
+pub(crate) async fn edit(
+    Shared(state): Shared<State>,
+    caller: Caller,
+    Path(text): Path<String>,
+    body: Result<Json<EditMedia>, JsonRejection>,
+) -> Result<Json<MediaView>, Problem> {
+    let media: MediaId = id(&text)?;
+    let missing = || Problem::new(Cause::NotFound, format!("there is no picture {media} here"));
+    let (services, site) = (&state.services, &caller.site);
+    let now = services.clock.now();
+    let present = site.db.media(&media).await?.filter(|picture| !picture.is_over(now));
+    present.ok_or_else(missing)?;
+    let Json(body) = body.map_err(|error| Problem::new(Cause::BadRequest, error.body_text()))?;
+    let never = body.expires_at == Some(None) && body.expiration.is_none();
+    let stay = stay(body.expires_at.flatten().as_deref(), body.expiration.as_deref())?;
+    let at = match (stay, never) {
+        (None, false) => return Err(Problem::new(Cause::BadRequest, "say expires_at or expiration")),
+        (None, true) if site.tenant.context().limits.lifetime_seconds == 0 => None,
+        (stay, _) => accept::expiry(&site.tenant, stay, now)?,
+    };
+    if let Some(at) = at {
+        // Before the row: what expires is found, whatever becomes of this process.
+        let expiry = Expiry {
+            tenant: site.tenant.id().clone(),
+            media: media.clone(),
+            at,
+        };
+        expiries::note(&services.control, &expiry).await?;
+    }
+    let mut tx = site.db.begin().await?;
+    if !tx.set_expiry(&media, at).await? {
+        return Err(missing());
+    }
+    tx.commit().await?;
+    let picture = site.db.media(&media).await?.ok_or_else(missing)?;
+    let variants = site.db.variants(&media).await?;
+    Ok(Json(MediaView::ready(
+        site,
+        &services.config.public_scheme,
+        picture,
+        variants,
+    )))
+}
+
+/// Deletes a picture: it is out of sight and out of the count at once, its files go by a job.
+///
+/// Where the site gives what it has for the same bytes, and others have uploaded them too, the picture stays for them (204).
 #[utoipa::path(delete, path = "/v1/media/{id}", tag = "media", params(("id" = String, Path), WaitQuery),
     responses(
         (status = 202, description = "Accepted; `Location` is the job."),
@@ -154,6 +229,12 @@ pub(crate) async fn delete(
         ));
     }
     let services = &state.services;
+    let mut tx = caller.site.db.begin().await?;
+    if tx.let_go(&media, &caller.user).await? == LetGo::Kept {
+        tx.commit().await?;
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    drop(tx);
     let job = JobId::generate(&services.clock, &services.entropy);
     let trace = TraceId::generate(&services.clock, &services.entropy);
     let new = accept::tenant_job(

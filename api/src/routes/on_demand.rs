@@ -12,7 +12,7 @@ use crate::{
 };
 use mediamill_shared::{
     control::{
-        accept::{Idempotency, recall},
+        accept::{Idempotency, Request, recall},
         jobs::{self, JobRow},
         link_keys::{LinkKeyError, LinkSecrets},
         secrets::MasterKeyError,
@@ -193,23 +193,17 @@ async fn ask(
             .db()
             .map_err(|refused| Problem::new(Cause::TenantSuspended, refused.to_string()))?;
         room_for_one(&tenant, &db, media).await?;
-        services.quota.reserve(&tenant, &db, claim).await?;
-        match accept::commit(services, &tenant, std::slice::from_ref(&job), Some(&once)).await {
+        let request = Request {
+            jobs: std::slice::from_ref(&job),
+            once: Some(&once),
+            ..Request::default()
+        };
+        match accept::commit_reserved(services, &tenant, &db, claim, request).await {
             Ok(Committed::New) => return Ok(id),
-            Ok(Committed::Replayed(answer)) => {
-                services.quota.release(&tenant, claim).await;
-                return answer.parse().map_err(|_| being_changed());
-            }
-            Ok(Committed::Outdated(present)) => {
-                services.quota.release(&tenant, claim).await;
-                tenant = present;
-            }
-            Err((problem, known)) => {
-                if known {
-                    services.quota.release(&tenant, claim).await;
-                }
-                return Err(problem);
-            }
+            Ok(Committed::Replayed(answer)) => return answer.parse().map_err(|_| being_changed()),
+            Ok(Committed::Outdated(present)) => tenant = present,
+            Ok(Committed::BeingMade(_)) => return Err(being_changed()),
+            Err((problem, _)) => return Err(problem),
         }
     }
     Err(being_changed())

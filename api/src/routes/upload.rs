@@ -2,7 +2,7 @@
 
 use super::views::{JobView, MediaView};
 use crate::{
-    accept::{self, Answer, Incoming, Staged},
+    accept::{self, Answer, Incoming, Staged, Stay, Taken, Wishes},
     extract::{Caller, IdempotencyKey},
     problem::{Cause, Problem},
     state::State,
@@ -17,7 +17,8 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use mediamill_shared::{
     control::jobs::JobRow,
-    ids::{JobId, TraceId},
+    ids::{JobId, MediaId, TraceId},
+    interval::{IntervalError, moment},
     jobs::JobState,
 };
 use serde::Deserialize;
@@ -37,6 +38,10 @@ pub(crate) struct UploadQuery {
     wait: Option<u64>,
     /// File name of a raw body; `X-File-Name` says it too.
     name: Option<String>,
+    /// When the pictures expire, RFC 3339. Without, the site's own setting holds.
+    expires_at: Option<String>,
+    /// The same as an interval from now, ISO 8601 (`P30D`, `PT12H`), or seconds.
+    expiration: Option<String>,
 }
 
 /// A picture as the body; its type is told by its content, whatever the header says.
@@ -56,7 +61,8 @@ pub(crate) struct Pictures {
 /// Uploads pictures.
 ///
 /// The body is a picture, or a `multipart/form-data` whose parts with a file name are pictures. Answers 202 with the
-/// jobs, or, with `wait`, 201 with the finished pictures. With an `Idempotency-Key` a repeated request is accepted once.
+/// jobs, or, with `wait`, 201 with the finished pictures. With an `Idempotency-Key` a repeated request is accepted once. Where
+/// the site gives what it has for the same bytes, an upload that is there already is answered 200 with that picture.
 #[utoipa::path(
     post, path = "/v1/media", tag = "media",
     params(
@@ -66,9 +72,10 @@ pub(crate) struct Pictures {
     request_body(content((Picture = "application/octet-stream"), (Pictures = "multipart/form-data"))),
     responses(
         (status = 202, description = "Accepted: the bytes are safe, the work is recorded. `Location` is the first job."),
+        (status = 200, description = "All of it was there: the pictures."),
         (status = 201, description = "Done within `wait`: the pictures."),
         (status = 401, description = "missing-key, wrong-key"),
-        (status = 403, description = "over-quota, tenant-suspended"),
+        (status = 403, description = "over-quota, no-storage, tenant-suspended"),
         (status = 413, description = "too-large"),
         (status = 415, description = "unsupported-media-type"),
         (status = 422, description = "idempotency-key-reused; media-failed, with `wait`")),
@@ -88,6 +95,12 @@ pub(crate) async fn upload(
             format!("wait is 0 to {LONGEST_WAIT} seconds"),
         ));
     }
+    let wishes = Wishes {
+        once,
+        stay: stay(query.expires_at.as_deref(), query.expiration.as_deref())?,
+    };
+    // What would be refused whatever the body is, before it is read.
+    accept::expiry(&caller.site.tenant, wishes.stay, state.services.clock.now())?;
     if let Err(problem) = refuse_by_length(&caller, request.headers()) {
         drain(&state, request).await;
         return Err(problem);
@@ -99,18 +112,42 @@ pub(crate) async fn upload(
     } else {
         vec![one(&state, &caller, query.name, request).await?]
     };
-    let answer = accept::uploads(&state, &caller, files, once, &trace).await?;
-    let (jobs, body, replayed) = match answer {
-        Answer::New(jobs, body) => (jobs, body, false),
-        Answer::Replayed(body) => (jobs_of(&body), body, true),
+    let answer = accept::uploads(&state, &caller, files, wishes, &trace).await?;
+    let (taken, replayed) = match answer {
+        Answer::Now(taken) => (taken, false),
+        Answer::Replayed(body) => (before(body), true),
     };
-    let mut response = respond(&state, &caller, &jobs, body, Duration::from_secs(wait)).await?;
+    let mut response = respond(&state, &caller, taken, Duration::from_secs(wait)).await?;
     if replayed {
         response
             .headers_mut()
             .insert("idempotent-replayed", HeaderValue::from_static("true"));
     }
     Ok(response)
+}
+
+/// How long pictures are to stay, by a moment or an interval.
+pub(super) fn stay(at: Option<&str>, interval: Option<&str>) -> Result<Option<Stay>, Problem> {
+    let bad = |member: &str, detail: String| Problem::new(Cause::BadRequest, detail).with("member", member);
+    match (at, interval) {
+        (None, None) => Ok(None),
+        (Some(_), Some(_)) => Err(bad("expiration", "say expires_at or expiration, not both".to_owned())),
+        (Some(at), None) => {
+            let wrong = || {
+                bad(
+                    "expires_at",
+                    format!("{at:?} is no moment such as 2026-12-31T23:59:59Z"),
+                )
+            };
+            moment(at).map(Stay::Until).map(Some).ok_or_else(wrong)
+        }
+        (None, Some(text)) => {
+            let interval = text
+                .parse()
+                .map_err(|error: IntervalError| bad("expiration", error.to_string()))?;
+            Ok(Some(Stay::For(interval)))
+        }
+    }
 }
 
 /// A body that says it is too long is not kept.
@@ -233,32 +270,36 @@ async fn several(state: &State, caller: &Caller, request: Request<Body>) -> Resu
     Ok(files)
 }
 
-/// The jobs of an answer that was given before.
-fn jobs_of(body: &str) -> Vec<JobId> {
-    let body: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
-    let media = body
-        .get("media")
-        .and_then(serde_json::Value::as_array)
-        .cloned()
-        .unwrap_or_default();
-    media
-        .iter()
-        .filter_map(|one| one.pointer("/job/id")?.as_str()?.parse().ok())
-        .collect()
+/// What an answer that was given before speaks of.
+fn before(body: String) -> Taken {
+    let told: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
+    let media = told.get("media").and_then(serde_json::Value::as_array);
+    let media = || media.into_iter().flatten();
+    let text = |one: &serde_json::Value, pointer: &str| {
+        one.pointer(pointer)
+            .and_then(serde_json::Value::as_str)
+            .map(str::to_owned)
+    };
+    Taken {
+        jobs: media().filter_map(|one| text(one, "/job/id")?.parse().ok()).collect(),
+        existing: media()
+            .filter(|one| text(one, "/job/id").is_none())
+            .filter_map(|one| text(one, "/id")?.parse().ok())
+            .collect(),
+        body,
+    }
 }
 
 /// 202, or what became of it when that is known within `wait`.
-async fn respond(
-    state: &State,
-    caller: &Caller,
-    jobs: &[JobId],
-    body: String,
-    wait: Duration,
-) -> Result<Response, Problem> {
+async fn respond(state: &State, caller: &Caller, taken: Taken, wait: Duration) -> Result<Response, Problem> {
+    let Taken { jobs, existing, body } = taken;
+    if jobs.is_empty() {
+        return pictures(state, caller, StatusCode::OK, &existing).await;
+    }
     if wait > Duration::ZERO
-        && let Some(rows) = finished(state, jobs, wait).await?
+        && let Some(rows) = finished(state, &jobs, wait).await?
     {
-        return results(state, caller, &rows).await;
+        return results(state, caller, &rows, existing).await;
     }
     let mut response = (StatusCode::ACCEPTED, [(header::CONTENT_TYPE, "application/json")], body).into_response();
     if let Some(location) = jobs
@@ -291,7 +332,7 @@ pub(crate) async fn finished(state: &State, jobs: &[JobId], wait: Duration) -> R
     }
 }
 
-async fn results(state: &State, caller: &Caller, rows: &[JobRow]) -> Result<Response, Problem> {
+async fn results(state: &State, caller: &Caller, rows: &[JobRow], existing: Vec<MediaId>) -> Result<Response, Problem> {
     let now = state.services.clock.now();
     if rows.iter().any(|row| row.state != JobState::Done) {
         let causes: Vec<String> = rows.iter().filter_map(|row| row.cause.clone()).collect();
@@ -299,28 +340,23 @@ async fn results(state: &State, caller: &Caller, rows: &[JobRow]) -> Result<Resp
             serde_json::to_value(rows.iter().map(|row| JobView::of(row, now)).collect::<Vec<_>>()).unwrap_or_default();
         return Err(Problem::new(Cause::MediaFailed, causes.join("; ")).with("jobs", jobs));
     }
-    let mut media = Vec::with_capacity(rows.len());
-    for row in rows {
-        let Some(id) = row.subject.as_deref().and_then(|subject| subject.parse().ok()) else {
-            continue;
-        };
-        // Deleted again already: nothing to show.
-        let Some(picture) = caller.site.db.media(&id).await? else {
-            continue;
-        };
-        let variants = caller.site.db.variants(&id).await?;
-        media.push(MediaView::ready(
-            &caller.site,
-            &state.services.config.public_scheme,
-            picture,
-            variants,
-        ));
+    let made = rows.iter().filter_map(|row| row.subject.as_deref()?.parse().ok());
+    let media: Vec<MediaId> = made.chain(existing).collect();
+    pictures(state, caller, StatusCode::CREATED, &media).await
+}
+
+/// Pictures that are there; what was deleted again already is left out.
+async fn pictures(state: &State, caller: &Caller, status: StatusCode, ids: &[MediaId]) -> Result<Response, Problem> {
+    let (db, scheme) = (&caller.site.db, &state.services.config.public_scheme);
+    let mut media = Vec::with_capacity(ids.len());
+    for id in ids {
+        if let Some(picture) = db.media(id).await? {
+            let variants = db.variants(id).await?;
+            media.push(MediaView::ready(&caller.site, scheme, picture, variants));
+        }
     }
-    let location = rows
-        .first()
-        .and_then(|row| row.subject.clone())
-        .map(|id| format!("/v1/media/{id}"));
-    let mut response = (StatusCode::CREATED, axum::Json(serde_json::json!({ "media": media }))).into_response();
+    let mut response = (status, axum::Json(serde_json::json!({ "media": media }))).into_response();
+    let location = ids.first().map(|id| format!("/v1/media/{id}"));
     if let Some(location) = location.and_then(|location| HeaderValue::try_from(location).ok()) {
         response.headers_mut().insert(header::LOCATION, location);
     }

@@ -71,6 +71,9 @@ pub(crate) struct MediaView {
     facts: serde_json::Value,
     /// When it was accepted, RFC 3339.
     created_at: String,
+    /// When it expires, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
     /// Its files, the largest first.
     variants: Vec<VariantView>,
     /// Why there is no picture, when it failed.
@@ -155,6 +158,7 @@ impl MediaView {
             removed: serde_json::from_str(&media.removed).unwrap_or_default(),
             facts: serde_json::from_str(&media.facts).unwrap_or_default(),
             created_at: rfc3339(media.created_at),
+            expires_at: media.expires_at.map(rfc3339),
             variants,
             cause: None,
         }
@@ -175,6 +179,7 @@ impl MediaView {
             removed: Vec::new(),
             facts: serde_json::Value::Object(serde_json::Map::new()),
             created_at: rfc3339(row.created_at),
+            expires_at: None,
             variants: Vec::new(),
             cause: if failed { cause(row) } else { None },
         }

@@ -44,6 +44,7 @@ fn kind(method: &str, path: &str) -> Option<Kind> {
             | "/v1/link-keys",
         )
         | ("post", "/v1/media" | "/v1/link-keys")
+        | ("patch", "/v1/media/{id}")
         | ("delete", "/v1/media/{id}" | "/v1/link-keys/{id}") => Kind::Tenant,
         (_, path) if path.starts_with("/_/") || path.starts_with("/v1/tenants") => Kind::Operator,
         _ => return None,

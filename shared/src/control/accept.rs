@@ -3,10 +3,15 @@
 //! The control database has the last word here: a tenant that is not active any more, or whose context has changed
 //! since the caller read it, is refused, however fresh a cache seemed.
 
-use super::{jobs, jobs::NewJob, tenants};
+use super::{
+    expiries::{self, Expiry},
+    jobs,
+    jobs::NewJob,
+    tenants,
+};
 use crate::{
     db::{Bounded, Db, DbError, During, sql},
-    ids::TenantId,
+    ids::{JobId, TenantId},
     tenancy::{Stamp, TenantState},
     units::Millis,
 };
@@ -16,6 +21,8 @@ sql! {
     REMEMBER = "INSERT INTO idempotency_keys (tenant, name, request_hash, answer, created_at) VALUES ($1, $2, $3, $4, $5) \
         ON CONFLICT (tenant, name) DO NOTHING RETURNING name";
     RECALL = "SELECT request_hash, answer FROM idempotency_keys WHERE tenant = $1 AND name = $2";
+    OPEN_JOB = "SELECT id FROM jobs WHERE id = $1 AND state IN ('queued', 'running')";
+    RENEW = "UPDATE idempotency_keys SET answer = $1, created_at = $2 WHERE tenant = $3 AND name = $4";
     PRUNE = "DELETE FROM idempotency_keys WHERE created_at < $1";
 }
 
@@ -30,6 +37,28 @@ pub struct Idempotency {
     pub answer: String,
 }
 
+/// What is accepted together: all or nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Request<'a> {
+    /// The jobs.
+    pub jobs: &'a [NewJob],
+    /// The request that must have its effect once.
+    pub once: Option<&'a Idempotency>,
+    /// Uploads of which there is one job at a time, each with its job.
+    pub contents: &'a [Content],
+    /// When pictures that are made expire.
+    pub expiries: &'a [Expiry],
+}
+
+/// The bytes of an upload, and the job that makes a picture of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    /// SHA-256, lower-case hexadecimal.
+    pub sha256: String,
+    /// The job.
+    pub job: JobId,
+}
+
 /// What became of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Accepted {
@@ -39,13 +68,15 @@ pub enum Accepted {
     Replayed(String),
     /// The key was used for another request.
     KeyReused,
+    /// Nothing was accepted, since the same bytes are being worked on: by this job.
+    BeingMade(Content),
     /// The caller's context is not the present one: resolve again.
     Outdated,
     /// The tenant is not active, or not there.
     NotActive(Option<TenantState>),
 }
 
-/// Accepts `jobs` of `tenant`, all or none.
+/// Accepts what `request` asks for of `tenant`, all or nothing.
 ///
 /// # Errors
 /// When the database is away; nothing is accepted then, or it is unknown, which an idempotency key makes harmless.
@@ -53,8 +84,7 @@ pub async fn accept(
     db: &Db,
     tenant: &TenantId,
     judged_by: Stamp,
-    jobs: &[NewJob],
-    once: Option<&Idempotency>,
+    request: Request<'_>,
     now: Millis,
     published: bool,
 ) -> Result<Accepted, DbError> {
@@ -64,16 +94,57 @@ pub async fn accept(
         Some((TenantState::Active, ..)) => return Ok(Accepted::Outdated),
         other => return Ok(Accepted::NotActive(other.map(|(state, ..)| state))),
     }
-    if let Some(once) = once
+    if let Some(once) = request.once
         && let Some(before) = remember(&mut tx, tenant.as_str(), once, now).await?
     {
         return Ok(before);
     }
-    for job in jobs {
+    for content in request.contents {
+        if let Some(job) = make(&mut tx, tenant, content, now).await? {
+            let sha256 = content.sha256.clone();
+            return Ok(Accepted::BeingMade(Content { sha256, job }));
+        }
+    }
+    for job in request.jobs {
         jobs::insert(&mut tx, job, now, published).await?;
+    }
+    for expiry in request.expiries {
+        expiries::note_in(&mut tx, expiry).await?;
     }
     tx.commit().bounded("accept jobs").await?;
     Ok(Accepted::New)
+}
+
+/// Notes which job makes a picture of an upload's bytes. The other job that is at it, if there is one; what is over is replaced.
+async fn make(
+    connection: &mut AnyConnection,
+    tenant: &TenantId,
+    content: &Content,
+    now: Millis,
+) -> Result<Option<JobId>, DbError> {
+    const WHAT: &str = "note an upload's bytes";
+    // With a space: no client's key is one of these.
+    let name = format!("content {}", content.sha256);
+    let once = Idempotency {
+        name: name.clone(),
+        request_hash: String::new(),
+        answer: content.job.to_string(),
+    };
+    let Some(Accepted::Replayed(job)) = remember(connection, tenant.as_str(), &once, now).await? else {
+        return Ok(None);
+    };
+    let query = OPEN_JOB.query().bind(job.clone());
+    if query.fetch_optional(&mut *connection).bounded(WHAT).await?.is_some() {
+        return job.parse().map(Some).map_err(|error| DbError::unreadable(WHAT, error));
+    }
+    let query = RENEW
+        .query()
+        .bind(content.job.to_string())
+        .bind(now.get())
+        .bind(tenant.to_string())
+        .bind(name);
+    query.execute(connection).bounded(WHAT).await?;
+    Ok(None)
 }
 
 /// Whose idempotency keys an operator's are: no tenant's id begins so.

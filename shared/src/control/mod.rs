@@ -6,6 +6,7 @@ pub mod accept;
 pub mod audit;
 pub mod batches;
 pub mod changes;
+pub mod expiries;
 pub mod jobs;
 pub(crate) mod leases;
 pub mod link_keys;

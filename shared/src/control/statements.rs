@@ -1,8 +1,8 @@
 //! Every SQL text is prepared on both engines, after all migrations: what a checked macro would do for one engine.
 
 use super::{
-    accept, audit, batches, changes, jobs, leases, link_keys, moves, operator_keys, plans, secrets, stats, storages,
-    tenants, timers,
+    accept, audit, batches, changes, expiries, jobs, leases, link_keys, moves, operator_keys, plans, secrets, stats,
+    storages, tenants, timers,
 };
 use crate::{
     clock::{Clock, Entropy},
@@ -25,6 +25,7 @@ fn control_statements() -> Vec<(&'static str, &'static str, Sql, usize)> {
         ("changes", changes::STATEMENTS),
         ("change", changes::change::STATEMENTS),
         ("leave", changes::leave::STATEMENTS),
+        ("expiries", expiries::STATEMENTS),
         ("leases", leases::STATEMENTS),
         ("link_keys", link_keys::STATEMENTS),
         ("moves", moves::STATEMENTS),

@@ -25,6 +25,8 @@ impl Reason {
     pub const COPY_DIFFERS: &'static str = "copy-differs";
     /// A move's attempts are used up: the tenant stays where it was.
     pub const MOVE_GIVEN_UP: &'static str = "move-given-up";
+    /// The picture's time is over.
+    pub const EXPIRED: &'static str = "expired";
     /// A stored file is not what was written.
     pub const FILE_DAMAGED: &'static str = "file-damaged";
     /// A storage is off, or cannot be opened.

@@ -2,7 +2,7 @@
 
 use super::{Job, JobKind, Pool};
 use crate::{
-    ids::{KeyId, MediaId},
+    ids::{KeyId, MediaId, UserId},
     retry::RetryPolicy,
     tenancy::VariantPreset,
     units::{ByteCount, Millis},
@@ -31,6 +31,9 @@ pub struct ProcessMedia {
     /// When the picture expires. `None`: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Millis>,
+    /// Who holds the picture, where the same upload again gives the same picture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<UserId>,
 }
 
 impl Job for ProcessMedia {

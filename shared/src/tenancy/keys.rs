@@ -3,7 +3,7 @@
 
 use crate::{
     clock::{Clock, Entropy},
-    ids::KeyId,
+    ids::{KeyId, UserId},
 };
 use sha2::{Digest, Sha256};
 use std::str::FromStr;
@@ -25,6 +25,8 @@ pub struct KeyTextError;
 pub struct ApiKey {
     /// Its id.
     pub id: KeyId,
+    /// Whose it is.
+    pub user: UserId,
     pub(super) hash: Vec<u8>,
     pub(super) expires_at: Option<crate::units::Millis>,
     pub(super) revoked: bool,
@@ -104,6 +106,7 @@ mod tests {
         let (clock, entropy) = (Clock::system(), Entropy::system());
         let (key, other) = (KeyText::generate(&clock, &entropy), KeyText::generate(&clock, &entropy));
         let stored = ApiKey {
+            user: UserId::generate(&Clock::system(), &Entropy::system()),
             id: key.id().clone(),
             hash: key.hash(),
             expires_at: Some(Millis::new(10)),

@@ -43,8 +43,8 @@ pub use limits::{
 pub use migrate::tables_text;
 pub use migrate::{TENANT_SCHEMA_VERSION, migrate_tenant};
 pub use pictures::{
-    EffectivePictures, Fit, Metadata, OnDemand, OnDemandError, Output, PictureLayers, PictureSettings, Pictures,
-    PicturesError, VariantPreset, Variants, most_files,
+    Duplicates, EffectivePictures, Fit, Metadata, OnDemand, OnDemandError, Output, PictureLayers, PictureSettings,
+    Pictures, PicturesError, VariantPreset, Variants, most_files,
 };
 pub use place::{Isolation, Place, ServerName, ServerNameError};
 pub use resolver::{ResolveError, Resolver, ResolverSettings};
@@ -52,9 +52,10 @@ pub use spec::{AdminSpec, Difference, Field, SpecError, TenantSpec};
 pub use sql::TablePrefix;
 
 #[cfg(test)]
-pub(crate) fn tenant_statements() -> [(&'static str, &'static [(&'static str, sql::TenantSql)]); 5] {
+pub(crate) fn tenant_statements() -> [(&'static str, &'static [(&'static str, sql::TenantSql)]); 6] {
     [
         ("copy", copy::STATEMENTS),
+        ("holders", store::holders::STATEMENTS),
         ("media", store::media::STATEMENTS),
         ("places", store::places::STATEMENTS),
         ("usage", store::usage::STATEMENTS),

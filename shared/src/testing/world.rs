@@ -203,6 +203,7 @@ impl World {
             sha256: stored.sha256,
             reserved: stored.bytes,
             expires_at: None,
+            holder: None,
         };
         let trace = TraceId::generate(&services.clock, &services.entropy);
         let mut new = jobs::NewJob::of(job.clone(), &payload, trace).expect("JSON");
@@ -217,8 +218,10 @@ impl World {
             &services.control,
             tenant.id(),
             stamp,
-            std::slice::from_ref(&new),
-            None,
+            accept::Request {
+                jobs: std::slice::from_ref(&new),
+                ..accept::Request::default()
+            },
             now,
             published,
         )

@@ -33,6 +33,8 @@ pub(crate) async fn run(job: ProcessMedia, cx: &JobContext) -> Result<(), JobErr
         tidy(&job.media, cx, &files, Vec::new(), |key| !key.is_on_demand()).await?;
         return remove_staged(&job, cx).await;
     }
+    // Looked at before any work, and again when it is done.
+    still_wanted(&job, cx)?;
     let context = cx.tenant()?.context();
     let settings = picture_settings::settings(&context.pictures, &context.limits).transient()?;
     let source = Source {
@@ -98,6 +100,17 @@ async fn reserve_beyond(
     Ok(bytes)
 }
 
+/// A picture that expired before it was made would be seen by nobody.
+fn still_wanted(job: &ProcessMedia, cx: &JobContext) -> Result<(), JobError> {
+    match job.expires_at {
+        Some(at) if at <= cx.clock.now() => {
+            let text = "the picture's time was over before it was made";
+            Err(JobError::permanent(Reason::EXPIRED, text))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// Bytes of all its files.
 fn size(processed: &Processed) -> ByteCount {
     let variants = processed.variants.iter().map(|variant| variant.bytes.len());
@@ -120,12 +133,18 @@ async fn keep(
     metrics::histogram!(names::MEDIA_STAGE_SECONDS, "stage" => "place").record(watch.elapsed());
     settle(cx, &placed).await?;
 
+    still_wanted(job, cx)?;
     let change = Usage::picture(media.stored_bytes, media.frames);
     let limits = &cx.tenant()?.context().limits;
     let mut tx = db.begin().await.transient()?;
     match tx.settle(&cx.job, change, limits, cx.clock.now()).await.transient()? {
         Settled::Now => {
             tx.add_media(&media, &placed.files).await.transient()?;
+            if let Some(holder) = &job.holder {
+                tx.hold(&job.sha256, holder, &job.media, cx.clock.now())
+                    .await
+                    .transient()?;
+            }
             tx.commit().await.transient()?;
             let less = Usage {
                 bytes: media.stored_bytes.minus(reserved),

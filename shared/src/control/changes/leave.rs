@@ -4,7 +4,7 @@ use super::UNCOUNT_SERVER;
 use crate::{
     control::{
         audit::{self, Entry},
-        batches,
+        batches, expiries,
         jobs::{self, NewJob},
         storages,
     },
@@ -91,6 +91,7 @@ pub(crate) async fn forget(
 pub(super) async fn forget_rows(connection: &mut AnyConnection, id: &TenantId) -> Result<Option<String>, DbError> {
     const WHAT: &str = "remove a tenant";
     storages::forget_tenant(connection, id).await?;
+    expiries::forget_tenant(connection, id).await?;
     for sql in [FORGET_KEYS, FORGET_HOSTS, FORGET_LINK_KEYS, FORGET_STATS] {
         let query = sql.query().bind(id.as_str().to_owned());
         query.execute(&mut *connection).bounded(WHAT).await?;

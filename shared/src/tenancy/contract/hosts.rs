@@ -163,9 +163,16 @@ async fn a_plans_change_is_seen_everywhere_and_by_acceptance_at_once(world: Worl
     // Nobody was told yet, and what was judged by the old plan is judged anew.
     let accept = async |stamp| {
         let now = there.clock.now();
-        accept::accept(&there.control, before.id(), stamp, &[], None, now, true)
-            .await
-            .unwrap()
+        accept::accept(
+            &there.control,
+            before.id(),
+            stamp,
+            accept::Request::default(),
+            now,
+            true,
+        )
+        .await
+        .unwrap()
     };
     assert_eq!(accept(before.context().stamp()).await, Accepted::Outdated);
     let fresh = there.resolver.refresh(before.id()).await.unwrap().unwrap();

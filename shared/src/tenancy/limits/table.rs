@@ -145,6 +145,8 @@ limits! {
     Webhooks webhooks: Count = 0, Reserved;
     /// Host names.
     Hosts hosts: Count = 100, Hosts;
+    /// How long a picture may stay, from its upload on.
+    LifetimeSeconds lifetime_seconds: Seconds = 0, Upload;
     /// Whether uploads may be fetched from a URL.
     UploadUrl upload_url: Toggle = 1, Reserved, "CHEVERETO_ENABLE_UPLOAD_URL";
     /// Whether users' own API keys are taken.

@@ -1,7 +1,7 @@
 //! Which layer has the say on pictures.
 
-use super::{Fit, Metadata, PictureSettings, VariantPreset, Variants};
-use crate::{placement::FilePlacement, tenancy::Origin};
+use super::{Duplicates, Fit, Metadata, PictureSettings, VariantPreset, Variants};
+use crate::{interval::Interval, placement::FilePlacement, tenancy::Origin};
 use std::sync::LazyLock;
 
 /// What is done with pictures when every layer has had its say. Cloning shares it.
@@ -13,6 +13,10 @@ pub struct Pictures {
     pub variants: Variants,
     /// How files are placed.
     pub placement: FilePlacement,
+    /// What the same upload again is.
+    pub duplicates: Duplicates,
+    /// How long pictures stay whose uploader does not say. `None`: until somebody deletes them.
+    pub expiration: Option<Interval>,
 }
 
 static BUILTIN: LazyLock<Pictures> = LazyLock::new(|| Pictures {
@@ -26,6 +30,8 @@ static BUILTIN: LazyLock<Pictures> = LazyLock::new(|| Pictures {
         .into(),
     ),
     placement: FilePlacement::default(),
+    duplicates: Duplicates::Allow,
+    expiration: None,
 });
 
 impl Default for Pictures {
@@ -55,6 +61,10 @@ pub struct EffectivePictures {
     pub variants: Origin,
     /// Who says how files are placed.
     pub placement: Origin,
+    /// Who says what the same upload again is.
+    pub duplicates: Origin,
+    /// Who says how long pictures stay.
+    pub expiration: Origin,
 }
 
 impl PictureLayers<'_> {
@@ -70,15 +80,21 @@ impl PictureLayers<'_> {
         let (metadata, metadata_from) = self.first(|layer| layer.metadata, BUILTIN.metadata);
         let (variants, variants_from) = self.first(|layer| layer.variants.clone(), BUILTIN.variants.clone());
         let (placement, placement_from) = self.first(|layer| layer.placement.clone(), BUILTIN.placement.clone());
+        let (duplicates, duplicates_from) = self.first(|layer| layer.duplicates, BUILTIN.duplicates);
+        let (expiration, expiration_from) = self.first(|layer| layer.expiration.map(Some), BUILTIN.expiration);
         EffectivePictures {
             pictures: Pictures {
                 metadata,
                 variants,
                 placement,
+                duplicates,
+                expiration,
             },
             metadata: metadata_from,
             variants: variants_from,
             placement: placement_from,
+            duplicates: duplicates_from,
+            expiration: expiration_from,
         }
     }
 

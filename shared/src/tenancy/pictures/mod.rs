@@ -1,7 +1,7 @@
-//! What becomes of a tenant's pictures: what their files keep of their metadata, which variants are made of them, and how
-//! files are placed.
+//! What becomes of a tenant's pictures: what their files keep of their metadata, which variants are made of them, how files are
+//! placed, what the same upload again is, and how long pictures stay.
 //!
-//! Per key (`metadata`, `variants`, `placement`) the first that sets it has the say: the tenant, its plan, what is built in. The form is
+//! Per key (`metadata`, `variants`, `placement`, `duplicates`, `expiration`) the first that sets it has the say: the tenant, its plan, what is built in. The form is
 //! that of the media engine, which this crate knows nothing of: names and ranges are checked here, where settings are
 //! saved, and a test beside the worker holds the two forms together.
 
@@ -13,7 +13,10 @@ pub use layers::{EffectivePictures, PictureLayers, Pictures};
 pub use on_demand::{OnDemand, OnDemandError, most_files};
 pub use variant::{Fit, Output, VariantPreset};
 
-use crate::placement::{FilePlacement, PlacementError};
+use crate::{
+    interval::Interval,
+    placement::{FilePlacement, PlacementError},
+};
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{MapAccess, Visitor, value::MapAccessDeserializer},
@@ -38,6 +41,16 @@ crate::jobs::names!(
     }
 );
 
+crate::jobs::names!(
+    /// What becomes of an upload of the same bytes as one that is there.
+    Duplicates, "duplicates policy" {
+        /// It is a picture of its own.
+        Allow = "allow",
+        /// The picture that is there is given; nothing is stored or counted twice.
+        ReturnExisting = "return-existing",
+    }
+);
+
 /// What a tenant or a plan sets; the rest is inherited.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "Object<Written>")]
@@ -48,6 +61,10 @@ pub struct PictureSettings {
     variants: Option<Variants>,
     #[serde(skip_serializing_if = "Option::is_none")]
     placement: Option<FilePlacement>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duplicates: Option<Duplicates>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expiration: Option<Interval>,
 }
 
 /// Variants, in the order they are made and listed. Cloning shares them.
@@ -137,6 +154,10 @@ struct Written {
     variants: Option<Vec<Object<VariantPreset>>>,
     #[serde(default)]
     placement: Option<Object<FilePlacement>>,
+    #[serde(default)]
+    duplicates: Option<Duplicates>,
+    #[serde(default)]
+    expiration: Option<Interval>,
 }
 
 /// What is read from a JSON object alone: a list of values would do for a struct too.
@@ -170,6 +191,8 @@ impl TryFrom<Object<Written>> for PictureSettings {
             metadata,
             variants,
             placement,
+            duplicates,
+            expiration,
         } = written;
         let placement = placement.map(|Object(placement)| placement);
         placement.as_ref().map_or(Ok(()), FilePlacement::check)?;
@@ -178,6 +201,8 @@ impl TryFrom<Object<Written>> for PictureSettings {
             metadata,
             variants: variants.transpose()?,
             placement,
+            duplicates,
+            expiration,
         })
     }
 }
@@ -229,8 +254,8 @@ impl PictureSettings {
 
     /// Whether everything is inherited.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.metadata.is_none() && self.variants.is_none() && self.placement.is_none()
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
     }
 
     /// How many variants it sets. `None`: they are inherited.
@@ -246,6 +271,8 @@ impl PictureSettings {
             metadata: other.metadata.or(self.metadata),
             variants: other.variants.clone().or_else(|| self.variants.clone()),
             placement: other.placement.clone().or_else(|| self.placement.clone()),
+            duplicates: other.duplicates.or(self.duplicates),
+            expiration: other.expiration.or(self.expiration),
         }
     }
 }

@@ -35,7 +35,8 @@ tenant_sql! {
         WHERE media >= $1 AND media <= $2 ORDER BY media, bytes DESC, name";
     VARIANT = "SELECT v.media, v.name, v.format, v.object_key, v.width, v.height, v.bytes, v.sha256, v.storages, m.expires_at FROM {variants} v \
         JOIN {media} m ON m.id = v.media WHERE v.media = $1 AND v.name = $2 AND m.state = 'ready'";
-    HIDE = "UPDATE {media} SET state = 'deleting' WHERE id = $1 AND state = 'ready' RETURNING stored_bytes, frames";
+    HIDE = "UPDATE {media} SET state = 'deleting' WHERE id = $1 AND state = 'ready' RETURNING stored_bytes, frames, sha256";
+    EXPIRE = "UPDATE {media} SET expires_at = $1 WHERE id = $2 AND state = 'ready' RETURNING id";
     REMOVE_VARIANTS = "DELETE FROM {variants} WHERE media = $1 AND media IN (SELECT id FROM {media} WHERE id = $1 AND state = 'deleting')";
     REMOVE = "DELETE FROM {media} WHERE id = $1 AND state = 'deleting'";
     TOTAL = "SELECT CAST(COUNT(*) AS BIGINT), CAST(COALESCE(SUM(stored_bytes), 0) AS BIGINT), \
@@ -215,12 +216,29 @@ impl TenantTx {
     pub async fn hide_media(&mut self, id: &MediaId) -> Result<Option<Usage>, DbError> {
         const WHAT: &str = "hide a picture";
         let query = self.query(HIDE).bind(id.as_str().to_owned());
-        let row = query.fetch_optional(&mut *self.tx).bounded(WHAT).await?;
-        row.map(|row| {
-            let bytes = ByteCount::new(row.try_get(0).during(WHAT)?);
-            Ok(Usage::picture(bytes, row.try_get(1).during(WHAT)?).negated())
-        })
-        .transpose()
+        let Some(row) = query.fetch_optional(&mut *self.tx).bounded(WHAT).await? else {
+            return Ok(None);
+        };
+        if let Some(sha256) = row.try_get::<Option<String>, _>(2).during(WHAT)? {
+            self.forget_holders(&sha256, id).await?;
+        }
+        let bytes = ByteCount::new(row.try_get(0).during(WHAT)?);
+        Ok(Some(Usage::picture(bytes, row.try_get(1).during(WHAT)?).negated()))
+    }
+
+    /// Sets when a picture expires; `None` is never. Returns whether it is in sight.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn set_expiry(&mut self, id: &MediaId, at: Option<Millis>) -> Result<bool, DbError> {
+        let query = self
+            .query(EXPIRE)
+            .bind(at.map(Millis::get))
+            .bind(id.as_str().to_owned());
+        let row = query
+            .fetch_optional(&mut *self.tx)
+            .bounded("set when a picture expires");
+        row.await.map(|row| row.is_some())
     }
 
     /// Forgets a hidden picture and its files, whose objects are gone.

@@ -24,7 +24,7 @@ tenant_sql! {
     ADD_USER = "INSERT INTO {users} (id, name, role, created_at) VALUES ($1, $2, $3, $4)";
     USER = "SELECT id FROM {users} WHERE name = $1";
     ADD_KEY = "INSERT INTO {api_keys} (id, user_id, name, hash, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)";
-    KEY = "SELECT id, hash, expires_at, revoked_at FROM {api_keys} WHERE id = $1";
+    KEY = "SELECT id, hash, expires_at, revoked_at, user_id FROM {api_keys} WHERE id = $1";
     LIVE_KEYS = "SELECT CAST(COUNT(*) AS BIGINT) FROM {api_keys} WHERE revoked_at IS NULL";
     COUNT_USERS = "SELECT CAST(COUNT(*) AS BIGINT), CAST(COALESCE(SUM(CASE WHEN role = 'admin' THEN 1 ELSE 0 END), 0) AS BIGINT), \
         CAST(COALESCE(SUM(CASE WHEN role = 'manager' THEN 1 ELSE 0 END), 0) AS BIGINT) FROM {users}";
@@ -258,6 +258,7 @@ impl TenantDb {
         row.map(|row| {
             Ok(ApiKey {
                 id: crate::control::jobs::text(&row, 0)?,
+                user: crate::control::jobs::text(&row, 4)?,
                 hash: row.try_get(1).during(WHAT)?,
                 expires_at: row.try_get::<Option<i64>, _>(2).during(WHAT)?.map(Millis::new),
                 revoked: row.try_get::<Option<i64>, _>(3).during(WHAT)?.is_some(),

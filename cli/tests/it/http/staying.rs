@@ -1,0 +1,215 @@
+//! How long pictures stay, and what the same upload again is.
+
+use super::{Site, problem};
+use mediamill_media::sample;
+use mediamill_shared::{
+    control::{audit::Actor, changes::Change},
+    ids::UserId,
+    tenancy::{KeyText, LimitOverrides, PictureSettings, store::users::Role},
+    testing::{PATIENCE, World},
+};
+use reqwest::{Method, StatusCode, header, multipart};
+use serde_json::{Value, json};
+
+mediamill_shared::on_both_sides!(
+    the_same_bytes_give_the_picture_that_is_there,
+    the_same_bytes_at_once_are_one_picture,
+    a_picture_is_gone_when_its_time_is_over,
+    a_site_says_how_long_pictures_stay,
+);
+
+/// What the site says of its pictures.
+async fn set(site: &Site, pictures: &str, limits: &str) {
+    let change = Change {
+        pictures: Some(PictureSettings::from_json(pictures).unwrap()),
+        limits: Some(LimitOverrides::from_json(limits).unwrap()),
+        ..Change::default()
+    };
+    let id = site.world.tenant().await.id().clone();
+    site.world
+        .services
+        .lifecycle
+        .change(&id, &change, &Actor::cli())
+        .await
+        .unwrap();
+}
+
+/// A key of another user of the site.
+async fn another_user(site: &Site, name: &str) -> String {
+    let services = &site.world.services;
+    let (clock, entropy) = (&services.clock, &services.entropy);
+    let user = UserId::generate(clock, entropy);
+    let key = KeyText::generate(clock, entropy);
+    let mut tx = site.world.tenant().await.db().unwrap().begin().await.unwrap();
+    tx.add_user(&user, name, Role::User, clock.now()).await.unwrap();
+    tx.add_key(&key, &user, "k", None, clock.now()).await.unwrap();
+    tx.commit().await.unwrap();
+    key.reveal()
+}
+
+async fn read(answer: reqwest::Response, status: StatusCode) -> Value {
+    let got = answer.status();
+    let text = answer.text().await.unwrap();
+    assert_eq!(got, status, "{text}");
+    serde_json::from_str(&text).unwrap_or_default()
+}
+
+async fn used(site: &Site) -> i64 {
+    site.world.tenant().await.db().unwrap().usage().await.unwrap().media
+}
+
+async fn the_same_bytes_give_the_picture_that_is_there(world: World) {
+    let site = Site::of(world).await;
+    set(&site, r#"{"duplicates": "return-existing"}"#, "{}").await;
+    let first = site.ready(1).await;
+    let id = first["id"].as_str().unwrap();
+    let again = read(site.upload("/v1/media", sample::small(1)).await, StatusCode::OK).await;
+    assert_eq!(again["media"][0], first);
+    // Within a request, beside something new.
+    let part = |number| multipart::Part::bytes(sample::small(number)).file_name(format!("{number}.jpg"));
+    let form = multipart::Form::new()
+        .part("a", part(1))
+        .part("b", part(2))
+        .part("c", part(2));
+    let mixed = site
+        .request(Method::POST, "/v1/media")
+        .multipart(form)
+        .send()
+        .await
+        .unwrap();
+    let mixed = read(mixed, StatusCode::ACCEPTED).await;
+    assert_eq!(
+        (&mixed["media"][0]["id"], &mixed["media"][0]["state"]),
+        (&first["id"], &json!("ready"))
+    );
+    assert_eq!(mixed["media"][1]["id"], mixed["media"][2]["id"]);
+    let job = mixed["media"][1]["job"]["id"].as_str().unwrap().parse().unwrap();
+    site.world.finished(&job).await;
+    assert_eq!(used(&site).await, 2);
+
+    // Another user's too: it goes with the last of them.
+    let other = another_user(&site, "other").await;
+    let as_other = |method, path: &str| site.bare(method, path).bearer_auth(&other);
+    let theirs = as_other(Method::POST, "/v1/media")
+        .body(sample::small(1))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(read(theirs, StatusCode::OK).await["media"][0]["id"], id);
+    let path = format!("/v1/media/{id}");
+    let kept = site.request(Method::DELETE, &path).send().await.unwrap();
+    assert_eq!(kept.status(), StatusCode::NO_CONTENT);
+    read(site.get(&path).await, StatusCode::OK).await;
+    assert_eq!(used(&site).await, 2);
+    let gone = as_other(Method::DELETE, &path).send().await.unwrap();
+    assert_eq!(gone.status(), StatusCode::ACCEPTED);
+    // Out of sight and of the count before its files are gone.
+    problem(site.get(&path).await, 404, "not-found").await;
+    assert_eq!(used(&site).await, 1);
+    let new = read(
+        site.upload("/v1/media?wait=60", sample::small(1)).await,
+        StatusCode::CREATED,
+    )
+    .await;
+    assert_ne!(new["media"][0]["id"], id);
+    site.close().await;
+}
+
+async fn the_same_bytes_at_once_are_one_picture(world: World) {
+    let site = Site::of(world).await;
+    set(&site, r#"{"duplicates": "return-existing"}"#, "{}").await;
+    let uploads = (0..8).map(|_| site.upload("/v1/media?wait=60", sample::small(7)));
+    let mut ids = std::collections::BTreeSet::new();
+    for answer in futures_util::future::join_all(uploads).await {
+        assert!(answer.status().is_success(), "{}", answer.status());
+        let answer: Value = answer.json().await.unwrap();
+        ids.insert(answer["media"][0]["id"].as_str().unwrap().to_owned());
+    }
+    assert_eq!((ids.len(), used(&site).await), (1, 1));
+    set(&site, "{}", "{}").await;
+    let (one, two) = (site.ready(7).await, site.ready(7).await);
+    assert_ne!(one["id"], two["id"]);
+    assert_eq!(used(&site).await, 3);
+    site.close().await;
+}
+
+async fn a_picture_is_gone_when_its_time_is_over(world: World) {
+    let site = Site::of(world).await;
+    let answer = site.upload("/v1/media?wait=60&expiration=PT1H", sample::small(1)).await;
+    let picture = read(answer, StatusCode::CREATED).await["media"][0].clone();
+    let (id, created) = (picture["id"].as_str().unwrap(), picture["created_at"].as_str().unwrap());
+    let moment = |text: &str| mediamill_shared::interval::moment(text).unwrap();
+    let stays = moment(picture["expires_at"].as_str().unwrap()).since(moment(created));
+    assert!((3_590..=3_601).contains(&stays.as_secs()), "{stays:?}");
+    let file = format!("/m/{id}/thumb");
+    let served = site.bare(Method::GET, &file).send().await.unwrap();
+    let cached = served.headers()[header::CACHE_CONTROL].to_str().unwrap();
+    let seconds: u64 = cached.strip_prefix("public, max-age=").unwrap().parse().unwrap();
+    assert!((3_500..=3_600).contains(&seconds), "{cached}");
+
+    let edit = async |body: Value| {
+        let request = site.request(Method::PATCH, &format!("/v1/media/{id}"));
+        let request = request.header(header::CONTENT_TYPE, "application/json");
+        request.body(body.to_string()).send().await.unwrap()
+    };
+    let never = read(edit(json!({ "expires_at": null })).await, StatusCode::OK).await;
+    assert_eq!(never.get("expires_at"), None);
+    let edited = read(edit(json!({ "expiration": "2" })).await, StatusCode::OK).await;
+    let soon = moment(edited["expires_at"].as_str().unwrap());
+    let look = async {
+        loop {
+            let before = site.world.services.clock.now();
+            let status = site.bare(Method::GET, &file).send().await.unwrap().status();
+            if status == StatusCode::NOT_FOUND {
+                return;
+            }
+            assert!(before < soon, "served after its time");
+        }
+    };
+    tokio::time::timeout(PATIENCE, look).await.unwrap();
+    assert!(site.world.services.clock.now() >= soon, "gone before its time");
+    problem(site.get(&format!("/v1/media/{id}")).await, 404, "not-found").await;
+    assert_eq!(
+        read(site.get("/v1/media").await, StatusCode::OK).await["media"],
+        json!([])
+    );
+    problem(edit(json!({ "expires_at": null })).await, 404, "not-found").await;
+    // Swept by the timer, once.
+    let timer = async || {
+        mediamill_scheduler::run_once(&site.world.services, "expire-media")
+            .await
+            .unwrap()
+            .changed
+    };
+    assert_eq!((timer().await, timer().await), (1, 0));
+    site.close().await;
+}
+
+async fn a_site_says_how_long_pictures_stay(world: World) {
+    let site = Site::of(world).await;
+    for (query, told) in [
+        ("expiration=P1D&expires_at=2099-01-01T00:00:00Z", "not both"),
+        ("expiration=soon", "is no interval"),
+        ("expires_at=tomorrow", "is no moment"),
+        ("expires_at=2001-01-01T00:00:00Z", "in the future"),
+    ] {
+        let answer = site.upload(&format!("/v1/media?{query}"), sample::small(1)).await;
+        let told_by = problem(answer, 400, "bad-request").await;
+        assert!(told_by["detail"].as_str().unwrap().contains(told), "{told_by}");
+    }
+    set(&site, r#"{"expiration": "P1M"}"#, r#"{"lifetime_seconds": 3600}"#).await;
+    let picture = site.ready(1).await;
+    let moment = |member: &str| mediamill_shared::interval::moment(picture[member].as_str().unwrap()).unwrap();
+    let stays = moment("expires_at").since(moment("created_at")).as_secs();
+    assert!(
+        (3_590..=3_601).contains(&stays),
+        "the limit is less than the setting: {stays}"
+    );
+    let told = site.upload("/v1/media?expiration=PT2H", sample::small(1)).await;
+    let told = problem(told, 403, "over-quota").await;
+    assert_eq!(
+        (&told["limit_name"], &told["limit"], &told["asked"]),
+        (&json!("lifetime_seconds"), &json!(3_600), &json!(7_200))
+    );
+    site.close().await;
+}

@@ -1,0 +1,80 @@
+//! Deletes pictures whose time is over. They are out of sight already: delivery goes by the picture's own row.
+
+use crate::timer::{Report, Timer, TimerError};
+use mediamill_shared::{
+    control::{
+        expiries::{self, Expiry},
+        jobs::{self, NewJob},
+    },
+    ids::{JobId, TraceId},
+    jobs::DeleteMedia,
+    services::Services,
+};
+use std::time::Duration;
+
+const PAGE: i64 = 500;
+/// How long a picture that is not there may still be made: its job judges by its own clock whether its time is over.
+const MAY_COME: Duration = Duration::from_secs(600);
+
+pub(crate) struct ExpireMedia;
+
+impl Timer for ExpireMedia {
+    const NAME: &'static str = "expire-media";
+    const EVERY: Duration = Duration::from_secs(10);
+
+    async fn run(services: &Services) -> Result<Report, TimerError> {
+        let mut report = Report::default();
+        let now = services.clock.now();
+        let mut after: Option<Expiry> = None;
+        loop {
+            let page = expiries::due(&services.control, now, after.as_ref(), PAGE).await?;
+            let Some(last) = page.last() else { return Ok(report) };
+            after = Some(last.clone());
+            for expiry in &page {
+                if expire(services, expiry).await? {
+                    report.changed = report.changed.saturating_add(1);
+                }
+            }
+        }
+    }
+}
+
+/// Returns whether a picture is deleted by this.
+async fn expire(services: &Services, expiry: &Expiry) -> Result<bool, TimerError> {
+    let (control, now) = (&services.control, services.clock.now());
+    let Some(tenant) = services.resolver.by_id(&expiry.tenant).await? else {
+        expiries::forget(control, expiry).await?;
+        return Ok(false);
+    };
+    // Not served now: its time comes when it is, or it goes as a whole.
+    let Ok(db) = tenant.db() else { return Ok(false) };
+    let Some(picture) = db.media(&expiry.media).await? else {
+        if expiry.at < now.before(MAY_COME) {
+            expiries::forget(control, expiry).await?;
+        }
+        return Ok(false);
+    };
+    let over = picture.is_over(now);
+    if over {
+        let id = JobId::generate(&services.clock, &services.entropy);
+        let trace = TraceId::generate(&services.clock, &services.entropy);
+        let payload = DeleteMedia {
+            media: expiry.media.clone(),
+        };
+        let mut job = NewJob::of(id, &payload, trace)?;
+        job.tenant = Some(tenant.id().clone());
+        job.subject = Some(expiry.media.to_string());
+        job.context_version = tenant.context().version;
+        jobs::accept(
+            control,
+            std::slice::from_ref(&job),
+            now,
+            services.queue.rows_are_messages(),
+        )
+        .await?;
+        services.outbox.offer(job.pool, job.envelope(now));
+    }
+    // Twice after a crash in between: the second job finds nothing to do.
+    expiries::forget(control, expiry).await?;
+    Ok(over)
+}
