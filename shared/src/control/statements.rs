@@ -1,8 +1,8 @@
 //! Every SQL text is prepared on both engines, after all migrations: what a checked macro would do for one engine.
 
 use super::{
-    accept, audit, batches, changes, jobs, leases, link_keys, moves, operator_keys, plans, secrets, stats, tenants,
-    timers,
+    accept, activity, audit, batches, changes, jobs, leases, limit_marks, link_keys, metering, moves, operator_keys, plans,
+    secrets, stats, tenants, timers,
 };
 use crate::{
     clock::{Clock, Entropy},
@@ -20,13 +20,18 @@ fn control_statements() -> Vec<(&'static str, &'static str, Sql, usize)> {
         ("dead", jobs::dead::STATEMENTS),
         ("outbox", jobs::outbox::STATEMENTS),
         ("accept", accept::STATEMENTS),
+        ("activity", activity::STATEMENTS),
         ("audit", audit::STATEMENTS),
         ("batches", batches::STATEMENTS),
         ("changes", changes::STATEMENTS),
         ("change", changes::change::STATEMENTS),
         ("leave", changes::leave::STATEMENTS),
         ("leases", leases::STATEMENTS),
+        ("limit_marks", limit_marks::STATEMENTS),
         ("link_keys", link_keys::STATEMENTS),
+        ("metering", metering::STATEMENTS),
+        ("export", metering::export::STATEMENTS),
+        ("served", metering::served::STATEMENTS),
         ("moves", moves::STATEMENTS),
         ("operator_keys", operator_keys::STATEMENTS),
         ("plans", plans::STATEMENTS),

@@ -8,12 +8,14 @@ use crate::{
         audit::Actor,
         changes::{self, Refused},
         jobs::NewJob,
-        moves, tenants,
+        metering, moves,
+        tenants::{self, TenantRow},
     },
-    db::Bounded,
+    db::{Bounded, DbError},
     ids::{JobId, TenantId, TraceId},
     jobs::DeprovisionTenant,
     objects::{ObjectError, ObjectKey, Store},
+    quota::roll_up::roll_up,
     tenancy::{TenantState, migrate},
 };
 
@@ -31,8 +33,8 @@ pub enum RemoveError {
     Objects(#[from] ObjectError),
 }
 
-impl From<crate::db::DbError> for RemoveError {
-    fn from(error: crate::db::DbError) -> Self {
+impl From<DbError> for RemoveError {
+    fn from(error: DbError) -> Self {
         Self::Lifecycle(error.into())
     }
 }
@@ -113,6 +115,7 @@ impl Lifecycle {
         self.resolver.refresh(id).await?;
         let hosts = tenants::hosts(&self.control, id).await?;
         let removed = self.remove_objects(id).await?;
+        self.close_usage(&row).await?;
         changes::step(&self.control, id, "objects").await?;
         migrate::drop_place(&self.databases, &row.place).await?;
         // A worker may have placed a picture just before it learned that the tenant is going.
@@ -127,6 +130,18 @@ impl Lifecycle {
         self.resolver.refresh_without(id, &lost).await?;
         self.quota.forget(id).await;
         Ok(removed)
+    }
+
+    /// Rolls up what the ledger still has to tell, and closes the tenant's account. Tables that were never made, or are gone
+    /// already, have nothing to tell.
+    async fn close_usage(&self, row: &TenantRow) -> Result<(), DbError> {
+        if metering::is_closed(&self.control, &row.id, &row.serial).await? {
+            return Ok(());
+        }
+        if let Some(db) = self.tables_left(row).await? {
+            roll_up(&self.control, &row.id, &db).await?;
+        }
+        metering::close(&self.control, &row.id, &row.serial, self.clock.now()).await
     }
 
     async fn remove_objects(&self, id: &TenantId) -> Result<u64, ObjectError> {
