@@ -16,7 +16,7 @@ use mediamill_shared::{
     ids::{JobId, MediaId, TraceId},
     jobs::{Job, ProcessMedia},
     objects::{Body, ObjectKey, Store, Stored},
-    quota::Claim,
+    quota::{Claim, RateError, Taken},
     services::Services,
     telemetry::names,
     tenancy::{ImageFormat, Tenant},
@@ -222,7 +222,11 @@ pub(crate) async fn uploads(
         let db = tenant
             .db()
             .map_err(|refused| Problem::new(Cause::TenantSuspended, refused.to_string()))?;
-        services.quota.reserve(&tenant, &db, claim).await?;
+        let taken = take(services, caller, &tenant, claim).await?;
+        if let Err(refused) = services.quota.reserve(&tenant, &db, claim).await {
+            give_back(services, caller, &tenant, taken).await;
+            return Err(refused.into());
+        }
         match commit(services, &tenant, &jobs, once.as_ref()).await {
             Ok(Committed::New) => {
                 keep(&mut files);
@@ -234,15 +238,18 @@ pub(crate) async fn uploads(
             }
             Ok(Committed::Replayed(replayed)) => {
                 services.quota.release(&tenant, claim).await;
+                give_back(services, caller, &tenant, taken).await;
                 return Ok(Answer::Replayed(replayed));
             }
             Ok(Committed::Outdated(present)) => {
                 services.quota.release(&tenant, claim).await;
+                give_back(services, caller, &tenant, taken).await;
                 tenant = present;
             }
             Err((problem, known)) => {
                 if known {
                     services.quota.release(&tenant, claim).await;
+                    give_back(services, caller, &tenant, taken).await;
                 } else {
                     // The commit's fate is unknown: the bytes stay, a job may want them; if none does, they are swept.
                     keep(&mut files);
@@ -252,6 +259,40 @@ pub(crate) async fn uploads(
         }
     }
     Err(being_changed())
+}
+
+/// Refuses an upload of a tenant that has none left in this hour before its bytes are read. It is counted when it is
+/// accepted.
+pub(crate) async fn room_for_one(state: &State, caller: &Caller) -> Result<(), Problem> {
+    let (tenant, now) = (&caller.site.tenant, state.services.clock.now());
+    if tenant.context().limits.uploads_hour == 0 {
+        return Ok(());
+    }
+    let standing = state.services.quota.uploads_standing(tenant, now).await?;
+    caller.rates.tell(standing);
+    Ok(standing.room_for(1, now)?)
+}
+
+/// Counts the uploads against the tenant's hour, and has the answer tell so.
+async fn take(services: &Services, caller: &Caller, tenant: &Tenant, claim: Claim) -> Result<Option<Taken>, Problem> {
+    let taken = services
+        .quota
+        .take_uploads(tenant, claim.media, services.clock.now())
+        .await;
+    match &taken {
+        Ok(Some(taken)) => caller.rates.tell(taken.standing()),
+        Err(RateError::Over(over)) => caller.rates.tell(over.standing),
+        Ok(None) | Err(RateError::Db(_)) => {}
+    }
+    Ok(taken?)
+}
+
+/// Gives back what [`take`] counted: nothing was accepted.
+async fn give_back(services: &Services, caller: &Caller, tenant: &Tenant, taken: Option<Taken>) {
+    if let Some(taken) = taken {
+        caller.rates.tell(taken.standing_without());
+        services.quota.give_back(tenant, taken).await;
+    }
 }
 
 /// What the tenant's limits say of the files themselves.

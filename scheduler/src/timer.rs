@@ -100,6 +100,8 @@ impl Timers {
             .with::<timers::purge::PurgeTenants>()
             .with::<timers::retired::DropRetired>()
             .with::<timers::undo::RecoverTenants>()
+            .with::<timers::roll_up::RollUpUsage>()
+            .with::<timers::watch_limits::WatchLimits>()
     }
 
     /// These and `T`.

@@ -13,7 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::TryStreamExt;
-use mediamill_shared::{ids::MediaId, objects::Store, tenancy::store::media::Variant};
+use mediamill_shared::{ids::MediaId, objects::Store, tenancy::store::media::Variant, units::ByteCount};
 use serde::Deserialize;
 use std::{ops::Range, time::Duration};
 use utoipa::IntoParams;
@@ -30,6 +30,9 @@ pub(crate) struct LinkQuery {
 
 /// Serves a file of a picture, or redirects to where the store serves it.
 ///
+/// The bytes that are sent count against the tenant's `bytes_out_month`; a redirect counts as the whole file, and `HEAD` and 304 as
+/// nothing.
+///
 /// A name such as `w400,h300,cover.webp` is a variant that nobody has set. The first signed link to it makes it; from then on
 /// it is there like every other file. At most 30 seconds are waited for that.
 #[utoipa::path(get, path = "/m/{id}/{variant}", tag = "files",
@@ -38,7 +41,7 @@ pub(crate) struct LinkQuery {
         (status = 302, description = "Where the store serves it."), (status = 304, description = "The client has it."),
         (status = 400, description = "bad-request: a signed link asks for no variant"), (status = 403, description = "wrong-link, over-quota"),
         (status = 404, description = "not-found"), (status = 416, description = "range-not-satisfiable"),
-        (status = 422, description = "media-failed"), (status = 503, description = "unavailable: it is still being made")))]
+        (status = 422, description = "media-failed"), (status = 429, description = "rate-limited: `bytes_out_month` is used up"), (status = 503, description = "unavailable: it is still being made")))]
 pub(crate) async fn serve(
     Shared(state): Shared<State>,
     site: Site,
@@ -56,6 +59,7 @@ pub(crate) async fn serve(
     let variant = if let Some(variant) = site.db.variant(&media, stem).await?.filter(fitting) {
         variant
     } else {
+        state.served.room_for(&site.tenant, 1).await?;
         let Query(query) = query.map_err(|error| Problem::new(Cause::BadRequest, error.body_text()))?;
         let made = on_demand::variant(&state, &site, &media, &name, query.sig.as_deref()).await?;
         made.filter(fitting).ok_or_else(missing)?
@@ -67,9 +71,15 @@ pub(crate) async fn serve(
     {
         return Ok(dressed(StatusCode::NOT_MODIFIED, &variant, &etag, Body::empty()));
     }
+    let total = variant.bytes.unsigned();
     if let Some(url) = state.services.objects.presign(&variant.object, PRESIGNED).await? {
         let mut response = StatusCode::FOUND.into_response();
         let location = HeaderValue::try_from(url.as_str()).map_err(|_| missing())?;
+        if method != Method::HEAD {
+            // What the store will send is not seen here: it is taken for the whole file, once.
+            state.served.room_for(&site.tenant, total).await?;
+            state.served.meter(site.tenant.id()).add(total);
+        }
         response.headers_mut().insert(header::LOCATION, location);
         // Shorter than the URL lives.
         response
@@ -77,7 +87,6 @@ pub(crate) async fn serve(
             .insert(header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=300"));
         return Ok(response);
     }
-    let total = variant.bytes.unsigned();
     let range = range(&headers, &etag, total)?;
     let (status, wanted) = match &range {
         Some(range) => (StatusCode::PARTIAL_CONTENT, range.clone()),
@@ -86,8 +95,14 @@ pub(crate) async fn serve(
     let body = if method == Method::HEAD {
         Body::empty()
     } else {
+        state
+            .served
+            .room_for(&site.tenant, wanted.end.saturating_sub(wanted.start))
+            .await?;
         let fetched = state.services.objects.get(&variant.object, range.clone()).await?;
-        Body::from_stream(fetched.body.map_err(|error| {
+        let meter = state.served.meter(site.tenant.id());
+        let counted = fetched.body.inspect_ok(move |chunk| meter.add(ByteCount::of(chunk.len()).unsigned()));
+        Body::from_stream(counted.map_err(|error| {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "a file broke off while it was served"

@@ -57,6 +57,9 @@ pub(crate) struct Pictures {
 ///
 /// The body is a picture, or a `multipart/form-data` whose parts with a file name are pictures. Answers 202 with the
 /// jobs, or, with `wait`, 201 with the finished pictures. With an `Idempotency-Key` a repeated request is accepted once.
+///
+/// Where the tenant has a limit of uploads an hour, answers tell what is left of it in `RateLimit-Policy` and `RateLimit`; one
+/// unit is one picture.
 #[utoipa::path(
     post, path = "/v1/media", tag = "media",
     params(
@@ -71,7 +74,8 @@ pub(crate) struct Pictures {
         (status = 403, description = "over-quota, tenant-suspended"),
         (status = 413, description = "too-large"),
         (status = 415, description = "unsupported-media-type"),
-        (status = 422, description = "idempotency-key-reused; media-failed, with `wait`")),
+        (status = 422, description = "idempotency-key-reused; media-failed, with `wait`"),
+        (status = 429, description = "rate-limited: `uploads_hour` is used up; `Retry-After` says until when")),
     security(("key" = [])))]
 pub(crate) async fn upload(
     Shared(state): Shared<State>,
@@ -88,7 +92,12 @@ pub(crate) async fn upload(
             format!("wait is 0 to {LONGEST_WAIT} seconds"),
         ));
     }
-    if let Err(problem) = refuse_by_length(&caller, request.headers()) {
+    let refused = match refuse_by_length(&caller, request.headers()) {
+        // A request that was accepted before is answered again, whatever is left.
+        Ok(()) if once.is_none() => accept::room_for_one(&state, &caller).await,
+        other => other,
+    };
+    if let Err(problem) = refused {
         drain(&state, request).await;
         return Err(problem);
     }

@@ -12,11 +12,13 @@
 //! What is used in a period is in `rates.rs` (uploads an hour) and [`crate::control::metering`] (bytes out a month, and
 //! what was used hour by hour); [`roll_up`] and [`watch`] are what timers do with it.
 
+mod overview;
 mod periods;
 mod rates;
 pub mod roll_up;
 pub mod watch;
 
+pub use overview::Consumption;
 pub use periods::Period;
 pub use rates::{OverRate, RateError, Standing, Taken};
 
