@@ -7,6 +7,7 @@ mod batches;
 mod compat;
 mod plans;
 mod tenants;
+mod usage;
 mod values;
 
 #[cfg(test)]
@@ -16,6 +17,7 @@ pub(crate) use batches::{Apply, Batches, Import};
 pub(crate) use compat::Compat;
 pub(crate) use plans::{LimitChanges, PlanFields, Plans};
 pub(crate) use tenants::{ApiKeys, Create, Edit, EnvCommand, Hosts, List, Move, Named, Tenants, Trial};
+pub(crate) use usage::{Export, ExportFormat, Usage, UsageCommand};
 pub(crate) use values::Until;
 
 use clap::{Args, Parser, Subcommand};
@@ -79,11 +81,8 @@ pub(crate) enum Command {
     /// Make, check and rotate the master keys that seal stored secrets
     #[command(subcommand)]
     Secrets(Secrets),
-    /// What a tenant stores, counted three ways; exit code 1 when they differ
-    Usage {
-        /// The tenant
-        tenant: TenantId,
-    },
+    /// What a tenant uses of its limits, and stores, counted three ways; exit code 1 when they differ
+    Usage(Usage),
     /// Decode pictures for the worker that started this
     #[command(name = mediamill_workers::helpers::ARGUMENT, hide = true)]
     MediaHelper,

@@ -2,7 +2,10 @@
 
 use crate::timer::{Report, Timer, TimerError};
 use mediamill_shared::{
-    control::activity::{self, Noticed, Watcher},
+    control::{
+        activity::{self, Noticed, Watcher},
+        metering,
+    },
     quota::roll_up::roll_up,
     services::Services,
     tenancy::TenantState,
@@ -35,7 +38,7 @@ impl Timer for RollUpUsage {
                 // One tenant's database that is away keeps nobody else's usage back.
                 Err(error) => {
                     failed += 1;
-                    let later = services.clock.now().after(Duration::from_millis(1)).max(now.after(Duration::from_millis(1)));
+                    let later = now.after(Duration::from_millis(1));
                     activity::mark(&services.control, Watcher::RollUp, &one.tenant, later).await?;
                     tracing::warn!(
                         tenant.id = %one.tenant, error = &error as &dyn std::error::Error,
@@ -59,7 +62,8 @@ async fn rolled_up(services: &Services, noticed: &Noticed) -> Result<i64, TimerE
         // Nothing there yet, or its removal rolls it up.
         TenantState::Provisioning | TenantState::Deleting => return Ok(0),
     }
-    // Tables of a newer release are rolled up by its scheduler.
+    metering::roll_ups(&services.control, &noticed.tenant).await?;
+    // Tables of a newer release are rolled up by its scheduler, when they change.
     let Ok(db) = tenant.tables() else { return Ok(0) };
     let changed = roll_up(&services.control, &noticed.tenant, &db).await?;
     Ok(i64::try_from(changed).unwrap_or(i64::MAX))

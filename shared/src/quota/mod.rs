@@ -12,6 +12,7 @@
 //! What is used in a period is in `rates.rs` (uploads an hour) and [`crate::control::metering`] (bytes out a month, and
 //! what was used hour by hour); [`roll_up`] and [`watch`] are what timers do with it.
 
+pub mod export;
 mod overview;
 mod periods;
 mod rates;
