@@ -204,3 +204,6 @@ impl Quota {
         jobs::accepted_between(&self.control, tenant, period.start, period.end).await
     }
 }
+
+#[cfg(test)]
+mod tests;
