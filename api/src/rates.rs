@@ -30,10 +30,17 @@ impl Rates {
         };
         let window = standing.period.end.since(standing.period.start).as_secs();
         let fields = [
-            ("ratelimit-policy", format!("\"{POLICY}\";q={};w={window}", standing.limit.min(MOST))),
+            (
+                "ratelimit-policy",
+                format!("\"{POLICY}\";q={};w={window}", standing.limit.min(MOST)),
+            ),
             (
                 "ratelimit",
-                format!("\"{POLICY}\";r={};t={}", standing.left().min(MOST), standing.period.seconds_left(now)),
+                format!(
+                    "\"{POLICY}\";r={};t={}",
+                    standing.left().min(MOST),
+                    standing.period.seconds_left(now)
+                ),
             ),
         ];
         for (name, value) in fields {

@@ -123,7 +123,10 @@ async fn dispatch(command: Command, config: Config, json: bool) -> anyhow::Resul
         }
         Command::MediaHelper => helper::serve(),
         Command::Usage(args) => {
-            operator::with(config, async |services| Box::pin(usage::run(services, args, json)).await).await
+            operator::with(config, async |services| {
+                Box::pin(usage::run(services, args, json)).await
+            })
+            .await
         }
     }
 }

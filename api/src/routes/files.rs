@@ -101,7 +101,9 @@ pub(crate) async fn serve(
             .await?;
         let fetched = state.services.objects.get(&variant.object, range.clone()).await?;
         let meter = state.served.meter(site.tenant.id());
-        let counted = fetched.body.inspect_ok(move |chunk| meter.add(ByteCount::of(chunk.len()).unsigned()));
+        let counted = fetched
+            .body
+            .inspect_ok(move |chunk| meter.add(ByteCount::of(chunk.len()).unsigned()));
         Body::from_stream(counted.map_err(|error| {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,

@@ -39,7 +39,9 @@ pub(super) async fn run(services: &Services, only: Option<&TenantId>, json: bool
         let Some(last) = page.last() else { break };
         after = Some(last.clone());
         for id in &page {
-            let Some(sums) = sums(services, id).await? else { continue };
+            let Some(sums) = sums(services, id).await? else {
+                continue;
+            };
             looked += 1;
             if sums.agree() {
                 continue;
@@ -53,10 +55,18 @@ pub(super) async fn run(services: &Services, only: Option<&TenantId>, json: bool
     } else {
         output::line(format!(
             "{looked} tenants compared: hours, ledger, usage and pictures {}",
-            if wrong == 0 { "agree".to_owned() } else { format!("DIFFER for {wrong}") }
+            if wrong == 0 {
+                "agree".to_owned()
+            } else {
+                format!("DIFFER for {wrong}")
+            }
         ));
     }
-    Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if wrong == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// `None`: the tenant is gone, or on its way; then there is nothing to compare with.

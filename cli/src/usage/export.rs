@@ -56,7 +56,10 @@ pub(super) async fn run(services: &Services, args: Args, json: bool) -> anyhow::
 pub(super) async fn roll_up(services: &Services, tenant: Option<&TenantId>) -> anyhow::Result<()> {
     for _ in 0..ROUNDS {
         mediamill_scheduler::run_once(services, ROLL_UP).await?;
-        if activity::waiting(&services.control, Watcher::RollUp, tenant).await?.is_none() {
+        if activity::waiting(&services.control, Watcher::RollUp, tenant)
+            .await?
+            .is_none()
+        {
             return Ok(());
         }
     }

@@ -2,7 +2,8 @@
 
 use crate::{moments, operator, output};
 use mediamill_shared::{
-    control::jobs, ids::TenantId, quota::Consumption, services::Services, tenancy::store::usage::Usage, units::ByteCount,
+    control::jobs, ids::TenantId, quota::Consumption, services::Services, tenancy::store::usage::Usage,
+    units::ByteCount,
 };
 use std::process::ExitCode;
 
@@ -43,7 +44,10 @@ pub(crate) async fn run(services: &Services, id: &TenantId, json: bool) -> anyho
         ];
         output::line(output::table(["", "pictures", "bytes", ""], &table));
         let rows: Vec<_> = consumed.iter().map(listed).collect();
-        output::line(output::table(["limit", "used", "reserved", "at most", "left", "begins anew"], &rows));
+        output::line(output::table(
+            ["limit", "used", "reserved", "at most", "left", "begins anew"],
+            &rows,
+        ));
         output::line(if same {
             "usage, ledger and rows agree"
         } else {

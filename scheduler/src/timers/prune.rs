@@ -28,7 +28,9 @@ impl Timer for Prune {
         timers::prune(&services.control, now.before(RUNS)).await?;
         metering::prune_counts(&services.control, now.before(COUNTED)).await?;
         let closed = metering::forget_closed(&services.control, now.before(metering::KEPT), CLOSED).await?;
-        let changed = jobs.saturating_add(keys).saturating_add(u64::try_from(closed).unwrap_or(u64::MAX));
+        let changed = jobs
+            .saturating_add(keys)
+            .saturating_add(u64::try_from(closed).unwrap_or(u64::MAX));
         let changed = i64::try_from(changed).unwrap_or(i64::MAX);
         Ok(Report {
             changed,

@@ -152,5 +152,7 @@ pub async fn waiting(db: &Db, watcher: Watcher, tenant: Option<&TenantId>) -> Re
         None => FIRST.query().bind(watcher.as_str()),
     };
     let row = query.fetch_optional(db.read()).bounded(WHAT).await?;
-    row.map(|row| super::jobs::optional(&row, 0)).transpose().map(Option::flatten)
+    row.map(|row| super::jobs::optional(&row, 0))
+        .transpose()
+        .map(Option::flatten)
 }

@@ -75,7 +75,11 @@ impl Export {
         self.within = i64::try_from(rows.len()).unwrap_or(i64::MAX) == ROWS;
         let mut lines = Vec::with_capacity(rows.len());
         for row in rows {
-            self.after = (row.tenant.as_str().to_owned(), row.resource.as_str().to_owned(), row.hour.get());
+            self.after = (
+                row.tenant.as_str().to_owned(),
+                row.resource.as_str().to_owned(),
+                row.hour.get(),
+            );
             self.add(&row, &mut lines);
         }
         if !self.within {
@@ -94,13 +98,18 @@ impl Export {
         self.after = (String::new(), String::new(), 0);
         let month = Period::month_of(self.from).start;
         let base = metering::base(&self.control, &self.tenants, self.from, month).await?;
-        let base = base.into_iter().map(|(tenant, resource, total)| ((tenant, resource), (total, None)));
+        let base = base
+            .into_iter()
+            .map(|(tenant, resource, total)| ((tenant, resource), (total, None)));
         self.totals = base.collect();
         Ok(true)
     }
 
     fn add(&mut self, row: &HourRow, lines: &mut Vec<Line>) {
-        let entry = self.totals.entry((row.tenant.clone(), row.resource)).or_insert((0, None));
+        let entry = self
+            .totals
+            .entry((row.tenant.clone(), row.resource))
+            .or_insert((0, None));
         let first = entry.1.is_none();
         let month = |at: Millis| Period::month_of(at).start;
         if row.resource == Resource::BytesOut && month(entry.1.unwrap_or(self.from)) != month(row.hour) {

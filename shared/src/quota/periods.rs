@@ -51,7 +51,9 @@ impl Period {
     #[must_use]
     pub fn seconds_left(self, now: Millis) -> u64 {
         let left: Duration = self.end.since(now);
-        u64::try_from(left.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX).max(1)
+        u64::try_from(left.as_millis().div_ceil(1_000))
+            .unwrap_or(u64::MAX)
+            .max(1)
     }
 }
 
@@ -73,11 +75,17 @@ mod tests {
     fn hours_and_months_begin_and_end_where_the_calendar_says() {
         let now = at("2028-02-29T23:59:59Z");
         let hour = Period::hour_of(now);
-        assert_eq!((hour.start, hour.end), (at("2028-02-29T23:00:00Z"), at("2028-03-01T00:00:00Z")));
+        assert_eq!(
+            (hour.start, hour.end),
+            (at("2028-02-29T23:00:00Z"), at("2028-03-01T00:00:00Z"))
+        );
         assert_eq!(Period::hour_of(hour.start), hour);
         assert_eq!(Period::hour_of(hour.end).start, hour.end);
         let month = Period::month_of(now);
-        assert_eq!((month.start, month.end), (at("2028-02-01T00:00:00Z"), at("2028-03-01T00:00:00Z")));
+        assert_eq!(
+            (month.start, month.end),
+            (at("2028-02-01T00:00:00Z"), at("2028-03-01T00:00:00Z"))
+        );
         let december = Period::month_of(at("2027-12-31T23:59:59Z"));
         assert_eq!(december.end, at("2028-01-01T00:00:00Z"));
         assert_eq!(Period::month_of(december.end).start, december.end);

@@ -122,7 +122,10 @@ impl Quota {
             used: 0,
             period: Period::hour_of(now),
         };
-        match self.count(tenant.id(), standing.period, uploads, Some(limit), now).await {
+        match self
+            .count(tenant.id(), standing.period, uploads, Some(limit), now)
+            .await
+        {
             Ok(Added::Now(used)) => standing.used = used,
             Ok(Added::Over(used)) => {
                 standing.used = used;
@@ -130,7 +133,10 @@ impl Quota {
             }
             // The cache is away.
             Ok(Added::Absent) => {
-                standing.used = self.accepted(tenant.id(), standing.period).await.map_err(RateError::Db)?;
+                standing.used = self
+                    .accepted(tenant.id(), standing.period)
+                    .await
+                    .map_err(RateError::Db)?;
                 standing.room_for(uploads, now)?;
                 standing.used = standing.used.saturating_add(uploads);
             }

@@ -24,7 +24,12 @@ pub const WARNING: &str = "limit.warning";
 pub const REACHED: &str = "limit.reached";
 
 /// The limits that are told of.
-pub const WATCHED: [Limit; 4] = [Limit::Media, Limit::StoredBytes, Limit::BytesOutMonth, Limit::UploadsHour];
+pub const WATCHED: [Limit; 4] = [
+    Limit::Media,
+    Limit::StoredBytes,
+    Limit::BytesOutMonth,
+    Limit::UploadsHour,
+];
 
 /// The highest line that `used` of `limit` has reached, in percent; 0 is none.
 fn level(used: i64, limit: i64) -> i64 {

@@ -226,7 +226,12 @@ pub async fn forget_closed(db: &Db, before: Millis, limit: i64) -> Result<usize,
         let tenant: String = row.try_get(0).during(WHAT)?;
         let mut tx = db.begin_write().await?;
         // First: a tenant of this id may have come back meanwhile.
-        let gone = FORGET.query().bind(tenant.clone()).execute(&mut *tx).bounded(WHAT).await?;
+        let gone = FORGET
+            .query()
+            .bind(tenant.clone())
+            .execute(&mut *tx)
+            .bounded(WHAT)
+            .await?;
         if gone.rows_affected() == 0 {
             continue;
         }

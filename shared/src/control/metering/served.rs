@@ -49,7 +49,11 @@ pub async fn count_served(
     sorted.sort_by(|a, b| a.tenant.as_str().cmp(b.tenant.as_str()));
     let (month, hour) = (Period::month_of(at).start, Period::hour_of(at).start);
     let mut tx = db.begin_write().await?;
-    let query = NUMBER.query().bind(process.as_str().to_owned()).bind(number).bind(at.get());
+    let query = NUMBER
+        .query()
+        .bind(process.as_str().to_owned())
+        .bind(number)
+        .bind(at.get());
     if query.fetch_optional(&mut *tx).bounded(WHAT).await?.is_none() {
         return Ok(());
     }

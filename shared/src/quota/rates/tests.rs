@@ -53,21 +53,32 @@ fn over(answer: Result<Option<Taken>, RateError>) -> OverRate {
 }
 
 async fn the_last_uploads_of_an_hour_are_given_once(world: World) {
-    let (tenant, quota, now) = (limited(&world, 5).await, &world.services.quota, world.services.clock.now());
+    let (tenant, quota, now) = (
+        limited(&world, 5).await,
+        &world.services.quota,
+        world.services.clock.now(),
+    );
     let answers = join_all((0..20).map(|_| quota.take_uploads(&tenant, 1, now))).await;
     let (fit, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
     assert_eq!((fit.len(), refused.len()), (5, 15));
     for answer in refused {
         let over = over(answer);
         let (standing, period) = (over.standing, Period::hour_of(now));
-        assert_eq!((standing.resource, standing.limit, standing.used), (Limit::UploadsHour, 5, 5));
+        assert_eq!(
+            (standing.resource, standing.limit, standing.used),
+            (Limit::UploadsHour, 5, 5)
+        );
         assert_eq!((over.asked, standing.period, standing.left()), (1, period, 0));
         assert_eq!(over.retry_after, period.seconds_left(now));
     }
 }
 
 async fn what_is_given_back_may_be_taken_again(world: World) {
-    let (tenant, quota, now) = (limited(&world, 5).await, &world.services.quota, world.services.clock.now());
+    let (tenant, quota, now) = (
+        limited(&world, 5).await,
+        &world.services.quota,
+        world.services.clock.now(),
+    );
     let three = quota.take_uploads(&tenant, 3, now).await.unwrap().unwrap();
     assert_eq!((three.standing().used, three.standing_without().used), (3, 0));
     let refused = over(quota.take_uploads(&tenant, 3, now).await);
@@ -82,7 +93,11 @@ async fn what_is_given_back_may_be_taken_again(world: World) {
 }
 
 async fn the_next_hour_begins_with_nothing(world: World) {
-    let (tenant, quota, now) = (limited(&world, 1).await, &world.services.quota, world.services.clock.now());
+    let (tenant, quota, now) = (
+        limited(&world, 1).await,
+        &world.services.quota,
+        world.services.clock.now(),
+    );
     let first = quota.take_uploads(&tenant, 1, now).await.unwrap().unwrap();
     over(quota.take_uploads(&tenant, 1, now).await);
     let next = first.standing().period.end;
@@ -94,12 +109,21 @@ async fn the_next_hour_begins_with_nothing(world: World) {
 }
 
 async fn a_lost_counter_is_seeded_from_the_rows(world: World) {
-    let (tenant, quota, now) = (three_accepted(&world, 4).await, &world.services.quota, world.services.clock.now());
+    let (tenant, quota, now) = (
+        three_accepted(&world, 4).await,
+        &world.services.quota,
+        world.services.clock.now(),
+    );
     for _ in 0..2 {
         let fourth = quota.take_uploads(&tenant, 1, now).await.unwrap().unwrap();
         assert_eq!(fourth.standing().used, 4);
         over(quota.take_uploads(&tenant, 1, now).await);
-        world.services.cache.remove(&key(tenant.id(), Period::hour_of(now))).await.unwrap();
+        world
+            .services
+            .cache
+            .remove(&key(tenant.id(), Period::hour_of(now)))
+            .await
+            .unwrap();
     }
     // Uploads of other hours are not this one's.
     let next = Period::hour_of(now).end;
@@ -114,7 +138,9 @@ async fn without_a_cache_the_rows_decide(world: World) {
         shutdown: services.shutdown.clone(),
     };
     // Nobody listens there.
-    let away = Cache::open(&"redis://127.0.0.1:1".parse().unwrap(), context).await.unwrap();
+    let away = Cache::open(&"redis://127.0.0.1:1".parse().unwrap(), context)
+        .await
+        .unwrap();
     let (quota, now) = (Quota::new(services.control.clone(), away), services.clock.now());
     let taken = quota.take_uploads(&tenant, 1, now).await.unwrap().unwrap();
     assert_eq!(taken.standing().used, 4);
@@ -125,7 +151,11 @@ async fn without_a_cache_the_rows_decide(world: World) {
 }
 
 async fn without_a_limit_nothing_is_counted(world: World) {
-    let (tenant, quota, now) = (limited(&world, 0).await, &world.services.quota, world.services.clock.now());
+    let (tenant, quota, now) = (
+        limited(&world, 0).await,
+        &world.services.quota,
+        world.services.clock.now(),
+    );
     for _ in 0..50 {
         assert_eq!(quota.take_uploads(&tenant, 100, now).await.unwrap(), None);
     }

@@ -12,12 +12,7 @@ use crate::{
     testing::World,
     units::{ByteCount, Millis},
 };
-use proptest::{
-    collection::vec,
-    prelude::*,
-    strategy::ValueTree,
-    test_runner::TestRunner,
-};
+use proptest::{collection::vec, prelude::*, strategy::ValueTree, test_runner::TestRunner};
 use std::collections::BTreeMap;
 
 crate::on_both_sides!(
@@ -94,8 +89,7 @@ async fn whatever_is_written_when_the_hours_are_the_ledger(world: World) {
                     rolled(&world, &db).await;
                 }
                 1 => {
-                    let (first, second) = tokio::join!(rolled(&world, &db), rolled(&world, &db));
-                    assert!(first == 0 || second == 0 || first + second > 0);
+                    tokio::join!(rolled(&world, &db), rolled(&world, &db));
                     assert_eq!(rolled(&world, &db).await, 0, "again, nothing is wrong any more");
                 }
                 _ => {}
@@ -129,7 +123,10 @@ async fn a_roll_up_that_read_before_another_wrote_is_refused(world: World) {
     assert_eq!(rolled(&world, &db).await, 2);
     let late = metering::set_hours(control, tenant.id(), before, &old).await.unwrap();
     assert_eq!(late, None);
-    assert_eq!(metering::total(control, tenant.id()).await.unwrap(), db.usage().await.unwrap());
+    assert_eq!(
+        metering::total(control, tenant.id()).await.unwrap(),
+        db.usage().await.unwrap()
+    );
 }
 
 async fn hours_that_the_ledger_lost_are_taken_back(world: World) {
@@ -143,9 +140,15 @@ async fn hours_that_the_ledger_lost_are_taken_back(world: World) {
         change,
     });
     // As if the tenant's tables had been brought back from a copy since.
-    assert_eq!(metering::set_hours(control, tenant.id(), before, &hours).await.unwrap(), Some(4));
+    assert_eq!(
+        metering::set_hours(control, tenant.id(), before, &hours).await.unwrap(),
+        Some(4)
+    );
     assert_eq!(rolled(&world, &db).await, 2);
-    assert_eq!(metering::total(control, tenant.id()).await.unwrap(), db.usage().await.unwrap());
+    assert_eq!(
+        metering::total(control, tenant.id()).await.unwrap(),
+        db.usage().await.unwrap()
+    );
 }
 
 async fn a_removed_tenant_ends_with_nothing_and_one_of_its_name_begins_with_nothing(world: World) {
@@ -170,9 +173,16 @@ async fn a_removed_tenant_ends_with_nothing_and_one_of_its_name_begins_with_noth
     // One of the same name, whose ledger begins in that very hour: here the old one's tables stand for its own.
     rolled(&world, &db).await;
     let again = exported(&world, START, START + 9 * HOUR).await;
-    let last = again.iter().rev().find(|line| line.resource == Resource::Bytes).unwrap();
+    let last = again
+        .iter()
+        .rev()
+        .find(|line| line.resource == Resource::Bytes)
+        .unwrap();
     assert_eq!(last.total, 20, "{again:?}");
-    assert_eq!(metering::total(control, tenant.id()).await.unwrap(), db.usage().await.unwrap());
+    assert_eq!(
+        metering::total(control, tenant.id()).await.unwrap(),
+        db.usage().await.unwrap()
+    );
     // It is there again, so it is kept; closed, it is forgotten when its time is over.
     let later = end.after(metering::KEPT).after(std::time::Duration::from_secs(1));
     assert_eq!(metering::forget_closed(control, later, 10).await.unwrap(), 0);
@@ -195,12 +205,21 @@ async fn an_export_has_every_hour_and_what_was_there_before(world: World) {
             bytes,
         }];
         let at = Millis::new(START + hour * HOUR + 7);
-        metering::count_served(&services.control, &process, number, &served, at).await.unwrap();
+        metering::count_served(&services.control, &process, number, &served, at)
+            .await
+            .unwrap();
     }
     let lines = exported(&world, START, START + 10 * HOUR).await;
     let short: Vec<_> = lines
         .iter()
-        .map(|line| (line.resource.as_str(), (line.hour.get() - START) / HOUR, line.change, line.total))
+        .map(|line| {
+            (
+                line.resource.as_str(),
+                (line.hour.get() - START) / HOUR,
+                line.change,
+                line.total,
+            )
+        })
         .collect();
     let expected = [
         ("bytes", 0, 0, 20),
@@ -212,11 +231,18 @@ async fn an_export_has_every_hour_and_what_was_there_before(world: World) {
     ];
     assert_eq!(short, expected);
     let month = |at: i64| Period::month_of(Millis::new(at));
-    let january = metering::bytes_out(&services.control, tenant.id(), month(START)).await.unwrap();
-    let february = metering::bytes_out(&services.control, tenant.id(), month(START + 4 * HOUR)).await.unwrap();
+    let january = metering::bytes_out(&services.control, tenant.id(), month(START))
+        .await
+        .unwrap();
+    let february = metering::bytes_out(&services.control, tenant.id(), month(START + 4 * HOUR))
+        .await
+        .unwrap();
     assert_eq!((january.get(), february.get()), (300, 400));
     // Nothing changed in these hours, and it is still told what is stored.
     let quiet = exported(&world, START + 5 * HOUR, START + 6 * HOUR).await;
-    let short: Vec<_> = quiet.iter().map(|line| (line.resource.as_str(), line.change, line.total)).collect();
+    let short: Vec<_> = quiet
+        .iter()
+        .map(|line| (line.resource.as_str(), line.change, line.total))
+        .collect();
     assert_eq!(short, [("media", 0, 3), ("bytes", 0, 30)]);
 }

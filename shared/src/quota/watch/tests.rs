@@ -17,7 +17,18 @@ crate::on_both_sides!(
 
 #[test]
 fn lines_are_at_eighty_and_a_hundred_percent() {
-    let levels = [(0, 5), (3, 5), (4, 5), (5, 5), (9, 5), (79, 100), (80, 100), (99, 100), (1, 1), (7, 0)];
+    let levels = [
+        (0, 5),
+        (3, 5),
+        (4, 5),
+        (5, 5),
+        (9, 5),
+        (79, 100),
+        (80, 100),
+        (99, 100),
+        (1, 1),
+        (7, 0),
+    ];
     assert_eq!(
         levels.map(|(used, limit)| level(used, limit)),
         [0, 0, 80, 100, 100, 0, 80, 80, 100, 0]
@@ -64,30 +75,46 @@ impl Watched {
             bytes,
         }];
         let process: ProcessId = ProcessId::generate(&self.world.services.clock, &self.world.services.entropy);
-        metering::count_served(&self.world.services.control, &process, number, &served, self.clock.now())
-            .await
-            .unwrap();
+        metering::count_served(
+            &self.world.services.control,
+            &process,
+            number,
+            &served,
+            self.clock.now(),
+        )
+        .await
+        .unwrap();
     }
 
-    /// Watches, and returns what was told: action, limit, used, value.
+    async fn lines(&self) -> Vec<Entry> {
+        let control = &self.world.services.control;
+        let mut lines = audit::page(control, Some(self.tenant.id()), None, 100).await.unwrap();
+        lines.retain(|line| line.action.starts_with("limit."));
+        lines
+    }
+
+    /// Watches, and returns what was told, by the limit's name: action, limit, used, value.
     async fn told(&self) -> Vec<(String, String, i64, i64)> {
-        let services = &self.world.services;
-        let newest = audit::page(&services.control, Some(self.tenant.id()), None, 1).await.unwrap();
-        let told = services.quota.watch(&self.tenant, &self.db, &self.clock, &services.entropy).await.unwrap();
-        let mut lines = audit::page(&services.control, Some(self.tenant.id()), None, 100).await.unwrap();
-        let known = lines.iter().position(|line| newest.first().is_some_and(|newest| newest.id == line.id));
-        lines.truncate(known.unwrap_or(lines.len()));
+        let (services, known) = (&self.world.services, self.lines().await);
+        let told = services
+            .quota
+            .watch(&self.tenant, &self.db, &self.clock, &services.entropy)
+            .await
+            .unwrap();
+        let mut lines = self.lines().await;
+        lines.retain(|line| known.iter().all(|known| known.id != line.id));
         assert_eq!(usize::try_from(told).unwrap(), lines.len());
         let number = |line: &Entry, name: &str| line.detail[name].as_i64().unwrap();
-        lines
+        let mut told: Vec<_> = lines
             .iter()
-            .rev()
             .map(|line| {
                 assert_eq!(line.actor, "scheduler");
                 let name = line.detail["limit_name"].as_str().unwrap().to_owned();
                 (line.action.clone(), name, number(line, "used"), number(line, "limit"))
             })
-            .collect()
+            .collect();
+        told.sort_by(|a, b| a.1.cmp(&b.1));
+        told
     }
 }
 
@@ -96,7 +123,9 @@ fn line(action: &str, limit: &str, used: i64, value: i64) -> (String, String, i6
 }
 
 async fn a_crossing_is_told_once_and_armed_again_below(world: World) {
-    let limits = LimitOverrides::default().set(Limit::Media, 10).set(Limit::StoredBytes, 1_000);
+    let limits = LimitOverrides::default()
+        .set(Limit::Media, 10)
+        .set(Limit::StoredBytes, 1_000);
     let now = world.services.clock.now();
     let watched = Watched::new(world, limits, now).await;
     watched.store(7, 799).await;
@@ -107,7 +136,10 @@ async fn a_crossing_is_told_once_and_armed_again_below(world: World) {
     watched.store(1, 10).await;
     assert_eq!(watched.told().await, [], "once for each crossing, not for each upload");
     watched.store(1, 500).await;
-    let both = [line(REACHED, "media", 10, 10), line(REACHED, "stored_bytes", 1_310, 1_000)];
+    let both = [
+        line(REACHED, "media", 10, 10),
+        line(REACHED, "stored_bytes", 1_310, 1_000),
+    ];
     assert_eq!(watched.told().await, both);
     assert_eq!(watched.told().await, []);
     // Below the upper line, not the lower: only the upper one is armed again.
@@ -119,7 +151,10 @@ async fn a_crossing_is_told_once_and_armed_again_below(world: World) {
     watched.store(-5, -500).await;
     assert_eq!(watched.told().await, []);
     watched.store(5, 700).await;
-    let both = [line(REACHED, "media", 10, 10), line(REACHED, "stored_bytes", 1_110, 1_000)];
+    let both = [
+        line(REACHED, "media", 10, 10),
+        line(REACHED, "stored_bytes", 1_110, 1_000),
+    ];
     assert_eq!(watched.told().await, both);
 }
 
@@ -144,6 +179,8 @@ async fn limits_that_are_not_there_cost_nothing(world: World) {
     watched.store(1_000, 1_000_000).await;
     watched.serve(1, 1_000_000).await;
     assert_eq!(watched.told().await, []);
-    let marks = limit_marks::of(&watched.world.services.control, watched.tenant.id()).await.unwrap();
+    let marks = limit_marks::of(&watched.world.services.control, watched.tenant.id())
+        .await
+        .unwrap();
     assert_eq!(marks, []);
 }
