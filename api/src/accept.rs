@@ -19,7 +19,7 @@ use mediamill_shared::{
     quota::{Claim, RateError, Taken},
     services::Services,
     telemetry::names,
-    tenancy::{ImageFormat, Tenant},
+    tenancy::{ImageFormat, Tenant, TenantDb},
     units::ByteCount,
 };
 use sha2::{Digest, Sha256};
@@ -222,11 +222,11 @@ pub(crate) async fn uploads(
         let db = tenant
             .db()
             .map_err(|refused| Problem::new(Cause::TenantSuspended, refused.to_string()))?;
-        let taken = take(services, caller, &tenant, claim).await?;
-        if let Err(refused) = services.quota.reserve(&tenant, &db, claim).await {
-            give_back(services, caller, &tenant, taken).await;
-            return Err(refused.into());
-        }
+        let taken = match room(services, caller, (&tenant, &db), claim).await {
+            Ok(taken) => taken,
+            // What was accepted before is answered again, whatever is left now.
+            Err(refused) => return answered_before(services, &tenant, once.as_ref()).await?.ok_or(refused),
+        };
         match commit(services, &tenant, &jobs, once.as_ref()).await {
             Ok(Committed::New) => {
                 keep(&mut files);
@@ -271,6 +271,34 @@ pub(crate) async fn room_for_one(state: &State, caller: &Caller) -> Result<(), P
     let standing = state.services.quota.uploads_standing(tenant, now).await?;
     caller.rates.tell(standing);
     Ok(standing.room_for(1, now)?)
+}
+
+/// Takes what the uploads need of every limit, all or nothing.
+async fn room(
+    services: &Services,
+    caller: &Caller,
+    (tenant, db): (&Tenant, &TenantDb),
+    claim: Claim,
+) -> Result<Option<Taken>, Problem> {
+    let taken = take(services, caller, tenant, claim).await?;
+    if let Err(refused) = services.quota.reserve(tenant, db, claim).await {
+        give_back(services, caller, tenant, taken).await;
+        return Err(refused.into());
+    }
+    Ok(taken)
+}
+
+/// The answer that this very request got before, if it did.
+async fn answered_before(
+    services: &Services,
+    tenant: &Tenant,
+    once: Option<&Idempotency>,
+) -> Result<Option<Answer>, Problem> {
+    let Some(once) = once else { return Ok(None) };
+    let before = accept::recall(&services.control, tenant.id(), &once.name).await?;
+    Ok(before
+        .filter(|(hash, _)| *hash == once.request_hash)
+        .map(|(_, answer)| Answer::Replayed(answer)))
 }
 
 /// Counts the uploads against the tenant's hour, and has the answer tell so.

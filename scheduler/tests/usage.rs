@@ -11,7 +11,7 @@ use mediamill_shared::{
         jobs::{self, Claim, NewJob, Outcome, Settlement},
         metering,
     },
-    ids::{JobId, TraceId},
+    ids::{JobId, ProcessId, TraceId},
     jobs::DeleteMedia,
     quota::export::{Export, Line},
     services::Services,
@@ -94,6 +94,16 @@ async fn pictures_that_came_are_rolled_up_once(world: World) {
         10,
     )
     .await;
+    // That its files were served before says nothing of its ledger.
+    let served = [metering::Served {
+        tenant: tenant.id().clone(),
+        bytes: 5,
+    }];
+    let process = ProcessId::generate(&services.clock, &services.entropy);
+    let now = services.clock.now();
+    metering::count_served(&services.control, &process, 1, &served, now)
+        .await
+        .unwrap();
     assert_eq!(roll_up(services).await, 2);
     assert_eq!(hours(services, &tenant).await, usage(1, 10));
     worked(services, &tenant, 2, 20).await;

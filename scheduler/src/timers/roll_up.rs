@@ -2,10 +2,7 @@
 
 use crate::timer::{Report, Timer, TimerError};
 use mediamill_shared::{
-    control::{
-        activity::{self, Noticed, Watcher},
-        metering,
-    },
+    control::activity::{self, Noticed, Watcher},
     quota::roll_up::roll_up,
     services::Services,
     tenancy::TenantState,
@@ -62,9 +59,7 @@ async fn rolled_up(services: &Services, noticed: &Noticed) -> Result<i64, TimerE
         // Nothing there yet, or its removal rolls it up.
         TenantState::Provisioning | TenantState::Deleting => return Ok(0),
     }
-    metering::roll_ups(&services.control, &noticed.tenant).await?;
-    // Tables of a newer release are rolled up by its scheduler, when they change.
-    let Ok(db) = tenant.tables() else { return Ok(0) };
+    let db = tenant.tables()?;
     let changed = roll_up(&services.control, &noticed.tenant, &db).await?;
     Ok(i64::try_from(changed).unwrap_or(i64::MAX))
 }

@@ -24,10 +24,11 @@ sql! {
     CHANGED = "INSERT INTO active_tenants (timer, tenant, noticed_at) \
         SELECT DISTINCT CAST($1 AS TEXT), t.id, CAST($2 AS BIGINT) FROM tenants t JOIN limit_marks m ON m.tenant = t.id \
         WHERE t.updated_at >= $3 ON CONFLICT (timer, tenant) DO UPDATE SET noticed_at = excluded.noticed_at";
+    // Those that wait already keep their place.
     UNMETERED = "INSERT INTO active_tenants (timer, tenant, noticed_at) \
         SELECT CAST($1 AS TEXT), t.id, CAST($2 AS BIGINT) FROM tenants t LEFT JOIN metered_tenants m ON m.tenant = t.id \
-        WHERE m.tenant IS NULL AND t.state IN ('active', 'suspended', 'leaving') LIMIT $3 \
-        ON CONFLICT (timer, tenant) DO UPDATE SET noticed_at = excluded.noticed_at";
+        WHERE COALESCE(m.roll_ups, 0) = 0 AND t.state IN ('active', 'suspended', 'leaving') LIMIT $3 \
+        ON CONFLICT (timer, tenant) DO NOTHING";
     MARK = "INSERT INTO active_tenants (timer, tenant, noticed_at) VALUES ($1, $2, $3) \
         ON CONFLICT (timer, tenant) DO UPDATE SET noticed_at = excluded.noticed_at";
     LIST = "SELECT tenant, noticed_at FROM active_tenants WHERE timer = $1 AND noticed_at <= $2 ORDER BY noticed_at, tenant LIMIT $3";

@@ -16,6 +16,7 @@ use std::time::Duration;
 mediamill_shared::on_both_sides!(
     uploads_of_an_hour_are_counted_told_and_refused,
     what_is_not_accepted_is_not_counted,
+    a_request_that_was_accepted_is_answered_again_when_nothing_is_left,
     a_multipart_takes_as_many_as_it_has_files,
     bytes_that_are_sent_are_counted_and_held_to_the_month,
     bytes_are_counted_without_a_limit_and_survive_the_process,
@@ -119,13 +120,12 @@ async fn what_is_not_accepted_is_not_counted(world: World) {
     };
     let first = send("once", 1).await;
     assert_eq!((first.status(), left(&first).0), (StatusCode::CREATED, 2));
-    // The same again, another under its name, one that is no picture, and one too many: none of them is accepted.
+    // The same again, one that is no picture, and one too many: none of them is accepted.
     let again = send("once", 1).await;
     assert_eq!(
         (again.headers()["idempotent-replayed"].to_str().unwrap(), left(&again).0),
         ("true", 2)
     );
-    problem(send("once", 2).await, 422, "idempotency-key-reused").await;
     problem(
         site.upload("/v1/media", "no picture at all").await,
         415,
@@ -135,6 +135,40 @@ async fn what_is_not_accepted_is_not_counted(world: World) {
     let over = site.upload("/v1/media", sample::small(3)).await;
     assert_eq!(left(&over).0, 2);
     problem(over, 403, "over-quota").await;
+    assert_eq!(usage(&site).await["uploads_hour"]["used"], 1);
+    site.close().await;
+}
+
+async fn a_request_that_was_accepted_is_answered_again_when_nothing_is_left(world: World) {
+    early_in_the_hour(&world).await;
+    let site = limited(world, limits(&[(Limit::UploadsHour, 1)])).await;
+    let send = async |name: &str, number: u32| {
+        let request = site.request(Method::POST, "/v1/media?wait=60");
+        let request = request.header("idempotency-key", name.to_owned());
+        request.body(sample::small(number)).send().await.unwrap()
+    };
+    assert_eq!(send("once", 1).await.status(), StatusCode::CREATED);
+    let again = send("once", 1).await;
+    assert_eq!((again.status(), left(&again).0), (StatusCode::CREATED, 0));
+    assert_eq!(told(&again, "idempotent-replayed"), Some("true"));
+    problem(send("twice", 2).await, 429, "rate-limited").await;
+    // Other files under the name that was used, as long as there is room.
+    let roomy = site
+        .world
+        .another_tenant_with("roomy", limits(&[(Limit::UploadsHour, 5)]))
+        .await;
+    let mut site = site;
+    site.be(&roomy.0, roomy.1);
+    let first = site
+        .request(Method::POST, "/v1/media?wait=60")
+        .header("idempotency-key", "once");
+    assert_eq!(left(&first.body(sample::small(1)).send().await.unwrap()).0, 4);
+    let other = site
+        .request(Method::POST, "/v1/media")
+        .header("idempotency-key", "once");
+    let other = other.body(sample::small(2)).send().await.unwrap();
+    assert_eq!(left(&other).0, 4);
+    problem(other, 422, "idempotency-key-reused").await;
     assert_eq!(usage(&site).await["uploads_hour"]["used"], 1);
     site.close().await;
 }
