@@ -151,6 +151,7 @@ fn known_route(path: &str) -> &'static str {
         "/_/api/4/tenants-plans",
         "/_/api/4/tenants-plans/{id}",
         "/_/api/4/tenants-plans/{id}/preview",
+        "/_/api/4/usage",
         "/m/{id}/{variant}",
         "/v1/tenants/batches",
         "/v1/tenants/batches/{id}",

@@ -13,7 +13,6 @@ use mediamill_shared::{
         export::{Export, Line},
     },
     services::Services,
-    units::Millis,
 };
 use std::{process::ExitCode, time::Duration};
 
@@ -43,7 +42,7 @@ pub(super) async fn run(services: &Services, args: Args, json: bool) -> anyhow::
     let mut export = Export::new(services.control.clone(), args.tenant, from, to);
     while let Some(page) = export.next().await? {
         for line in page {
-            if !lines.write(written(&line, format)) {
+            if !lines.write(written(&line, format)?) {
                 return Ok(ExitCode::SUCCESS);
             }
         }
@@ -73,19 +72,11 @@ pub(super) async fn roll_up(services: &Services, tenant: Option<&TenantId>) -> a
     }
 }
 
-fn written(line: &Line, format: ExportFormat) -> String {
-    let hour = rfc3339(line.hour);
-    let (tenant, resource) = (&line.tenant, line.resource.as_str());
+fn written(line: &Line, format: ExportFormat) -> serde_json::Result<String> {
+    let (tenant, resource, hour) = (&line.tenant, line.resource.as_str(), line.hour_text());
     match format {
         // Ids, names and numbers: nothing that would have to be quoted.
-        ExportFormat::Csv => format!("{tenant},{resource},{hour},{},{}", line.change, line.total),
-        ExportFormat::Ndjson => serde_json::json!({
-            "tenant": tenant, "resource": resource, "hour": hour, "change": line.change, "total": line.total,
-        })
-        .to_string(),
+        ExportFormat::Csv => Ok(format!("{tenant},{resource},{hour},{},{}", line.change, line.total)),
+        ExportFormat::Ndjson => serde_json::to_string(line),
     }
-}
-
-fn rfc3339(at: Millis) -> String {
-    format!("{}Z", moments::plain(at).replace(' ', "T"))
 }

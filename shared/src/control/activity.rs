@@ -93,6 +93,18 @@ pub async fn notice(db: &Db, watcher: Watcher, now: Millis, most: i64) -> Result
     tx.commit().bounded(WHAT).await
 }
 
+/// Activity before this was noticed by `watcher`, whatever clocks and commits took. `None`: it never looked.
+///
+/// # Errors
+/// When the database is away.
+pub async fn complete_until(db: &Db, watcher: Watcher) -> Result<Option<Millis>, DbError> {
+    const WHAT: &str = "look until when activity was noticed";
+    let query = UNTIL.query().bind(watcher.as_str());
+    let row = query.fetch_optional(db.read()).bounded(WHAT).await?;
+    row.map(|row| Ok(Millis::new(row.try_get(0).during(WHAT)?).before(OVERLAP)))
+        .transpose()
+}
+
 /// Puts a tenant on the list, or to its end.
 ///
 /// # Errors

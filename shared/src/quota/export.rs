@@ -10,6 +10,7 @@ use crate::{
     ids::TenantId,
     units::Millis,
 };
+use serde::{Serialize, Serializer, ser::SerializeStruct};
 use std::collections::BTreeMap;
 
 /// Tenants read at a time.
@@ -30,6 +31,28 @@ pub struct Line {
     pub change: i64,
     /// What it was at the hour's end: pictures, bytes stored, or bytes served since the month began.
     pub total: i64,
+}
+
+impl Line {
+    /// Its hour as RFC 3339, UTC.
+    #[must_use]
+    pub fn hour_text(&self) -> String {
+        let format = time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+        let at = time::OffsetDateTime::UNIX_EPOCH.saturating_add(time::Duration::milliseconds(self.hour.get()));
+        at.format(format).unwrap_or_default()
+    }
+}
+
+impl Serialize for Line {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut line = serializer.serialize_struct("Line", 5)?;
+        line.serialize_field("tenant", self.tenant.as_str())?;
+        line.serialize_field("resource", self.resource.as_str())?;
+        line.serialize_field("hour", &self.hour_text())?;
+        line.serialize_field("change", &self.change)?;
+        line.serialize_field("total", &self.total)?;
+        line.end()
+    }
 }
 
 /// An export under way: at most one page of tenants and one of hours are in memory.

@@ -14,6 +14,7 @@ mod problems;
 pub(crate) mod states;
 pub(crate) mod tenants;
 pub(crate) mod traefik;
+pub(crate) mod usage;
 pub(crate) mod views;
 
 use crate::{

@@ -5,6 +5,7 @@ mod lists;
 mod more;
 mod pictures;
 mod trust;
+mod usage;
 
 use mediamill_api::router;
 use mediamill_shared::{
@@ -77,6 +78,7 @@ on_both_sides!(
     more::a_page_is_not_longer_than_the_provider_allows,
     life::a_providers_script_runs_as_it_is,
     pictures::pictures_become_what_the_tenant_or_its_plan_says,
+    usage::what_tenants_used_is_told_by_the_hour,
 );
 
 /// Somebody who sells sites, and the installation they are on.
