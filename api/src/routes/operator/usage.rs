@@ -32,10 +32,10 @@ use utoipa::IntoParams;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct UsageQuery {
-    /// The first hour, RFC 3339, such as `2026-02-01T00:00:00Z`.
-    from: String,
-    /// The hour to stop before; it must be over and rolled up.
-    to: String,
+    /// The first hour, RFC 3339, such as `2026-02-01T00:00:00Z`. Needed.
+    from: Option<String>,
+    /// The hour to stop before; it must be over and rolled up. Needed.
+    to: Option<String>,
     /// Of this tenant alone; it may be gone.
     #[param(value_type = Option<String>)]
     tenant: Option<TenantId>,
@@ -56,7 +56,7 @@ pub(crate) async fn export(
 ) -> Result<Response, Problem> {
     operator.may(Scope::Read)?;
     let wanted = query(wanted)?;
-    let (from, to) = (hour("from", &wanted.from)?, hour("to", &wanted.to)?);
+    let (from, to) = (hour("from", wanted.from.as_deref())?, hour("to", wanted.to.as_deref())?);
     if from >= to {
         return Err(Problem::new(Cause::BadRequest, "from must be before to").with("member", "to"));
     }
@@ -98,8 +98,8 @@ async fn next(mut export: Export) -> Result<Option<(Bytes, Export)>, DbError> {
 }
 
 /// The beginning of an hour.
-fn hour(member: &str, text: &str) -> Result<Millis, Problem> {
-    let read = OffsetDateTime::parse(text, &Rfc3339).ok();
+fn hour(member: &str, text: Option<&str>) -> Result<Millis, Problem> {
+    let read = text.and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
     let at = read
         .and_then(|at| at.unix_timestamp().checked_mul(1_000))
         .map(Millis::new);
@@ -116,7 +116,11 @@ mod tests {
 
     #[test]
     fn hours_are_whole() {
-        let read = |text: &str| hour("from", text).map(Millis::get).map_err(|problem| problem.cause());
+        let read = |text: &str| {
+            hour("from", Some(text))
+                .map(Millis::get)
+                .map_err(|problem| problem.cause())
+        };
         assert_eq!(read("1970-01-01T01:00:00Z"), Ok(3_600_000));
         assert_eq!(read("1970-01-01T02:00:00+01:00"), Ok(3_600_000));
         for text in [
@@ -128,5 +132,6 @@ mod tests {
         ] {
             assert_eq!(read(text), Err(Cause::BadRequest), "{text}");
         }
+        assert!(hour("from", None).is_err());
     }
 }
