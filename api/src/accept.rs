@@ -18,7 +18,7 @@ use mediamill_shared::{
     interval::Interval,
     jobs::{Job, ProcessMedia},
     objects::{Body, ObjectKey, Store, Stored},
-    quota::Claim,
+    quota::{Claim, RateError, Taken},
     services::Services,
     telemetry::names,
     tenancy::{Duplicates, ImageFormat, Limit, Tenant, TenantDb},
@@ -186,13 +186,13 @@ fn is_bmp(head: &[u8]) -> bool {
 /// What became of a request.
 pub(crate) enum Answer {
     /// Accepted now, or there already.
-    Now(Taken),
+    Now(Uploaded),
     /// Accepted before: the same answer.
     Replayed(String),
 }
 
 /// What an upload is made of, or was.
-pub(crate) struct Taken {
+pub(crate) struct Uploaded {
     /// Jobs that make pictures.
     pub(crate) jobs: Vec<JobId>,
     /// Pictures that are there, since their bytes were uploaded before.
@@ -259,7 +259,7 @@ pub(crate) async fn uploads(
         }
         let (body, jobs) = (body(&files, &are), new_jobs(&files, &are));
         if jobs.is_empty() {
-            return Ok(Answer::Now(Taken {
+            return Ok(Answer::Now(Uploaded {
                 jobs,
                 existing: existing(&are),
                 body,
@@ -296,11 +296,20 @@ pub(crate) async fn uploads(
             contents: &contents,
             expiries: &expiries,
         };
-        match commit_reserved(services, &tenant, &db, claim, request).await {
+        let taken = match take(services, caller, &tenant, claim).await {
+            Ok(taken) => taken,
+            // What was accepted before is answered again, whatever is left now.
+            Err(refused) => return answered_before(services, &tenant, once.as_ref()).await?.ok_or(refused),
+        };
+        let committed = commit_reserved(services, &tenant, &db, claim, request).await;
+        if !matches!(committed, Ok(Committed::New) | Err((_, false))) {
+            give_back(services, caller, &tenant, taken).await;
+        }
+        match committed {
             Ok(Committed::New) => {
                 keep(&mut files, &are);
                 metrics::counter!(names::ACCEPTED_BYTES).increment(bytes.unsigned());
-                return Ok(Answer::Now(Taken {
+                return Ok(Answer::Now(Uploaded {
                     jobs,
                     existing: existing(&are),
                     body,
@@ -316,11 +325,10 @@ pub(crate) async fn uploads(
                     }
                 }
             }
-            Err((problem, known)) => {
-                if !known {
-                    // The commit's fate is unknown: the bytes stay, a job may want them; if none does, they are swept.
-                    keep(&mut files, &are);
-                }
+            Err((problem, true)) => return answered_before(services, &tenant, once.as_ref()).await?.ok_or(problem),
+            Err((problem, false)) => {
+                // The commit's fate is unknown: the bytes stay, a job may want them; if none does, they are swept.
+                keep(&mut files, &are);
                 return Err(problem);
             }
         }
@@ -433,6 +441,53 @@ pub(crate) fn expiry(tenant: &Tenant, stay: Option<Stay>, now: Millis) -> Result
                 .with("asked", i64::try_from(asked.since(now).as_secs()).unwrap_or(i64::MAX)))
         }
         _ => Ok(Some(asked)),
+    }
+}
+
+/// Refuses an upload of a tenant that has none left in this hour before its bytes are read. It is counted when it is
+/// accepted.
+pub(crate) async fn room_for_one(state: &State, caller: &Caller) -> Result<(), Problem> {
+    let (tenant, now) = (&caller.site.tenant, state.services.clock.now());
+    if tenant.context().limits.uploads_hour == 0 {
+        return Ok(());
+    }
+    let standing = state.services.quota.uploads_standing(tenant, now).await?;
+    caller.rates.tell(standing);
+    Ok(standing.room_for(1, now)?)
+}
+
+/// The answer that this very request got before, if it did.
+async fn answered_before(
+    services: &Services,
+    tenant: &Tenant,
+    once: Option<&Idempotency>,
+) -> Result<Option<Answer>, Problem> {
+    let Some(once) = once else { return Ok(None) };
+    let before = accept::recall(&services.control, tenant.id(), &once.name).await?;
+    Ok(before
+        .filter(|(hash, _)| *hash == once.request_hash)
+        .map(|(_, answer)| Answer::Replayed(answer)))
+}
+
+/// Counts the uploads against the tenant's hour, and has the answer tell so.
+async fn take(services: &Services, caller: &Caller, tenant: &Tenant, claim: Claim) -> Result<Option<Taken>, Problem> {
+    let taken = services
+        .quota
+        .take_uploads(tenant, claim.media, services.clock.now())
+        .await;
+    match &taken {
+        Ok(Some(taken)) => caller.rates.tell(taken.standing()),
+        Err(RateError::Over(over)) => caller.rates.tell(over.standing),
+        Ok(None) | Err(RateError::Db(_)) => {}
+    }
+    Ok(taken?)
+}
+
+/// Gives back what [`take`] counted: nothing was accepted.
+async fn give_back(services: &Services, caller: &Caller, tenant: &Tenant, taken: Option<Taken>) {
+    if let Some(taken) = taken {
+        caller.rates.tell(taken.standing_without());
+        services.quota.give_back(tenant, taken).await;
     }
 }
 

@@ -8,8 +8,10 @@ mod extract;
 mod follow;
 mod openapi;
 mod problem;
+mod rates;
 mod routes;
 mod serve;
+mod served;
 mod state;
 
 pub use openapi::openapi;

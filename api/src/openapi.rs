@@ -74,10 +74,11 @@ pub(crate) fn described() -> (axum::Router<State>, utoipa::openapi::OpenApi) {
 
 /// The Tenants API.
 fn operators() -> OpenApiRouter<State> {
-    use routes::operator::{auth, install, limits, plans, states, storages, tenants, traefik};
+    use routes::operator::{auth, install, limits, plans, states, storages, tenants, traefik, usage};
     OpenApiRouter::new()
         .routes(routes!(auth::verify))
         .routes(routes!(traefik::config))
+        .routes(routes!(usage::export))
         .routes(routes!(tenants::list, tenants::create))
         .routes(routes!(tenants::show, tenants::edit, tenants::delete))
         .routes(routes!(install::install))

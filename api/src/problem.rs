@@ -1,5 +1,6 @@
 //! Failures as problem documents, RFC 9457: a stable type for every cause.
 
+use crate::routes::views::rfc3339;
 use axum::{
     Json,
     http::{HeaderValue, StatusCode, header},
@@ -9,10 +10,14 @@ use mediamill_shared::{
     db::DbError,
     objects::ObjectError,
     placement::{AdmitError, ReadError},
-    quota::ReserveError,
+    quota::{OverQuota, OverRate, RateError, ReserveError},
+    telemetry::names,
     tenancy::{Limit, ResolveError},
 };
 use serde_json::{Map, Value, json};
+
+/// The member that says it in seconds; the header follows it.
+const RETRY_AFTER: &str = "retry_after";
 
 macro_rules! causes {
     ($($(#[doc = $doc:literal])+ $variant:ident = $code:literal, $status:ident;)+) => {
@@ -102,6 +107,8 @@ causes! {
     IdempotencyKeyReused = "idempotency-key-reused", UNPROCESSABLE_ENTITY;
     /// The upload was accepted, but no picture could be made of it.
     MediaFailed = "media-failed", UNPROCESSABLE_ENTITY;
+    /// A limit of the tenant that counts by the hour or the month is used up until the next one begins.
+    RateLimited = "rate-limited", TOO_MANY_REQUESTS;
     /// Too many wrong keys came from this address: wait.
     TooManyWrongKeys = "too-many-wrong-keys", TOO_MANY_REQUESTS;
     /// Something went wrong here; the trace id finds it in the logs.
@@ -218,14 +225,44 @@ impl From<AdmitError> for Problem {
     }
 }
 
+impl From<OverQuota> for Problem {
+    fn from(over: OverQuota) -> Self {
+        Self::new(Cause::OverQuota, over.to_string())
+            .with("limit_name", over.resource.as_str())
+            .with("limit", over.limit)
+            .with("used", over.used)
+            .with("asked", over.asked)
+    }
+}
+
 impl From<ReserveError> for Problem {
     fn from(error: ReserveError) -> Self {
         match error {
-            ReserveError::Over(over) => Self::new(Cause::OverQuota, over.to_string())
-                .with("limit_name", over.resource.as_str())
-                .with("limit", over.limit)
-                .with("used", over.used),
+            ReserveError::Over(over) => over.into(),
             ReserveError::Db(error) => error.into(),
+        }
+    }
+}
+
+impl From<OverRate> for Problem {
+    fn from(over: OverRate) -> Self {
+        let standing = over.standing;
+        metrics::counter!(names::RATE_REFUSALS, "limit" => standing.resource.as_str()).increment(1);
+        Self::new(Cause::RateLimited, over.to_string())
+            .with("limit_name", standing.resource.as_str())
+            .with("limit", standing.limit)
+            .with("used", standing.used)
+            .with("asked", over.asked)
+            .with("resets_at", rfc3339(standing.period.end))
+            .with(RETRY_AFTER, over.retry_after)
+    }
+}
+
+impl From<RateError> for Problem {
+    fn from(error: RateError) -> Self {
+        match error {
+            RateError::Over(over) => over.into(),
+            RateError::Db(error) => error.into(),
         }
     }
 }
@@ -259,6 +296,7 @@ impl IntoResponse for Problem {
         body.insert("title".into(), self.cause.title().into());
         body.insert("status".into(), status.as_u16().into());
         body.insert("detail".into(), self.detail.into());
+        let retry_after = self.more.get(RETRY_AFTER).and_then(Value::as_u64);
         body.extend(self.more);
         let mut response = (status, Json(Value::Object(body.clone()))).into_response();
         response.extensions_mut().insert(Document(body));
@@ -274,6 +312,9 @@ impl IntoResponse for Problem {
             }
             Cause::Unavailable => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+            }
+            Cause::RateLimited => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after.unwrap_or(1)));
             }
             // As long as they are counted.
             Cause::TooManyWrongKeys => {

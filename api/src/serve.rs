@@ -3,6 +3,7 @@
 use crate::{
     openapi,
     problem::{Cause, Problem},
+    rates::Rates,
     routes,
     state::{MetricsPage, Operations, State},
 };
@@ -98,8 +99,11 @@ async fn observe(Shared(state): Shared<State>, mut request: Request<Body>, next:
     let method = known_method(request.method().as_str());
     let span = tracing::info_span!("request", trace.id = %trace, tenant.id = tracing::field::Empty, method, route);
     request.extensions_mut().insert(trace.clone());
+    let rates = Rates::default();
+    request.extensions_mut().insert(rates.clone());
     let mut response = next.run(request).instrument(span.clone()).await;
     let headers = response.headers_mut();
+    rates.write(headers, state.services.clock.now());
     if let Ok(value) = HeaderValue::try_from(trace.as_str()) {
         headers.insert("x-trace-id", value);
     }
@@ -151,6 +155,7 @@ fn known_route(path: &str) -> &'static str {
         "/_/api/4/storages/{id}",
         "/_/api/4/storages/{id}/check",
         "/_/api/4/storages/{id}/task",
+        "/_/api/4/usage",
         "/m/{id}/{variant}",
         "/v1/tenants/batches",
         "/v1/tenants/batches/{id}",

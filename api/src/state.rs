@@ -1,6 +1,6 @@
 //! What every handler has.
 
-use crate::{extract::WrongKeys, follow::Followers};
+use crate::{extract::WrongKeys, follow::Followers, served::Served};
 use axum::extract::FromRef;
 use mediamill_shared::{
     control::{jobs::JobRow, link_keys::LinkSecrets, operator_keys::OperatorKey},
@@ -63,11 +63,13 @@ pub struct State {
     pub(crate) made: Cache<JobId, JobRow>,
     /// Requests that may wait for such a job.
     pub(crate) waiting: Arc<Semaphore>,
+    /// Bytes of files that are sent.
+    pub(crate) served: Served,
     pub(crate) metrics: Option<MetricsPage>,
 }
 
 impl State {
-    /// Starts the task that hears of jobs.
+    /// Starts the tasks that hear of jobs and count served bytes.
     #[must_use]
     pub fn new(services: Services, metrics: Option<MetricsPage>) -> Self {
         let keys = Cache::builder()
@@ -86,6 +88,7 @@ impl State {
         let made = Cache::builder().max_capacity(MAKING).time_to_live(MADE).build();
         let wrong_keys = WrongKeys::new(services.cache.clone());
         let followers = Followers::start(&services);
+        let served = Served::start(&services);
         Self {
             services,
             followers,
@@ -96,6 +99,7 @@ impl State {
             making,
             made,
             waiting: Arc::new(Semaphore::new(WAITING)),
+            served,
             metrics,
         }
     }

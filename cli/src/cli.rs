@@ -8,6 +8,7 @@ mod compat;
 mod plans;
 mod storages;
 mod tenants;
+mod usage;
 mod values;
 
 #[cfg(test)]
@@ -18,6 +19,7 @@ pub(crate) use compat::Compat;
 pub(crate) use plans::{LimitChanges, PlanFields, Plans};
 pub(crate) use storages::{StorageFields, Storages, Where};
 pub(crate) use tenants::{ApiKeys, Create, Edit, EnvCommand, Hosts, List, Move, Named, Tenants, Trial};
+pub(crate) use usage::{Export, ExportFormat, Usage, UsageCommand};
 pub(crate) use values::Until;
 
 use clap::{Args, Parser, Subcommand};
@@ -84,11 +86,8 @@ pub(crate) enum Command {
     /// Make, check and rotate the master keys that seal stored secrets
     #[command(subcommand)]
     Secrets(Secrets),
-    /// What a tenant stores, counted three ways; exit code 1 when they differ
-    Usage {
-        /// The tenant
-        tenant: TenantId,
-    },
+    /// What a tenant uses of its limits, and stores, counted three ways; exit code 1 when they differ
+    Usage(Usage),
     /// Decode pictures for the worker that started this
     #[command(name = mediamill_workers::helpers::ARGUMENT, hide = true)]
     MediaHelper,

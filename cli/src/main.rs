@@ -129,8 +129,11 @@ async fn dispatch(command: Command, config: Config, json: bool) -> anyhow::Resul
             Ok(ExitCode::SUCCESS)
         }
         Command::MediaHelper => helper::serve(),
-        Command::Usage { tenant } => {
-            operator::with(config, async |services| usage::run(services, &tenant, json).await).await
+        Command::Usage(args) => {
+            operator::with(config, async |services| {
+                Box::pin(usage::run(services, args, json)).await
+            })
+            .await
         }
     }
 }

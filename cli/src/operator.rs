@@ -76,6 +76,13 @@ pub(crate) async fn refreshed(services: &Services, id: &TenantId) -> anyhow::Res
     tenant.with_context(|| format!("there is no tenant {id}"))
 }
 
+/// A tenant and its tables, whether it is served or not.
+pub(crate) async fn any_tables(services: &Services, id: &TenantId) -> anyhow::Result<(Tenant, TenantDb)> {
+    let tenant = refreshed(services, id).await?;
+    let db = tenant.tables()?;
+    Ok((tenant, db))
+}
+
 /// A tenant and its tables.
 pub(crate) async fn tables(services: &Services, id: &TenantId) -> anyhow::Result<(Tenant, TenantDb)> {
     let tenant = refreshed(services, id).await?;

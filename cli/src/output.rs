@@ -18,6 +18,27 @@ pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Many lines of an answer, written a buffer at a time.
+pub(crate) struct Lines(std::io::BufWriter<std::io::Stdout>);
+
+impl Lines {
+    /// To standard output.
+    pub(crate) fn new() -> Self {
+        Self(std::io::BufWriter::new(std::io::stdout()))
+    }
+
+    /// Writes one. Returns whether anybody still reads.
+    pub(crate) fn write(&mut self, text: impl AsRef<str>) -> bool {
+        writeln!(self.0, "{}", text.as_ref()).is_ok()
+    }
+
+    /// Writes what is left.
+    pub(crate) fn end(mut self) {
+        // A closed pipe means that the reader has seen enough.
+        let _ = self.0.flush();
+    }
+}
+
 /// Writes a remark, beside the answer.
 pub(crate) fn remark(text: impl AsRef<str>) {
     let _ = writeln!(std::io::stderr().lock(), "{}", text.as_ref());

@@ -7,7 +7,7 @@ use mediamill_shared::{
     objects::ObjectError,
     queue::QueueError,
     services::Services,
-    tenancy::{BatchError, LifecycleError, MoveError, ResolveError},
+    tenancy::{BatchError, LifecycleError, MoveError, NotServed, ResolveError},
 };
 use std::{future::Future, time::Duration};
 
@@ -47,6 +47,9 @@ pub enum TimerError {
     /// A batch of tenants.
     #[error(transparent)]
     Batch(#[from] BatchError),
+    /// A tenant's tables are of a newer release.
+    #[error(transparent)]
+    NotServed(#[from] NotServed),
     /// There is no such timer.
     #[error("there is no timer {name:?}; known: {known}")]
     Unknown {
@@ -106,6 +109,8 @@ impl Timers {
             .with::<timers::expire::ExpireMedia>()
             .with::<timers::probe::ProbeStorages>()
             .with::<timers::storage_tasks::FeedStorageTasks>()
+            .with::<timers::roll_up::RollUpUsage>()
+            .with::<timers::watch_limits::WatchLimits>()
     }
 
     /// These and `T`.

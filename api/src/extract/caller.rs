@@ -3,6 +3,7 @@
 use super::Site;
 use crate::{
     problem::{Cause, Problem},
+    rates::Rates,
     state::State,
 };
 use axum::{
@@ -19,6 +20,8 @@ pub(crate) struct Caller {
     pub(crate) site: Site,
     pub(crate) key: KeyId,
     pub(crate) user: UserId,
+    /// What the answer tells of the tenant's rates.
+    pub(crate) rates: Rates,
 }
 
 fn key_text(headers: &HeaderMap) -> Option<&str> {
@@ -52,10 +55,12 @@ impl FromRequestParts<State> for Caller {
         match stored {
             Some(key) if key.opens(&text, state.services.clock.now()) => {
                 keys_are_taken(&site)?;
+                let rates = parts.extensions.get().cloned().unwrap_or_default();
                 Ok(Self {
                     site,
                     key: key.id,
                     user: key.user,
+                    rates,
                 })
             }
             Some(_) | None => Err(wrong()),

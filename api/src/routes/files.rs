@@ -16,6 +16,7 @@ use futures_util::TryStreamExt;
 use mediamill_shared::{
     ids::MediaId,
     tenancy::store::media::{Served, Variant},
+    units::ByteCount,
 };
 use serde::Deserialize;
 use std::{ops::Range, time::Duration};
@@ -35,6 +36,9 @@ pub(crate) struct LinkQuery {
 
 /// Serves a file of a picture, or redirects to where the store serves it.
 ///
+/// The bytes that are sent count against the tenant's `bytes_out_month`; a redirect counts as the whole file, and `HEAD` and 304 as
+/// nothing.
+///
 /// A name such as `w400,h300,cover.webp` is a variant that nobody has set. The first signed link to it makes it; from then on
 /// it is there like every other file. At most 30 seconds are waited for that.
 #[utoipa::path(get, path = "/m/{id}/{variant}", tag = "files",
@@ -43,7 +47,7 @@ pub(crate) struct LinkQuery {
         (status = 302, description = "Where the store serves it."), (status = 304, description = "The client has it."),
         (status = 400, description = "bad-request: a signed link asks for no variant"), (status = 403, description = "wrong-link, over-quota"),
         (status = 404, description = "not-found"), (status = 416, description = "range-not-satisfiable"),
-        (status = 422, description = "media-failed"), (status = 503, description = "unavailable: it is still being made")))]
+        (status = 422, description = "media-failed"), (status = 429, description = "rate-limited: `bytes_out_month` is used up"), (status = 503, description = "unavailable: it is still being made")))]
 pub(crate) async fn serve(
     Shared(state): Shared<State>,
     site: Site,
@@ -63,6 +67,7 @@ pub(crate) async fn serve(
     let served = if let Some(found) = found.filter(|found| fitting(&found.variant)) {
         found
     } else {
+        state.served.room_for(&site.tenant, 1).await?;
         let Query(query) = query.map_err(|error| Problem::new(Cause::BadRequest, error.body_text()))?;
         let made = on_demand::variant(&state, &site, &media, &name, query.sig.as_deref()).await?;
         made.filter(|made| fitting(&made.variant)).ok_or_else(missing)?
@@ -76,12 +81,18 @@ pub(crate) async fn serve(
     {
         return Ok(dressed(StatusCode::NOT_MODIFIED, &variant, &etag, left, Body::empty()));
     }
+    let total = variant.bytes.unsigned();
     let storages = &state.services.storages;
     let lives = left.map_or(PRESIGNED, |left| left.min(PRESIGNED));
     let redirect = storages.redirect(site.tenant.id(), &variant.places, &variant.object, lives);
     if let Some(url) = redirect.await? {
         let mut response = StatusCode::FOUND.into_response();
         let location = HeaderValue::try_from(url.as_str()).map_err(|_| missing())?;
+        if method != Method::HEAD {
+            // What the store will send is not seen here: it is taken for the whole file, once.
+            state.served.room_for(&site.tenant, total).await?;
+            state.served.meter(site.tenant.id()).add(total);
+        }
         // Shorter than the URL lives.
         let cached = format!("private, max-age={}", lives.as_secs() / 2);
         let out = response.headers_mut();
@@ -92,7 +103,6 @@ pub(crate) async fn serve(
         );
         return Ok(response);
     }
-    let total = variant.bytes.unsigned();
     let range = range(&headers, &etag, total)?;
     let (status, wanted) = match &range {
         Some(range) => (StatusCode::PARTIAL_CONTENT, range.clone()),
@@ -101,11 +111,19 @@ pub(crate) async fn serve(
     let body = if method == Method::HEAD {
         Body::empty()
     } else {
+        state
+            .served
+            .room_for(&site.tenant, wanted.end.saturating_sub(wanted.start))
+            .await?;
         let tenant = site.tenant.id();
         let fetched = storages
             .get(tenant, &variant.places, &variant.object, range.clone())
             .await?;
-        Body::from_stream(fetched.body.map_err(|error| {
+        let meter = state.served.meter(tenant);
+        let counted = fetched
+            .body
+            .inspect_ok(move |chunk| meter.add(ByteCount::of(chunk.len()).unsigned()));
+        Body::from_stream(counted.map_err(|error| {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "a file broke off while it was served"

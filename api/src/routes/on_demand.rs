@@ -236,5 +236,7 @@ async fn room_for_one(tenant: &Tenant, db: &TenantDb, media: &MediaId) -> Result
     let detail = format!("the picture has the {most} files that it may have");
     Err(Problem::new(Cause::OverQuota, detail)
         .with("limit_name", Limit::Variants.as_str())
-        .with("limit", most.saturating_sub(1)))
+        .with("limit", most.saturating_sub(1))
+        .with("used", files.saturating_sub(1))
+        .with("asked", 1))
 }

@@ -2,7 +2,7 @@
 
 use super::views::{JobView, MediaView};
 use crate::{
-    accept::{self, Answer, Incoming, Staged, Stay, Taken, Wishes},
+    accept::{self, Answer, Incoming, Staged, Stay, Uploaded, Wishes},
     extract::{Caller, IdempotencyKey},
     problem::{Cause, Problem},
     state::State,
@@ -63,6 +63,9 @@ pub(crate) struct Pictures {
 /// The body is a picture, or a `multipart/form-data` whose parts with a file name are pictures. Answers 202 with the
 /// jobs, or, with `wait`, 201 with the finished pictures. With an `Idempotency-Key` a repeated request is accepted once. Where
 /// the site gives what it has for the same bytes, an upload that is there already is answered 200 with that picture.
+///
+/// Where the tenant has a limit of uploads an hour, answers tell what is left of it in `RateLimit-Policy` and `RateLimit`; one
+/// unit is one picture.
 #[utoipa::path(
     post, path = "/v1/media", tag = "media",
     params(
@@ -78,7 +81,8 @@ pub(crate) struct Pictures {
         (status = 403, description = "over-quota, no-storage, tenant-suspended"),
         (status = 413, description = "too-large"),
         (status = 415, description = "unsupported-media-type"),
-        (status = 422, description = "idempotency-key-reused; media-failed, with `wait`")),
+        (status = 422, description = "idempotency-key-reused; media-failed, with `wait`"),
+        (status = 429, description = "rate-limited: `uploads_hour` is used up; `Retry-After` says until when")),
     security(("key" = [])))]
 pub(crate) async fn upload(
     Shared(state): Shared<State>,
@@ -95,13 +99,19 @@ pub(crate) async fn upload(
             format!("wait is 0 to {LONGEST_WAIT} seconds"),
         ));
     }
+    // A request that was accepted before is answered again, whatever is left.
+    let first = once.is_none();
     let wishes = Wishes {
         once,
         stay: stay(query.expires_at.as_deref(), query.expiration.as_deref())?,
     };
     // What would be refused whatever the body is, before it is read.
     accept::expiry(&caller.site.tenant, wishes.stay, state.services.clock.now())?;
-    if let Err(problem) = refuse_by_length(&caller, request.headers()) {
+    let refused = match refuse_by_length(&caller, request.headers()) {
+        Ok(()) if first => accept::room_for_one(&state, &caller).await,
+        other => other,
+    };
+    if let Err(problem) = refused {
         drain(&state, request).await;
         return Err(problem);
     }
@@ -271,7 +281,7 @@ async fn several(state: &State, caller: &Caller, request: Request<Body>) -> Resu
 }
 
 /// What an answer that was given before speaks of.
-fn before(body: String) -> Taken {
+fn before(body: String) -> Uploaded {
     let told: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
     let media = told.get("media").and_then(serde_json::Value::as_array);
     let media = || media.into_iter().flatten();
@@ -280,7 +290,7 @@ fn before(body: String) -> Taken {
             .and_then(serde_json::Value::as_str)
             .map(str::to_owned)
     };
-    Taken {
+    Uploaded {
         jobs: media().filter_map(|one| text(one, "/job/id")?.parse().ok()).collect(),
         existing: media()
             .filter(|one| text(one, "/job/id").is_none())
@@ -291,8 +301,8 @@ fn before(body: String) -> Taken {
 }
 
 /// 202, or what became of it when that is known within `wait`.
-async fn respond(state: &State, caller: &Caller, taken: Taken, wait: Duration) -> Result<Response, Problem> {
-    let Taken { jobs, existing, body } = taken;
+async fn respond(state: &State, caller: &Caller, uploaded: Uploaded, wait: Duration) -> Result<Response, Problem> {
+    let Uploaded { jobs, existing, body } = uploaded;
     if jobs.is_empty() {
         return pictures(state, caller, StatusCode::OK, &existing).await;
     }

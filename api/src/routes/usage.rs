@@ -1,39 +1,76 @@
 //! `GET /v1/usage`.
 
-use crate::{extract::Caller, problem::Problem};
-use axum::Json;
+use super::views::rfc3339;
+use crate::{extract::Caller, problem::Problem, state::State};
+use axum::{Json, extract::State as Shared};
+use mediamill_shared::{quota::Consumption, tenancy::Limit};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 /// Something that is counted.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize, ToSchema, Default)]
 pub(crate) struct Counted {
-    /// In use now.
+    /// In use now, or used in this period.
     used: i64,
+    /// What jobs that are not done may add at most.
+    reserved: i64,
     /// At most; null is unlimited.
     limit: Option<i64>,
+    /// What still fits; null is unlimited.
+    remaining: Option<i64>,
+    /// When it begins anew, RFC 3339; null where it does not.
+    resets_at: Option<String>,
 }
 
 /// What the tenant uses.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize, ToSchema, Default)]
 pub(crate) struct UsageView {
     /// Pictures.
     media: Counted,
     /// Bytes of originals and variants.
     stored_bytes: Counted,
+    /// Uploads accepted in this hour (UTC).
+    uploads_hour: Counted,
+    /// Bytes of files served in this month (UTC). What processes have served in the last seconds may be missing.
+    bytes_out_month: Counted,
+    /// Users.
+    users: Counted,
+    /// API keys that are not revoked.
+    api_keys: Counted,
 }
 
-/// Shows what is stored and what may be.
+/// Shows what is stored and served, and what may be.
 #[utoipa::path(get, path = "/v1/usage", tag = "usage", responses((status = 200, body = UsageView)), security(("key" = [])))]
-pub(crate) async fn show(caller: Caller) -> Result<Json<UsageView>, Problem> {
-    let usage = caller.site.db.usage().await?;
-    let limits = caller.site.tenant.context().limits;
-    let counted = |used, limit| Counted {
-        used,
-        limit: (limit > 0).then_some(limit),
-    };
-    Ok(Json(UsageView {
-        media: counted(usage.media, limits.media),
-        stored_bytes: counted(usage.bytes.get(), limits.stored_bytes),
-    }))
+pub(crate) async fn show(Shared(state): Shared<State>, caller: Caller) -> Result<Json<UsageView>, Problem> {
+    let (tenant, now) = (&caller.site.tenant, state.services.clock.now());
+    let mut view = UsageView::default();
+    for mut consumption in state.services.quota.overview(tenant, &caller.site.db, now).await? {
+        let place = match consumption.resource {
+            Limit::Media => &mut view.media,
+            Limit::StoredBytes => &mut view.stored_bytes,
+            Limit::UploadsHour => &mut view.uploads_hour,
+            Limit::BytesOutMonth => {
+                // With what this process has not added yet.
+                if let Some(standing) = state.served.standing(tenant.id(), consumption.limit, now).await {
+                    consumption.used = standing.used.max(consumption.used);
+                }
+                &mut view.bytes_out_month
+            }
+            Limit::Users => &mut view.users,
+            Limit::ApiKeys => &mut view.api_keys,
+            _ => continue,
+        };
+        *place = counted(&consumption);
+    }
+    Ok(Json(view))
+}
+
+fn counted(consumption: &Consumption) -> Counted {
+    Counted {
+        used: consumption.used,
+        reserved: consumption.reserved,
+        limit: (consumption.limit > 0).then_some(consumption.limit),
+        remaining: consumption.left(),
+        resets_at: consumption.resets_at.map(rfc3339),
+    }
 }

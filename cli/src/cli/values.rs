@@ -2,6 +2,7 @@
 
 use crate::moments;
 use mediamill_shared::{
+    quota::Period,
     secrets::{Env, SecretText},
     tenancy::{Isolation, LimitOverrides, PictureSettings, ServerName},
     units::{ByteCount, Millis},
@@ -59,6 +60,12 @@ pub(super) fn until(text: &str) -> Result<Until, String> {
             format!("{text:?} is no moment; write \"2026-12-31 23:59:59\" (UTC), or a time from now such as 12h or 30d")
         })
     })
+}
+
+/// The beginning of an hour: `2026-12-31`, `2026-12-31 23:00:00` or `2026-12-31T23:00:00Z`.
+pub(super) fn hour(text: &str) -> Result<Millis, String> {
+    let at = moments::read(text).filter(|at| Period::hour_of(*at).start == *at);
+    at.ok_or_else(|| format!("{text:?} begins no hour; write 2026-12-31 or 2026-12-31T23:00:00Z (UTC)"))
 }
 
 /// `0` and `1`, and the words for them.

@@ -19,3 +19,4 @@ mod quickstart;
 mod secrets;
 mod tenants_api;
 mod tenants_cli;
+mod usage_cli;

@@ -13,6 +13,8 @@ pub(crate) mod recover;
 pub(crate) mod refresh;
 pub(crate) mod refresh_stats;
 pub(crate) mod retired;
+pub(crate) mod roll_up;
 pub(crate) mod storage_tasks;
 pub(crate) mod sweep;
 pub(crate) mod undo;
+pub(crate) mod watch_limits;

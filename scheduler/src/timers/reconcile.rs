@@ -1,8 +1,13 @@
-//! Compares what tenants' usage rows say with their ledgers and their media rows, and starts drifting counters anew.
+//! Compares what tenants' usage rows say with their ledgers and their media rows, and starts drifting counters anew. Whose
+//! roll-up is not the sum of the ledger is rolled up again.
 
 use crate::timer::{Report, Timer, TimerError};
 use mediamill_shared::{
-    control::tenants::{self, Filter},
+    control::{
+        activity::{self, Watcher},
+        metering,
+        tenants::{self, Filter},
+    },
     services::Services,
     telemetry::names,
     tenancy::TenantState,
@@ -35,6 +40,10 @@ impl Timer for ReconcileUsage {
                 };
                 let Ok(db) = tenant.db() else { continue };
                 let (usage, ledger) = (db.usage().await?, db.ledger_sum().await?);
+                // Mostly what was settled a moment ago; also a line that came when nobody waited for it any more.
+                if metering::total(&services.control, &row.id).await? != ledger.billed() {
+                    activity::mark(&services.control, Watcher::RollUp, &row.id, services.clock.now()).await?;
+                }
                 if usage == ledger {
                     continue;
                 }

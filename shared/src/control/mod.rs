@@ -3,13 +3,16 @@
 //! Everything here takes a [`crate::db::Db`] or one of its transactions; nobody else writes SQL for these tables.
 
 pub mod accept;
+pub mod activity;
 pub mod audit;
 pub mod batches;
 pub mod changes;
 pub mod expiries;
 pub mod jobs;
 pub(crate) mod leases;
+pub mod limit_marks;
 pub mod link_keys;
+pub mod metering;
 pub mod moves;
 pub mod operator_keys;
 pub mod plans;

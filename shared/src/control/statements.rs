@@ -1,8 +1,8 @@
 //! Every SQL text is prepared on both engines, after all migrations: what a checked macro would do for one engine.
 
 use super::{
-    accept, audit, batches, changes, expiries, jobs, leases, link_keys, moves, operator_keys, plans, secrets, stats,
-    storages, tenants, timers,
+    accept, activity, audit, batches, changes, expiries, jobs, leases, limit_marks, link_keys, metering, moves,
+    operator_keys, plans, secrets, stats, storages, tenants, timers,
 };
 use crate::{
     clock::{Clock, Entropy},
@@ -20,6 +20,7 @@ fn control_statements() -> Vec<(&'static str, &'static str, Sql, usize)> {
         ("dead", jobs::dead::STATEMENTS),
         ("outbox", jobs::outbox::STATEMENTS),
         ("accept", accept::STATEMENTS),
+        ("activity", activity::STATEMENTS),
         ("audit", audit::STATEMENTS),
         ("batches", batches::STATEMENTS),
         ("changes", changes::STATEMENTS),
@@ -27,7 +28,11 @@ fn control_statements() -> Vec<(&'static str, &'static str, Sql, usize)> {
         ("leave", changes::leave::STATEMENTS),
         ("expiries", expiries::STATEMENTS),
         ("leases", leases::STATEMENTS),
+        ("limit_marks", limit_marks::STATEMENTS),
         ("link_keys", link_keys::STATEMENTS),
+        ("metering", metering::STATEMENTS),
+        ("export", metering::export::STATEMENTS),
+        ("served", metering::served::STATEMENTS),
         ("moves", moves::STATEMENTS),
         ("operator_keys", operator_keys::STATEMENTS),
         ("plans", plans::STATEMENTS),

@@ -128,7 +128,6 @@ impl Db {
     ///
     /// # Errors
     /// When the server is away.
-    #[cfg(any(test, feature = "testing"))]
     pub async fn has_own(&self, server: &Url, prefix: &str) -> Result<bool, DbError> {
         const WHAT: &str = "look for a tenant's database";
         match self.engine {

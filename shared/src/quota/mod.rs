@@ -8,6 +8,20 @@
 //!
 //! The ledger and the job rows are the truth, the counter is a guess with a short life: it is seeded from them, and
 //! again when its time is up, so drift has an end. A tenant without limits has no counters.
+//!
+//! What is used in a period is in `rates.rs` (uploads an hour) and [`crate::control::metering`] (bytes out a month, and
+//! what was used hour by hour); [`roll_up`] and [`watch`] are what timers do with it.
+
+pub mod export;
+mod overview;
+mod periods;
+mod rates;
+pub mod roll_up;
+pub mod watch;
+
+pub use overview::Consumption;
+pub use periods::Period;
+pub use rates::{OverRate, RateError, Standing, Taken};
 
 use crate::{
     cache::{Added, Cache, CachePort},

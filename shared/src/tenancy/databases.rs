@@ -207,7 +207,6 @@ impl TenantDatabases {
     ///
     /// # Errors
     /// When the server is away.
-    #[cfg(any(test, feature = "testing"))]
     pub async fn has_database(&self, place: &Place) -> Result<bool, DbError> {
         let server = self.server(&place.server)?;
         server.db.has_own(&server.url, place.prefix.as_str()).await

@@ -15,6 +15,7 @@ pub(crate) mod states;
 pub(crate) mod storages;
 pub(crate) mod tenants;
 pub(crate) mod traefik;
+pub(crate) mod usage;
 pub(crate) mod views;
 
 use crate::{

@@ -31,13 +31,19 @@ impl From<Refused> for Problem {
             Refused::NotNow { state, .. } => Self::new(Cause::Conflict, detail).with("state", state.as_str()),
             Refused::LastHost { .. } => Self::new(Cause::Conflict, detail),
             Refused::Outdated { version, .. } => Self::new(Cause::VersionChanged, detail).with("version", version),
-            Refused::TooManyVariants { allowed, .. } => Self::new(Cause::OverQuota, detail)
+            Refused::TooManyVariants { allowed, given, .. } => Self::new(Cause::OverQuota, detail)
                 .with("member", "pictures")
                 .with("limit_name", Limit::Variants.as_str())
-                .with("limit", allowed),
-            Refused::TooManyHosts { allowed, .. } => Self::new(Cause::OverQuota, detail)
+                .with("limit", allowed)
+                .with("used", 0)
+                .with("asked", given),
+            Refused::TooManyHosts {
+                allowed, used, asked, ..
+            } => Self::new(Cause::OverQuota, detail)
                 .with("limit_name", Limit::Hosts.as_str())
-                .with("limit", allowed),
+                .with("limit", allowed)
+                .with("used", used)
+                .with("asked", asked),
         }
     }
 }

@@ -4,6 +4,7 @@ mod access;
 mod bad_input;
 mod delivery;
 mod on_demand;
+mod rates;
 mod staying;
 mod uploads;
 

@@ -6,6 +6,7 @@ mod more;
 mod pictures;
 mod storages;
 mod trust;
+mod usage;
 
 use mediamill_api::router;
 use mediamill_shared::{
@@ -80,6 +81,7 @@ on_both_sides!(
     pictures::pictures_become_what_the_tenant_or_its_plan_says,
     storages::a_storage_is_added_used_emptied_and_removed,
     storages::what_a_storage_cannot_be_is_said,
+    usage::what_tenants_used_is_told_by_the_hour,
 );
 
 /// Somebody who sells sites, and the installation they are on.

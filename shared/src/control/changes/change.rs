@@ -174,10 +174,13 @@ async fn change_hosts(
     }
     let left = tenants::hosts_in(connection, &row.id).await?;
     let many = i64::try_from(left.len()).unwrap_or(i64::MAX);
+    let asked = i64::try_from(change.add_hosts.len()).unwrap_or(i64::MAX);
     if !change.add_hosts.is_empty() && change.most_hosts > 0 && many > change.most_hosts {
         return Ok(Some(Refused::TooManyHosts {
             id: row.id.clone(),
             allowed: change.most_hosts,
+            used: many.saturating_sub(asked),
+            asked,
         }));
     }
     let wanted = change.main_host.clone();

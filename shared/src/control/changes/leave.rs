@@ -6,7 +6,7 @@ use crate::{
         audit::{self, Entry},
         batches, expiries,
         jobs::{self, NewJob},
-        storages,
+        limit_marks, storages,
     },
     db::{Bounded, Db, DbError, During, sql},
     ids::{JobId, TenantId},
@@ -96,6 +96,7 @@ pub(super) async fn forget_rows(connection: &mut AnyConnection, id: &TenantId) -
         let query = sql.query().bind(id.as_str().to_owned());
         query.execute(&mut *connection).bounded(WHAT).await?;
     }
+    limit_marks::forget(&mut *connection, id).await?;
     let query = FORGET.query().bind(id.as_str().to_owned());
     let row = query.fetch_optional(connection).bounded(WHAT).await?;
     row.map(|row| row.try_get(0).during(WHAT)).transpose()

@@ -102,6 +102,10 @@ pub enum Refused {
         id: TenantId,
         /// How many.
         allowed: i64,
+        /// How many it has.
+        used: i64,
+        /// How many it would get.
+        asked: i64,
     },
     /// It would have more variants of a picture than it may.
     #[error("{whose} may have {allowed} variants of a picture, not {given}")]

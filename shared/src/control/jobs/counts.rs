@@ -12,6 +12,7 @@ use sqlx::Row;
 sql! {
     RESERVED = "SELECT CAST(COALESCE(SUM(reserved_bytes), 0) AS BIGINT), CAST(COALESCE(SUM(CASE WHEN kind = 'media.process' THEN 1 ELSE 0 END), 0) AS BIGINT) \
         FROM jobs WHERE tenant = $1 AND state IN ('queued', 'running', 'dead') AND reserved_bytes > 0";
+    ACCEPTED = "SELECT CAST(COUNT(*) AS BIGINT) FROM jobs WHERE tenant = $1 AND kind = 'media.process' AND created_at >= $2 AND created_at < $3";
     COUNTS = "SELECT pool, state, CAST(COUNT(*) AS BIGINT), MIN(due_at) FROM jobs WHERE state IN ('queued', 'running', 'dead') GROUP BY pool, state";
 }
 
@@ -26,6 +27,17 @@ pub async fn reserved(db: &Db, tenant: &TenantId) -> Result<(ByteCount, i64), Db
         ByteCount::new(row.try_get(0).during("sum reservations")?),
         row.try_get(1).during("sum reservations")?,
     ))
+}
+
+/// How many uploads of `tenant` were accepted from `from` to just before `to`, as far as their jobs are kept.
+///
+/// # Errors
+/// When the database is away.
+pub async fn accepted_between(db: &Db, tenant: &TenantId, from: Millis, to: Millis) -> Result<i64, DbError> {
+    let query = ACCEPTED.query().bind(tenant.as_str().to_owned());
+    let query = query.bind(from.get()).bind(to.get());
+    let row = query.fetch_one(db.read()).bounded("count uploads").await?;
+    row.try_get(0).during("count uploads")
 }
 
 /// Open and dead jobs of one pool and state.

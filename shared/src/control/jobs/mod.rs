@@ -10,7 +10,7 @@ pub(super) mod dead;
 pub(super) mod outbox;
 
 pub use claims::{Claim, Claimed, Outcome, SILENCE, Settlement, claim, settle, touch};
-pub use counts::{Count, counts, reserved};
+pub use counts::{Count, accepted_between, counts, reserved};
 pub use dead::{Purged, dead, purge, retry};
 pub(crate) use outbox::read_envelope;
 pub use outbox::{mark_published, mark_republished, stranded, unpublished};

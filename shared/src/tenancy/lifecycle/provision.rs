@@ -236,9 +236,15 @@ impl Lifecycle {
         let plan = new.plan.as_ref().and_then(|plan| placement.plan_limits(plan));
         let in_force = self.allowed_to(&new, plan);
         check_variants(|| format!("tenant {}", new.id), &new.pictures, &in_force)?;
-        let allowed = in_force.hosts;
-        if allowed > 0 && i64::try_from(new.hosts.len()).unwrap_or(i64::MAX) > allowed {
-            return Err(Refused::TooManyHosts { id: new.id, allowed }.into());
+        let (allowed, asked) = (in_force.hosts, i64::try_from(new.hosts.len()).unwrap_or(i64::MAX));
+        if allowed > 0 && asked > allowed {
+            let refused = Refused::TooManyHosts {
+                id: new.id,
+                allowed,
+                used: 0,
+                asked,
+            };
+            return Err(refused.into());
         }
         let place = self.place(placement, &new)?;
         let trace = TraceId::generate(&self.clock, &self.entropy);

@@ -8,15 +8,16 @@ use crate::{
         audit::Actor,
         changes::{self, Refused},
         jobs::NewJob,
-        moves,
+        metering, moves,
         storages::{self, Claimant, Share, Shares},
-        tenants,
+        tenants::{self, TenantRow},
     },
-    db::Bounded,
+    db::{Bounded, DbError},
     ids::{JobId, TenantId, TraceId},
     jobs::DeprovisionTenant,
     objects::{ObjectError, ObjectKey, Objects, Store},
     placement::Spot,
+    quota::roll_up::roll_up,
     tenancy::{TenantState, migrate},
 };
 
@@ -42,8 +43,8 @@ pub enum RemoveError {
     },
 }
 
-impl From<crate::db::DbError> for RemoveError {
-    fn from(error: crate::db::DbError) -> Self {
+impl From<DbError> for RemoveError {
+    fn from(error: DbError) -> Self {
         Self::Lifecycle(error.into())
     }
 }
@@ -124,6 +125,7 @@ impl Lifecycle {
         self.resolver.refresh(id).await?;
         let hosts = tenants::hosts(&self.control, id).await?;
         let removed = self.remove_objects(id).await?;
+        self.close_usage(&row).await?;
         if row.step != REMOVED_OBJECTS {
             self.give_room_back(id).await?;
         }
@@ -141,6 +143,18 @@ impl Lifecycle {
         self.resolver.refresh_without(id, &lost).await?;
         self.quota.forget(id).await;
         Ok(removed)
+    }
+
+    /// Rolls up what the ledger still has to tell, and closes the tenant's account. Tables that were never made, or are gone
+    /// already, have nothing to tell.
+    async fn close_usage(&self, row: &TenantRow) -> Result<(), DbError> {
+        if metering::is_closed(&self.control, &row.id, &row.serial).await? {
+            return Ok(());
+        }
+        if let Some(db) = self.tables_left(row).await? {
+            roll_up(&self.control, &row.id, &db).await?;
+        }
+        metering::close(&self.control, &row.id, &row.serial, self.clock.now()).await
     }
 
     async fn remove_objects(&self, id: &TenantId) -> Result<u64, RemoveError> {

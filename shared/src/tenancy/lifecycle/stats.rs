@@ -9,7 +9,7 @@ use crate::{
     },
     db::DbError,
     ids::TenantId,
-    tenancy::{Limit, TenantDb, TenantState},
+    tenancy::{Isolation, Limit, TenantDb, TenantState, schemas},
     units::Millis,
 };
 use serde::{Deserialize, Serialize};
@@ -68,6 +68,23 @@ impl Lifecycle {
             row.place.clone(),
             row.moving.is_some(),
         ))
+    }
+
+    /// The tables of a tenant that is being removed, as long as they are there and ours to read.
+    pub(super) async fn tables_left(&self, row: &TenantRow) -> Result<Option<TenantDb>, DbError> {
+        if row.place.isolation == Isolation::Database && !self.databases.has_database(&row.place).await? {
+            return Ok(None);
+        }
+        if !row.place.server.is_main() || row.place.isolation == Isolation::Database {
+            // Whoever made the place may not have come as far as this.
+            schemas::make(&mut *self.databases.reader(&row.place).await?).await?;
+        }
+        let db = TenantDb::new(self.databases.clone(), row.place.clone(), false);
+        match db.begin().await {
+            Ok(_) => Ok(Some(db)),
+            Err(DbError::Gone { .. } | DbError::NewerSchema { .. } | DbError::Moving { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// How much a tenant uses of what has a limit and is counted in its tables.

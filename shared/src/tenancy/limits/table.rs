@@ -132,9 +132,9 @@ limits! {
     /// Bytes stored at a time of pictures that move, originals and variants.
     AnimationBytes animation_bytes: Bytes = 0, Worker;
     /// Bytes served in a calendar month (UTC).
-    BytesOutMonth bytes_out_month: BytesPerMonth = 0, Reserved;
-    /// Uploads accepted in an hour.
-    UploadsHour uploads_hour: PerHour = 0, Reserved;
+    BytesOutMonth bytes_out_month: BytesPerMonth = 0, Delivery;
+    /// Uploads accepted in an hour of the clock (UTC).
+    UploadsHour uploads_hour: PerHour = 0, Upload;
     /// Frames of one picture that moves.
     Frames frames: Count = 0, Worker;
     /// Variants of one picture, those that links ask for among them. Settings with more are refused; of settings that are there the first ones are made.

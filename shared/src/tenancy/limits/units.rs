@@ -60,6 +60,8 @@ pub enum Enforcement {
     Upload,
     /// When it is processed.
     Worker,
+    /// When a file is asked for.
+    Delivery,
     /// When an API key is made or used.
     Keys,
     /// When a user is made.
@@ -81,6 +83,7 @@ impl Enforcement {
     pub const ALL: &'static [Self] = &[
         Self::Upload,
         Self::Worker,
+        Self::Delivery,
         Self::Keys,
         Self::Users,
         Self::Hosts,
@@ -96,6 +99,7 @@ impl Enforcement {
         match self {
             Self::Upload => "upload",
             Self::Worker => "worker",
+            Self::Delivery => "delivery",
             Self::Keys => "keys",
             Self::Users => "users",
             Self::Hosts => "hosts",
@@ -112,6 +116,7 @@ impl Enforcement {
         match self {
             Self::Upload => "judged when an upload is accepted",
             Self::Worker => "judged when an upload is processed",
+            Self::Delivery => "judged when a file is asked for",
             Self::Keys => "judged when an API key is made or used",
             Self::Users => "judged when a user is made",
             Self::Hosts => "judged when a host is given to the tenant",

@@ -2,6 +2,7 @@
 
 use super::super::{TenantDb, TenantTx, sql::tenant_sql};
 use crate::{
+    control::metering::Hour,
     db::{Bounded, DbError, During},
     ids::JobId,
     quota::OverQuota,
@@ -18,6 +19,8 @@ tenant_sql! {
     USAGE = "SELECT media, bytes, animation_bytes FROM {usage} WHERE id = 1";
     LEDGER = "SELECT CAST(COALESCE(SUM(media), 0) AS BIGINT), CAST(COALESCE(SUM(bytes), 0) AS BIGINT), \
         CAST(COALESCE(SUM(animation_bytes), 0) AS BIGINT) FROM {usage_ledger}";
+    // An hour has 3,600,000 milliseconds; no line is older than 1970.
+    HOURS = "SELECT at - at % 3600000, CAST(SUM(media) AS BIGINT), CAST(SUM(bytes) AS BIGINT) FROM {usage_ledger} GROUP BY at - at % 3600000";
 }
 
 /// What is stored now, or a change of it.
@@ -48,6 +51,15 @@ impl Usage {
             media: 0,
             bytes,
             animation_bytes: if frames > 1 { bytes } else { ByteCount::ZERO },
+        }
+    }
+
+    /// What is billed of it: the hours that are rolled up know no kinds.
+    #[must_use]
+    pub fn billed(self) -> Self {
+        Self {
+            animation_bytes: ByteCount::ZERO,
+            ..self
         }
     }
 
@@ -152,6 +164,28 @@ impl TenantDb {
         let mut reader = self.reader().await?;
         let row = self.query(LEDGER).fetch_one(&mut *reader).bounded("add up the ledger");
         read(&row.await?)
+    }
+
+    /// The ledger, added up by the hour in which its lines were written; hours without a line are left out.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn ledger_hours(&self) -> Result<Vec<Hour>, DbError> {
+        const WHAT: &str = "add up the ledger";
+        let query = self.query(HOURS);
+        let rows = query.fetch_all(&mut *self.reader().await?).bounded(WHAT).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Hour {
+                    start: Millis::new(row.try_get(0).during(WHAT)?),
+                    change: Usage {
+                        media: row.try_get(1).during(WHAT)?,
+                        bytes: ByteCount::new(row.try_get(2).during(WHAT)?),
+                        ..Usage::default()
+                    },
+                })
+            })
+            .collect()
     }
 }
 

@@ -1,0 +1,65 @@
+//! Rolls up what tenants used by the hour: those whose pictures changed since the last run, and those that never were.
+
+use crate::timer::{Report, Timer, TimerError};
+use mediamill_shared::{
+    control::activity::{self, Noticed, Watcher},
+    quota::roll_up::roll_up,
+    services::Services,
+    tenancy::TenantState,
+};
+use std::time::Duration;
+
+/// Tenants of one run at most.
+const MOST: i64 = 200;
+/// Tenants that were never rolled up and are noticed in one run.
+const NEW: i64 = 1_000;
+
+pub(crate) struct RollUpUsage;
+
+impl Timer for RollUpUsage {
+    const NAME: &'static str = "roll-up-usage";
+    const EVERY: Duration = Duration::from_secs(60);
+
+    async fn run(services: &Services) -> Result<Report, TimerError> {
+        let now = services.clock.now();
+        activity::notice(&services.control, Watcher::RollUp, now, NEW).await?;
+        // Whoever fails is put behind `now`: a run looks at everybody once.
+        let noticed = activity::noticed(&services.control, Watcher::RollUp, now, MOST).await?;
+        let (mut report, mut failed) = (Report::default(), 0_usize);
+        for one in &noticed {
+            match rolled_up(services, one).await {
+                Ok(changed) => {
+                    activity::seen(&services.control, Watcher::RollUp, one).await?;
+                    report.changed = report.changed.saturating_add(changed);
+                }
+                // One tenant's database that is away keeps nobody else's usage back.
+                Err(error) => {
+                    failed += 1;
+                    let later = now.after(Duration::from_millis(1));
+                    activity::mark(&services.control, Watcher::RollUp, &one.tenant, later).await?;
+                    tracing::warn!(
+                        tenant.id = %one.tenant, error = &error as &dyn std::error::Error,
+                        "a tenant's usage was not rolled up; it is tried again with the next run"
+                    );
+                }
+            }
+        }
+        report.unfinished = failed < noticed.len() && i64::try_from(noticed.len()).unwrap_or(i64::MAX) == MOST;
+        Ok(report)
+    }
+}
+
+async fn rolled_up(services: &Services, noticed: &Noticed) -> Result<i64, TimerError> {
+    let Some(tenant) = services.resolver.refresh(&noticed.tenant).await? else {
+        // Removed, and closed with that.
+        return Ok(0);
+    };
+    match tenant.context().state {
+        TenantState::Active | TenantState::Suspended | TenantState::Leaving => {}
+        // Nothing there yet, or its removal rolls it up.
+        TenantState::Provisioning | TenantState::Deleting => return Ok(0),
+    }
+    let db = tenant.tables()?;
+    let changed = roll_up(&services.control, &noticed.tenant, &db).await?;
+    Ok(i64::try_from(changed).unwrap_or(i64::MAX))
+}
