@@ -26,7 +26,7 @@ use sha2::{Digest, Sha256};
 use std::pin::Pin;
 
 /// Bytes that tell a format.
-const HEAD: usize = 64;
+pub(crate) const HEAD: usize = 64;
 /// A tenant that changes under a request so often is judged by the next one.
 pub(crate) const JUDGEMENTS: usize = 3;
 /// Longest file name that is kept.
@@ -56,7 +56,7 @@ impl Drop for Staged {
 }
 
 /// Removes staged bytes in the background; what that misses, the scheduler sweeps.
-fn remove(services: &Services, key: ObjectKey) {
+pub(crate) fn remove(services: &Services, key: ObjectKey) {
     let objects = services.objects.clone();
     services.shutdown.spawn(async move {
         if let Err(error) = objects.delete(&key).await {
@@ -140,6 +140,11 @@ pub(crate) async fn stage(
         stored,
         kept: false,
     })
+}
+
+/// Judges an upload by its first bytes, before the rest is there; [`uploads`] has the last word.
+pub(crate) fn foresee(tenant: &Tenant, head: &[u8]) -> Result<(), Problem> {
+    takes(tenant, check_kind(head.get(..HEAD).unwrap_or(head))?)
 }
 
 fn check_kind(head: &[u8]) -> Result<ImageFormat, Problem> {
@@ -263,12 +268,17 @@ fn judge(tenant: &Tenant, files: &[Staged]) -> Result<(), Problem> {
             let detail = format!("an upload may have {}", ByteCount::new(limits.upload_bytes));
             return Err(Problem::new(Cause::TooLarge, detail).with("limit", limits.upload_bytes));
         }
-        if !limits.image_formats().contains(file.format) {
-            let detail = format!("this site takes no {}", file.format.as_str());
-            return Err(Problem::new(Cause::UnsupportedMediaType, detail));
-        }
+        takes(tenant, file.format)?;
     }
     Ok(())
+}
+
+fn takes(tenant: &Tenant, format: ImageFormat) -> Result<(), Problem> {
+    if tenant.context().limits.image_formats().contains(format) {
+        return Ok(());
+    }
+    let detail = format!("this site takes no {}", format.as_str());
+    Err(Problem::new(Cause::UnsupportedMediaType, detail))
 }
 
 pub(crate) fn being_changed() -> Problem {

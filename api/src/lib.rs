@@ -8,6 +8,7 @@ mod extract;
 mod follow;
 mod openapi;
 mod problem;
+mod resumable;
 mod routes;
 mod serve;
 mod state;

@@ -89,7 +89,7 @@ pub(crate) async fn upload(
         ));
     }
     if let Err(problem) = refuse_by_length(&caller, request.headers()) {
-        drain(&state, request).await;
+        drain(&state, request.into_body()).await;
         return Err(problem);
     }
     let trace = request.extensions().get::<TraceId>().cloned();
@@ -136,9 +136,9 @@ fn refuse_by_length(caller: &Caller, headers: &HeaderMap) -> Result<(), Problem>
 
 /// Reads a short body to its end before it is refused: a client that still sends may find the connection closed before it
 /// reads why. Of a long one the first part alone is read.
-async fn drain(state: &State, request: Request) {
+pub(super) async fn drain(state: &State, body: Body) {
     let mut left = MOST_DRAINED;
-    let mut body = request.into_body().into_data_stream();
+    let mut body = body.into_data_stream();
     let read = async {
         while let Some(Ok(chunk)) = body.next().await {
             left = left.saturating_sub(chunk.len());

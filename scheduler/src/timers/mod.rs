@@ -12,4 +12,5 @@ pub(crate) mod refresh;
 pub(crate) mod refresh_stats;
 pub(crate) mod retired;
 pub(crate) mod sweep;
+pub(crate) mod sweep_resumable;
 pub(crate) mod undo;

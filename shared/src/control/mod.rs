@@ -12,6 +12,7 @@ pub mod link_keys;
 pub mod moves;
 pub mod operator_keys;
 pub mod plans;
+pub mod resumable;
 pub mod secrets;
 pub mod stats;
 pub mod tenants;

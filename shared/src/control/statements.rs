@@ -1,8 +1,8 @@
 //! Every SQL text is prepared on both engines, after all migrations: what a checked macro would do for one engine.
 
 use super::{
-    accept, audit, batches, changes, jobs, leases, link_keys, moves, operator_keys, plans, secrets, stats, tenants,
-    timers,
+    accept, audit, batches, changes, jobs, leases, link_keys, moves, operator_keys, plans, resumable, secrets, stats,
+    tenants, timers,
 };
 use crate::{
     clock::{Clock, Entropy},
@@ -30,6 +30,7 @@ fn control_statements() -> Vec<(&'static str, &'static str, Sql, usize)> {
         ("moves", moves::STATEMENTS),
         ("operator_keys", operator_keys::STATEMENTS),
         ("plans", plans::STATEMENTS),
+        ("resumable", resumable::STATEMENTS),
         ("secrets", secrets::STATEMENTS),
         ("rotation", secrets::rotation::STATEMENTS),
         ("stats", stats::STATEMENTS),

@@ -6,6 +6,7 @@ use crate::{
         audit::{self, Entry},
         batches,
         jobs::{self, NewJob},
+        resumable,
     },
     db::{Bounded, Db, DbError, During, sql},
     ids::{JobId, TenantId},
@@ -89,6 +90,7 @@ pub(crate) async fn forget(
 
 pub(super) async fn forget_rows(connection: &mut AnyConnection, id: &TenantId) -> Result<Option<String>, DbError> {
     const WHAT: &str = "remove a tenant";
+    resumable::forget_tenant(connection, id).await?;
     for sql in [FORGET_KEYS, FORGET_HOSTS, FORGET_LINK_KEYS, FORGET_STATS] {
         let query = sql.query().bind(id.as_str().to_owned());
         query.execute(&mut *connection).bounded(WHAT).await?;
