@@ -25,6 +25,10 @@ const MADE: Duration = Duration::from_secs(10);
 /// Requests that wait for variants at a time; the next one is told to come back.
 const WAITING: usize = 1_000;
 
+/// Uploads in pieces that are made one object at a time: each holds what a store keeps of a stream, up to three parts of
+/// 8 MiB.
+const FINISHING: usize = 4;
+
 /// Renders the metrics page.
 pub type MetricsPage = Arc<dyn Fn() -> String + Send + Sync>;
 
@@ -63,6 +67,8 @@ pub struct State {
     pub(crate) made: Cache<JobId, JobRow>,
     /// Requests that may wait for such a job.
     pub(crate) waiting: Arc<Semaphore>,
+    /// Uploads in pieces that may be finished.
+    pub(crate) finishing: Arc<Semaphore>,
     pub(crate) metrics: Option<MetricsPage>,
 }
 
@@ -96,6 +102,7 @@ impl State {
             making,
             made,
             waiting: Arc::new(Semaphore::new(WAITING)),
+            finishing: Arc::new(Semaphore::new(FINISHING)),
             metrics,
         }
     }

@@ -62,6 +62,10 @@ pub(crate) async fn complete(
     let services = &state.services;
     let tenant = caller.site.tenant.id().clone();
     caller.key = upload.key.clone();
+    // Before the claim: where it is waited for, another process may be first.
+    let Ok(_permit) = state.finishing.acquire().await else {
+        return Err(Problem::new(Cause::Unavailable, "the server is stopping"));
+    };
     let mut until = services.clock.now().after(CLAIM);
     if !resumable::claim(&services.control, &upload.id, services.clock.now(), until).await? {
         let present = resumable::get(&services.control, &tenant, &upload.id).await?;
