@@ -80,10 +80,10 @@ pub(crate) async fn complete(
                 ended = &mut work => break ended,
                 () = services.clock.sleep(RENEW) => {
                     let next = services.clock.now().after(CLAIM);
-                    match resumable::hold(&services.control, &upload.id, until, next).await {
-                        Ok(true) => until = next,
-                        // Taken for gone, or unknown: what is staged here may be in vain, and does no harm.
-                        Ok(false) | Err(_) => {}
+                    let held = resumable::hold(&services.control, &upload.id, until, next).await;
+                    // Taken for gone, or unknown: what is staged here may be in vain, and does no harm.
+                    if held.unwrap_or(false) {
+                        until = next;
                     }
                 }
             }

@@ -91,7 +91,9 @@ fn large(file: &Path) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes
+        .iter()
+        .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 /// The one upload that has pieces, once it has more than `wanted` bytes.
@@ -99,7 +101,12 @@ async fn past(site: &Site, wanted: usize) -> UploadId {
     let (services, tenant) = (&site.world.services, site.world.tenant().await);
     let watch = Stopwatch::start();
     loop {
-        let first = services.objects.list(ObjectKey::STAGED, None, 1).await.unwrap();
+        // The tests' S3 server cannot list what is being removed.
+        let first = services
+            .objects
+            .list(ObjectKey::STAGED, None, 1)
+            .await
+            .unwrap_or_default();
         if let Some((_, id)) = first.first().and_then(|listed| listed.key.upload()) {
             let upload = resumable::get(&services.control, tenant.id(), &id)
                 .await
@@ -161,8 +168,12 @@ async fn resumes(world: World, mut client: Command) {
     let stored = services.objects.stat(&staged).await.unwrap().unwrap();
     assert_eq!(stored.bytes, ByteCount::of(SIZE));
     let watch = Stopwatch::start();
-    while services.objects.list(ObjectKey::STAGED, None, 2).await.unwrap().len() > 1 {
-        assert!(watch.elapsed() < PATIENCE, "pieces are left");
+    loop {
+        let left = services.objects.list(ObjectKey::STAGED, None, 2).await;
+        if left.as_ref().is_ok_and(|left| left.len() == 1) {
+            break;
+        }
+        assert!(watch.elapsed() < PATIENCE, "{left:?}");
         services.clock.sleep(Duration::from_millis(20)).await;
     }
     services.shutdown.stop();
