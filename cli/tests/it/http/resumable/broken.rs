@@ -125,13 +125,13 @@ async fn of_two_at_the_same_place_one_goes_on(world: World) {
             send(&site, &at, 0, &bytes[..1_000]).await.status(),
             StatusCode::NO_CONTENT
         );
-        let answers = join_all((0..4).map(|_| send(&site, &at, 1_000, &bytes[1_000..]))).await;
+        let answers = join_all((0..4).map(|_| patch(&site, &at, 1_000).body(bytes[1_000..].to_vec()).send())).await;
         let mut won = Vec::new();
-        for answer in answers {
+        // Who is refused while it still sends may be hung up on before it reads why.
+        for answer in answers.into_iter().flatten() {
             match answer.status().as_u16() {
                 204 => won.push(accepted(&answer)),
                 409 => drop(problem(answer, 409, "offset-mismatch").await),
-                // Found whole, while the one that made it so judges it.
                 other => panic!("{other}"),
             }
         }
@@ -232,12 +232,10 @@ async fn ending_an_upload_removes_its_bytes(world: World) {
     );
     sender.send(Ok(bytes[1_100_000..].to_vec())).await.unwrap();
     drop(sender);
-    problem(
-        sending.join_next().await.unwrap().unwrap().unwrap(),
-        409,
-        "offset-mismatch",
-    )
-    .await;
+    // It may be hung up on before it reads why.
+    if let Ok(answer) = sending.join_next().await.unwrap().unwrap() {
+        problem(answer, 409, "offset-mismatch").await;
+    }
     nothing_is_staged(&site.world.services).await;
     settled(&site).await;
     site.close().await;
