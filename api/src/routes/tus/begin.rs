@@ -97,7 +97,17 @@ async fn begin(state: &State, caller: &Caller, headers: &HeaderMap) -> Result<Up
             if let Some(there) = there {
                 return found(state, tenant, &there).await;
             }
-            let length = length_of_parts(state, tenant, &parts).await?;
+            let length = match length_of_parts(state, tenant, &parts).await {
+                Ok(length) => length,
+                // The same request in the same instant may have taken them in since that was asked.
+                Err(problem) => {
+                    let there = resumable::made_of(&state.services.control, tenant.id(), &parts).await?;
+                    return match there {
+                        Some(there) => found(state, tenant, &there).await,
+                        None => Err(problem),
+                    };
+                }
+            };
             (UploadKind::Final, Some(length), parts)
         }
         Some(Concat::Partial) => (UploadKind::Partial, known_or_deferred(length, headers)?, Vec::new()),
