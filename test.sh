@@ -99,6 +99,8 @@ install_missing() {
     command -v openssl >/dev/null || missing+=(openssl)
     command -v curl >/dev/null || missing+=(curl)
     command -v exiftool >/dev/null || missing+=(libimage-exiftool-perl)
+    # Installs a stock client of the tus protocol; one for node is tried where npm is.
+    python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
     if [ "$mode" != embedded ]; then
         [ -n "$(postgres_bin)" ] || missing+=(postgresql)
         command -v redis-server >/dev/null || missing+=(redis-server)

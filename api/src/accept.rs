@@ -4,6 +4,7 @@ use crate::{
     extract::Caller,
     problem::{Cause, Problem},
     state::State,
+    stay::{self, Stay},
 };
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, stream};
@@ -15,20 +16,19 @@ use mediamill_shared::{
         jobs::{self, NewJob},
     },
     ids::{JobId, MediaId, TraceId},
-    interval::Interval,
     jobs::{Job, ProcessMedia},
     objects::{Body, ObjectKey, Store, Stored},
     quota::{Claim, RateError, Taken},
     services::Services,
     telemetry::names,
-    tenancy::{Duplicates, ImageFormat, Limit, Tenant, TenantDb},
+    tenancy::{Duplicates, ImageFormat, Tenant, TenantDb},
     units::{ByteCount, Millis},
 };
 use sha2::{Digest, Sha256};
-use std::{pin::Pin, time::Duration};
+use std::pin::Pin;
 
 /// Bytes that tell a format.
-const HEAD: usize = 64;
+pub(crate) const HEAD: usize = 64;
 /// A tenant that changes under a request so often is judged by the next one.
 pub(crate) const JUDGEMENTS: usize = 3;
 /// Longest file name that is kept.
@@ -58,7 +58,7 @@ impl Drop for Staged {
 }
 
 /// Removes staged bytes in the background; what that misses, the scheduler sweeps.
-fn remove(services: &Services, key: ObjectKey) {
+pub(crate) fn remove(services: &Services, key: ObjectKey) {
     let objects = services.objects.clone();
     services.shutdown.spawn(async move {
         if let Err(error) = objects.delete(&key).await {
@@ -144,6 +144,11 @@ pub(crate) async fn stage(
     })
 }
 
+/// Judges an upload by its first bytes, before the rest is there; [`uploads`] has the last word.
+pub(crate) fn foresee(tenant: &Tenant, head: &[u8]) -> Result<(), Problem> {
+    takes(tenant, check_kind(head.get(..HEAD).unwrap_or(head))?)
+}
+
 fn check_kind(head: &[u8]) -> Result<ImageFormat, Problem> {
     if head.is_empty() {
         return Err(Problem::new(Cause::EmptyUpload, "the upload has no bytes"));
@@ -210,15 +215,6 @@ pub(crate) struct Wishes {
     pub(crate) stay: Option<Stay>,
 }
 
-/// How long a picture is to stay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stay {
-    /// Until this moment.
-    Until(Millis),
-    /// So long from its upload on.
-    For(Interval),
-}
-
 /// What a file turned out to be.
 #[derive(Clone)]
 enum Is {
@@ -252,7 +248,7 @@ pub(crate) async fn uploads(
             .map_err(|refused| Problem::new(Cause::TenantSuspended, refused.to_string()))?;
         services.storages.admit(&tenant).await?;
         let now = services.clock.now();
-        let expires_at = expiry(&tenant, wishes.stay, now)?;
+        let expires_at = stay::expiry(&tenant, wishes.stay, now)?;
         let unique = tenant.context().pictures.duplicates == Duplicates::ReturnExisting;
         if unique {
             find_same(&db, caller, &files, &mut are, now).await?;
@@ -412,38 +408,6 @@ fn body(files: &[Staged], are: &[Is]) -> String {
     serde_json::json!({ "media": entries }).to_string()
 }
 
-/// When pictures expire: by the request, else by the site's settings, and not later than its limit allows.
-pub(crate) fn expiry(tenant: &Tenant, stay: Option<Stay>, now: Millis) -> Result<Option<Millis>, Problem> {
-    let context = tenant.context();
-    let limit = context.limits.lifetime_seconds;
-    let latest = (limit > 0).then(|| now.after(Duration::from_secs(limit.unsigned_abs())));
-    let asked = match stay {
-        None => {
-            let usual = context.pictures.expiration.map(|interval| interval.after(now));
-            return Ok(match (usual, latest) {
-                (Some(usual), Some(latest)) => Some(usual.min(latest)),
-                (usual, latest) => usual.or(latest),
-            });
-        }
-        Some(Stay::Until(at)) => at,
-        Some(Stay::For(interval)) => interval.after(now),
-    };
-    if asked <= now {
-        return Err(Problem::new(Cause::BadRequest, "a picture expires in the future").with("member", "expires_at"));
-    }
-    match latest {
-        Some(latest) if asked > latest => {
-            let name = Limit::LifetimeSeconds.as_str();
-            let detail = format!("a picture of this site stays {limit} s at most ({name})");
-            Err(Problem::new(Cause::OverQuota, detail)
-                .with("limit_name", name)
-                .with("limit", limit)
-                .with("asked", i64::try_from(asked.since(now).as_secs()).unwrap_or(i64::MAX)))
-        }
-        _ => Ok(Some(asked)),
-    }
-}
-
 /// Refuses an upload of a tenant that has none left in this hour before its bytes are read. It is counted when it is
 /// accepted.
 pub(crate) async fn room_for_one(state: &State, caller: &Caller) -> Result<(), Problem> {
@@ -500,12 +464,17 @@ fn judge(tenant: &Tenant, files: &[Staged]) -> Result<(), Problem> {
             let detail = format!("an upload may have {}", ByteCount::new(limits.upload_bytes));
             return Err(Problem::new(Cause::TooLarge, detail).with("limit", limits.upload_bytes));
         }
-        if !limits.image_formats().contains(file.format) {
-            let detail = format!("this site takes no {}", file.format.as_str());
-            return Err(Problem::new(Cause::UnsupportedMediaType, detail));
-        }
+        takes(tenant, file.format)?;
     }
     Ok(())
+}
+
+fn takes(tenant: &Tenant, format: ImageFormat) -> Result<(), Problem> {
+    if tenant.context().limits.image_formats().contains(format) {
+        return Ok(());
+    }
+    let detail = format!("this site takes no {}", format.as_str());
+    Err(Problem::new(Cause::UnsupportedMediaType, detail))
 }
 
 pub(crate) fn being_changed() -> Problem {

@@ -9,10 +9,12 @@ mod follow;
 mod openapi;
 mod problem;
 mod rates;
+mod resumable;
 mod routes;
 mod serve;
 mod served;
 mod state;
+mod stay;
 
 pub use openapi::openapi;
 pub use problem::{Cause, Problem};

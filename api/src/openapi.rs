@@ -18,7 +18,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 #[openapi(
     info(title = "mediamill", description = "Uploads in, cleaned pictures out. The tenant is decided by `Host`."),
     modifiers(&Keys),
-    tags((name = "media"), (name = "jobs"), (name = "usage"), (name = "files"), (name = "link-keys"), (name = "tenants"),
+    tags((name = "media"), (name = "jobs"), (name = "usage"), (name = "files"), (name = "link-keys"),
+        (name = "resumable", description = "Uploads in pieces by the tus protocol 1.0.0: see docs/resumable.md."), (name = "tenants"),
         (name = "tenants-api", description = "For providers, compatible with Chevereto's Tenants API: see docs/tenants-api.md."))
 )]
 struct Description;
@@ -68,6 +69,7 @@ pub(crate) fn described() -> (axum::Router<State>, utoipa::openapi::OpenApi) {
         .routes(routes!(routes::batches::resume))
         .routes(routes!(routes::batches::cancel))
         .routes(routes!(routes::batches::retry))
+        .merge(routes::tus::router())
         .merge(operators())
         .split_for_parts()
 }

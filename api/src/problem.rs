@@ -37,7 +37,13 @@ macro_rules! causes {
 
             /// The HTTP status.
             #[must_use]
-            pub const fn status(self) -> StatusCode {
+            pub fn status(self) -> StatusCode {
+                // The tus protocol's own, which no registry has.
+                if self == Self::ChecksumMismatch
+                    && let Ok(own) = StatusCode::from_u16(460)
+                {
+                    return own;
+                }
                 match self { $(Self::$variant => StatusCode::$status),+ }
             }
 
@@ -111,6 +117,22 @@ causes! {
     RateLimited = "rate-limited", TOO_MANY_REQUESTS;
     /// Too many wrong keys came from this address: wait.
     TooManyWrongKeys = "too-many-wrong-keys", TOO_MANY_REQUESTS;
+    /// Another version of the tus protocol is spoken here: see `Tus-Version`.
+    ProtocolVersion = "protocol-version", PRECONDITION_FAILED;
+    /// The upload is elsewhere than `Upload-Offset` says: ask where.
+    OffsetMismatch = "offset-mismatch", CONFLICT;
+    /// The body is not of the type that this request takes.
+    WrongContentType = "wrong-content-type", UNSUPPORTED_MEDIA_TYPE;
+    /// The bytes are others than `Upload-Checksum` says; none of them is kept.
+    ChecksumMismatch = "checksum-mismatch", BAD_REQUEST;
+    /// A final upload is made of its parts, and takes no bytes of its own.
+    UploadIsFinal = "upload-is-final", FORBIDDEN;
+    /// The upload was given up, refused, or its time is over: begin another.
+    UploadGone = "upload-gone", GONE;
+    /// The upload is being finished: ask again in a moment.
+    UploadBusy = "upload-busy", LOCKED;
+    /// The tenant has as many unfinished uploads as it may: finish or end some first.
+    TooManyUploads = "too-many-uploads", TOO_MANY_REQUESTS;
     /// Something went wrong here; the trace id finds it in the logs.
     Internal = "internal", INTERNAL_SERVER_ERROR;
     /// A part that is needed does not answer: try again.
@@ -152,6 +174,11 @@ impl Problem {
     #[must_use]
     pub const fn cause(&self) -> Cause {
         self.cause
+    }
+
+    /// What happened, for people.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
     }
 
     /// Something is away. What, stands in the log and not in the answer.
@@ -310,7 +337,7 @@ impl IntoResponse for Problem {
             Cause::MissingKey | Cause::WrongKey => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
-            Cause::Unavailable => {
+            Cause::Unavailable | Cause::UploadBusy => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
             }
             Cause::RateLimited => {

@@ -128,6 +128,8 @@ fn known_route(path: &str) -> &'static str {
         "/v1/jobs/{id}/events",
         "/v1/usage",
         "/v1/limits",
+        "/v1/tus",
+        "/v1/tus/{id}",
         "/v1/link-keys",
         "/v1/link-keys/{id}",
         "/_/api/4/auth/verify",

@@ -25,6 +25,10 @@ const MADE: Duration = Duration::from_secs(10);
 /// Requests that wait for variants at a time; the next one is told to come back.
 const WAITING: usize = 1_000;
 
+/// Uploads in pieces that are made one object at a time: each holds what a store keeps of a stream, up to three parts of
+/// 8 MiB.
+const FINISHING: usize = 4;
+
 /// Renders the metrics page.
 pub type MetricsPage = Arc<dyn Fn() -> String + Send + Sync>;
 
@@ -65,6 +69,8 @@ pub struct State {
     pub(crate) waiting: Arc<Semaphore>,
     /// Bytes of files that are sent.
     pub(crate) served: Served,
+    /// Uploads in pieces that may be finished.
+    pub(crate) finishing: Arc<Semaphore>,
     pub(crate) metrics: Option<MetricsPage>,
 }
 
@@ -100,6 +106,7 @@ impl State {
             made,
             waiting: Arc::new(Semaphore::new(WAITING)),
             served,
+            finishing: Arc::new(Semaphore::new(FINISHING)),
             metrics,
         }
     }

@@ -39,13 +39,15 @@ impl Back {
         Ok(back)
     }
 
+    /// Where objects are.
+    pub(crate) fn objects_url(&self) -> anyhow::Result<url::Url> {
+        self.objects.url("objects").map_err(|error| anyhow::anyhow!("{error}"))
+    }
+
     /// Where they are, as configuration.
     pub(crate) fn settings(&self) -> anyhow::Result<Vec<(&'static str, String)>> {
         let at = |server: &Server| server.port.with_context(|| format!("{} has no port", server.name));
-        let objects = self
-            .objects
-            .url("objects")
-            .map_err(|error| anyhow::anyhow!("{error}"))?;
+        let objects = self.objects_url()?;
         Ok(vec![
             ("data_dir", self.folder.path().join("data").display().to_string()),
             (
@@ -178,16 +180,27 @@ impl Installation {
     }
 }
 
-/// All roles in one process on SQLite, with one tenant: nothing installed. Gone when dropped.
+/// One process on SQLite, with one tenant: nothing installed. Gone when dropped.
 pub(crate) struct Embedded {
     pub(crate) serve: Server,
     pub(crate) client: Client,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Embedded {
-    /// Starts it, configured by `settings` besides, and makes the tenant `demo` with `limits`.
+    /// Starts all roles, configured by `settings` besides, and makes the tenant `demo` with `limits`.
     pub(crate) async fn start(
+        binary: &Path,
+        limits: &str,
+        settings: &[(&'static str, String)],
+        clock: &Clock,
+    ) -> anyhow::Result<Self> {
+        Self::start_as("serve", binary, limits, settings, clock).await
+    }
+
+    /// The same with `role` alone.
+    pub(crate) async fn start_as(
+        role: &'static str,
         binary: &Path,
         limits: &str,
         settings: &[(&'static str, String)],
@@ -202,13 +215,15 @@ impl Embedded {
         ];
         let program = Program::new(binary, own.into_iter().chain(settings.to_owned()));
         let client = program.tenant(limits, &listen).await?;
-        let mut serve = program.role("serve", Some(port), "serve", folder.path());
+        let mut serve = program.role(role, Some(port), role, folder.path());
         serve.start(clock).await?;
-        Ok(Self {
-            serve,
-            client,
-            _folder: folder,
-        })
+        Ok(Self { serve, client, folder })
+    }
+
+    /// Where objects are.
+    pub(crate) fn objects_url(&self) -> anyhow::Result<url::Url> {
+        let path = self.folder.path().join("data").join("objects");
+        url::Url::from_file_path(path).map_err(|()| anyhow::anyhow!("the temporary folder has no absolute path"))
     }
 }
 

@@ -13,6 +13,7 @@ mod pictures;
 mod processes;
 mod provision;
 mod resolve;
+mod resumable;
 mod servers;
 mod upload;
 
@@ -45,6 +46,8 @@ enum Driver {
     Noop(noop::Args),
     /// Measures how many tenants are made a second, by how many there are, beside the same tables made bare
     Provision(provision::Args),
+    /// Sends many large uploads in pieces at once, and measures what an api process holds of them in memory
+    Resumable(resumable::Args),
     /// Measures how fast hosts are resolved from each layer, by how many there are, beside a bare `GET` of Redis
     Resolve(resolve::Args),
 }
@@ -69,6 +72,7 @@ async fn drive(driver: Driver) -> anyhow::Result<()> {
             Driver::Corpus(args) => Box::pin(corpus::run(args)).await,
             Driver::Mixed(args) => Box::pin(mixed::run(args)).await,
             Driver::Noop(args) => noop::run(args).await,
+            Driver::Resumable(args) => Box::pin(resumable::run(args)).await,
             Driver::Resolve(args) => Box::pin(resolve::run(args)).await,
             Driver::Provision(args) => Box::pin(provision::run(args)).await,
         }

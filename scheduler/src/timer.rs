@@ -98,6 +98,7 @@ impl Timers {
             .with::<timers::refresh::RefreshContexts>()
             .with::<timers::reconcile::ReconcileUsage>()
             .with::<timers::sweep::SweepStaged>()
+            .with::<timers::sweep_resumable::SweepResumable>()
             .with::<timers::prune::Prune>()
             .with::<timers::observe::ObserveQueues>()
             .with::<timers::observe_tenants::ObserveTenants>()

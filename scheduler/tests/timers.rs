@@ -9,9 +9,10 @@ use mediamill_shared::{
         audit::Actor,
         batches::{BatchState, Step},
         jobs::{self, Claim, NewJob, Outcome, Settlement},
+        resumable::{self, Bounds, NewUpload, Piece, UploadKind},
         tenants, timers,
     },
-    ids::{JobId, TenantId, TraceId},
+    ids::{JobId, KeyId, TenantId, TraceId, UploadId},
     jobs::{Job, JobState, Noop},
     objects::{ObjectKey, Store},
     queue::{Broker, Consume},
@@ -20,7 +21,7 @@ use mediamill_shared::{
     shutdown::Shutdown,
     tenancy::{Isolation, NewTenant, TenantState},
     testing::{PATIENCE, World},
-    units::Millis,
+    units::{ByteCount, Millis},
 };
 use std::time::Duration;
 
@@ -38,6 +39,7 @@ mediamill_shared::on_both_sides!(
     a_removal_that_lost_its_job_gets_another,
     an_accepted_tenant_that_nobody_makes_is_undone,
     a_move_that_nobody_goes_on_with_is_given_up,
+    uploads_in_pieces_end_when_their_time_is_over,
 );
 
 /// A no-op's row, as accepted `ago`; its message is nowhere.
@@ -375,4 +377,81 @@ async fn a_move_that_nobody_goes_on_with_is_given_up(world: World) {
     assert_eq!((row.moving, row.state), (None, TenantState::Active));
     // Nobody had begun to make a place for it.
     assert_eq!(run_once(services, "drop-retired").await.unwrap().changed, 0);
+}
+
+/// Ten bytes under an upload's name.
+async fn piece(services: &Services, tenant: &TenantId, upload: &UploadId) -> Piece {
+    let object = ObjectKey::piece(tenant, upload, ByteCount::ZERO, 1);
+    services.objects.put(&object, vec![1; 10].into(), "").await.unwrap();
+    Piece {
+        start: ByteCount::ZERO,
+        bytes: ByteCount::new(10),
+        object,
+    }
+}
+
+/// An upload of which all ten bytes have arrived, begun `ago`, given up `left` after that.
+async fn begun(services: &Services, tenant: &TenantId, ago: Duration, left: Duration) -> UploadId {
+    let then = services.clock.now().before(ago);
+    let new = NewUpload {
+        id: UploadId::generate(&services.clock, &services.entropy),
+        tenant: tenant.clone(),
+        key: KeyId::generate(&services.clock, &services.entropy),
+        kind: UploadKind::Whole,
+        length: Some(ByteCount::new(10)),
+        metadata: String::new(),
+        parts: Vec::new(),
+        created_at: then,
+        expires_at: then.after(left),
+    };
+    let bounds = Bounds {
+        uploads: 10,
+        bytes: ByteCount::new(1_000),
+        unknown: ByteCount::new(1),
+    };
+    let created = resumable::create(&services.control, &new, bounds).await.unwrap();
+    assert_eq!(created, resumable::Created::New);
+    let piece = piece(services, tenant, &new.id).await;
+    let added = resumable::append(&services.control, &new.id, ByteCount::ZERO, &[piece], then).await;
+    assert!(added.unwrap());
+    new.id
+}
+
+async fn uploads_in_pieces_end_when_their_time_is_over(world: World) {
+    let services = &world.services;
+    let tenant = world.tenant().await.id().clone();
+    let (hour, day) = (Duration::from_secs(3_600), Duration::from_secs(86_400));
+    let old = begun(services, &tenant, day, hour).await;
+    let young = begun(services, &tenant, hour, day).await;
+    let claimed = begun(services, &tenant, day, hour).await;
+    let now = services.clock.now();
+    let until = now.after(hour);
+    assert!(resumable::claim(&services.control, &claimed, now, until).await.unwrap());
+    // Pieces whose upload has no row: written long ago, and just now, when their row may still be on its way.
+    let long_ago = Clock::manual(now.before(day * 30));
+    let lost = UploadId::generate(&long_ago, &services.entropy);
+    let coming = UploadId::generate(&services.clock, &services.entropy);
+    for upload in [&lost, &coming] {
+        piece(services, &tenant, upload).await;
+    }
+    let mut left = vec![young.clone(), claimed.clone(), coming];
+    left.sort();
+    let there = async || {
+        let staged = services.objects.list(ObjectKey::STAGED, None, 100).await.unwrap();
+        let uploads = staged.iter().filter_map(|listed| listed.key.upload());
+        uploads.map(|(_, upload)| upload).collect::<Vec<_>>()
+    };
+    // The other sweeper has nothing to do with them.
+    assert_eq!(run_once(services, "sweep-staged").await.unwrap().changed, 0);
+    assert_eq!(there().await.len(), 5);
+    assert_eq!(run_once(services, "sweep-resumable").await.unwrap().changed, 2);
+    assert_eq!(there().await, left);
+    let row = async |id: &UploadId| resumable::get(&services.control, &tenant, id).await.unwrap();
+    assert_eq!(row(&old).await, None);
+    assert!(row(&young).await.is_some());
+    assert_eq!(run_once(services, "sweep-resumable").await.unwrap().changed, 0);
+    // Whoever had claimed it is gone.
+    assert!(resumable::hold(&services.control, &claimed, until, now).await.unwrap());
+    assert_eq!(run_once(services, "sweep-resumable").await.unwrap().changed, 1);
+    assert_eq!(row(&claimed).await, None);
 }

@@ -132,6 +132,10 @@ generated_id!(
     LinkKeyId
 );
 generated_id!(
+    /// An upload that comes in pieces.
+    UploadId
+);
+generated_id!(
     /// A trace through api, queue and worker.
     TraceId
 );

@@ -1,7 +1,7 @@
 //! `GET /v1/media`, `GET` and `DELETE /v1/media/{id}`.
 
 use super::{
-    upload::{finished, stay},
+    upload::finished,
     views::{MediaView, id},
 };
 use crate::{
@@ -9,6 +9,7 @@ use crate::{
     extract::Caller,
     problem::{Cause, Problem},
     state::State,
+    stay,
 };
 use axum::{
     Json,
@@ -171,11 +172,11 @@ pub(crate) async fn edit(
     present.ok_or_else(missing)?;
     let Json(body) = body.map_err(|error| Problem::new(Cause::BadRequest, error.body_text()))?;
     let never = body.expires_at == Some(None) && body.expiration.is_none();
-    let stay = stay(body.expires_at.flatten().as_deref(), body.expiration.as_deref())?;
+    let stay = stay::read(body.expires_at.flatten().as_deref(), body.expiration.as_deref())?;
     let at = match (stay, never) {
         (None, false) => return Err(Problem::new(Cause::BadRequest, "say expires_at or expiration")),
         (None, true) if site.tenant.context().limits.lifetime_seconds == 0 => None,
-        (stay, _) => accept::expiry(&site.tenant, stay, now)?,
+        (stay, _) => stay::expiry(&site.tenant, stay, now)?,
     };
     if let Some(at) = at {
         // Before the row: what expires is found, whatever becomes of this process.

@@ -9,6 +9,7 @@ pub(crate) mod link_keys;
 pub(crate) mod media;
 mod on_demand;
 pub(crate) mod operator;
+pub(crate) mod tus;
 pub(crate) mod upload;
 pub(crate) mod usage;
 pub(crate) mod views;

@@ -2,10 +2,11 @@
 
 use super::views::{JobView, MediaView};
 use crate::{
-    accept::{self, Answer, Incoming, Staged, Stay, Uploaded, Wishes},
+    accept::{self, Answer, Incoming, Staged, Uploaded, Wishes},
     extract::{Caller, IdempotencyKey},
     problem::{Cause, Problem},
     state::State,
+    stay,
 };
 use axum::{
     body::Body,
@@ -18,7 +19,6 @@ use futures_util::{Stream, StreamExt, stream};
 use mediamill_shared::{
     control::jobs::JobRow,
     ids::{JobId, MediaId, TraceId},
-    interval::{IntervalError, moment},
     jobs::JobState,
 };
 use serde::Deserialize;
@@ -103,16 +103,16 @@ pub(crate) async fn upload(
     let first = once.is_none();
     let wishes = Wishes {
         once,
-        stay: stay(query.expires_at.as_deref(), query.expiration.as_deref())?,
+        stay: stay::read(query.expires_at.as_deref(), query.expiration.as_deref())?,
     };
     // What would be refused whatever the body is, before it is read.
-    accept::expiry(&caller.site.tenant, wishes.stay, state.services.clock.now())?;
+    stay::expiry(&caller.site.tenant, wishes.stay, state.services.clock.now())?;
     let refused = match refuse_by_length(&caller, request.headers()) {
         Ok(()) if first => accept::room_for_one(&state, &caller).await,
         other => other,
     };
     if let Err(problem) = refused {
-        drain(&state, request).await;
+        drain(&state, request.into_body()).await;
         return Err(problem);
     }
     let trace = request.extensions().get::<TraceId>().cloned();
@@ -134,30 +134,6 @@ pub(crate) async fn upload(
             .insert("idempotent-replayed", HeaderValue::from_static("true"));
     }
     Ok(response)
-}
-
-/// How long pictures are to stay, by a moment or an interval.
-pub(super) fn stay(at: Option<&str>, interval: Option<&str>) -> Result<Option<Stay>, Problem> {
-    let bad = |member: &str, detail: String| Problem::new(Cause::BadRequest, detail).with("member", member);
-    match (at, interval) {
-        (None, None) => Ok(None),
-        (Some(_), Some(_)) => Err(bad("expiration", "say expires_at or expiration, not both".to_owned())),
-        (Some(at), None) => {
-            let wrong = || {
-                bad(
-                    "expires_at",
-                    format!("{at:?} is no moment such as 2026-12-31T23:59:59Z"),
-                )
-            };
-            moment(at).map(Stay::Until).map(Some).ok_or_else(wrong)
-        }
-        (None, Some(text)) => {
-            let interval = text
-                .parse()
-                .map_err(|error: IntervalError| bad("expiration", error.to_string()))?;
-            Ok(Some(Stay::For(interval)))
-        }
-    }
 }
 
 /// A body that says it is too long is not kept.
@@ -183,9 +159,9 @@ fn refuse_by_length(caller: &Caller, headers: &HeaderMap) -> Result<(), Problem>
 
 /// Reads a short body to its end before it is refused: a client that still sends may find the connection closed before it
 /// reads why. Of a long one the first part alone is read.
-async fn drain(state: &State, request: Request) {
+pub(super) async fn drain(state: &State, body: Body) {
     let mut left = MOST_DRAINED;
-    let mut body = request.into_body().into_data_stream();
+    let mut body = body.into_data_stream();
     let read = async {
         while let Some(Ok(chunk)) = body.next().await {
             left = left.saturating_sub(chunk.len());

@@ -59,7 +59,7 @@ pub(crate) async fn dispatch(command: Tenants, config: Config, json: bool) -> an
         }
         Tenants::Compat(Compat::JobsWorker { id, verbose }) => {
             compat::refuse_one(id.as_ref())?;
-            serve::background(compat::verbose(config, verbose)).await
+            Box::pin(serve::background(compat::verbose(config, verbose))).await
         }
         command => operator::with(config, async |services| Box::pin(run(services, command, json)).await).await,
     }

@@ -43,9 +43,10 @@ fn kind(method: &str, path: &str) -> Option<Kind> {
             | "/v1/limits"
             | "/v1/link-keys",
         )
-        | ("post", "/v1/media" | "/v1/link-keys")
+        | ("post", "/v1/media" | "/v1/link-keys" | "/v1/tus" | "/v1/tus/{id}")
         | ("patch", "/v1/media/{id}")
-        | ("delete", "/v1/media/{id}" | "/v1/link-keys/{id}") => Kind::Tenant,
+        | ("head" | "patch", "/v1/tus/{id}")
+        | ("delete", "/v1/media/{id}" | "/v1/link-keys/{id}" | "/v1/tus/{id}") => Kind::Tenant,
         (_, path) if path.starts_with("/_/") || path.starts_with("/v1/tenants") => Kind::Operator,
         _ => return None,
     })
@@ -56,6 +57,8 @@ struct Owned {
     media: String,
     job: String,
     link_key: String,
+    /// In pieces, of which none has arrived.
+    upload: String,
     file: Vec<u8>,
 }
 
@@ -80,7 +83,13 @@ async fn owned(site: &Site) -> Owned {
     let key = site.http.post(format!("http://{}/v1/link-keys", site.address));
     let key = key.header(header::HOST, World::HOST).bearer_auth(&site.world.key);
     let key: Value = key.send().await.unwrap().json().await.unwrap();
+    let upload = site.http.post(format!("http://{}/v1/tus", site.address));
+    let upload = upload.header(header::HOST, World::HOST).bearer_auth(&site.world.key);
+    let upload = upload.header("tus-resumable", "1.0.0").header("upload-length", 100);
+    let upload = upload.send().await.unwrap();
+    let upload = upload.headers()[header::LOCATION].to_str().unwrap();
     Owned {
+        upload: upload.trim_start_matches("/v1/tus/").to_owned(),
         media,
         job,
         link_key: key["id"].as_str().unwrap().to_owned(),
@@ -93,6 +102,8 @@ impl Owned {
     fn fill(&self, path: &str) -> String {
         let id = if path.contains("/jobs/") {
             &self.job
+        } else if path.contains("/tus/") {
+            &self.upload
         } else if path.contains("/link-keys/") {
             &self.link_key
         } else {
@@ -112,7 +123,7 @@ impl Owned {
         let holds = |needle: &[u8]| body.windows(needle.len()).any(|window| window == needle);
         assert!(!holds(&self.file), "{what}: the file");
         if (200..300).contains(&status) {
-            for id in [&self.media, &self.job, &self.link_key] {
+            for id in [&self.media, &self.job, &self.link_key, &self.upload] {
                 assert!(
                     !holds(id.as_bytes()),
                     "{what}: {status} {}",
@@ -158,7 +169,9 @@ async fn no_route_gives_one_tenant_what_another_has(world: World) {
             if let Some(key) = key {
                 request = request.bearer_auth(key);
             }
-            if method == "post" && kind == Kind::Tenant {
+            if path.starts_with("/v1/tus") {
+                request = request.header("tus-resumable", "1.0.0").header("upload-length", 100);
+            } else if method == "post" && kind == Kind::Tenant {
                 request = request.body(sample::small(3));
             }
             let answer = request.send().await.unwrap();

@@ -312,6 +312,12 @@ keys! {
     body_timeout: Duration = "30s",
     /// Longest time that one upload may take. Staged bytes that no job wants are removed when they are twice as old.
     upload_timeout: Duration = "1h",
+    /// How long an upload in pieces (`docs/resumable.md`) may take from its first request to its last byte; it is given up then.
+    resumable_expiry: Duration = "24h",
+    /// Uploads in pieces that a tenant may have open at a time.
+    resumable_uploads: u32 = "1000",
+    /// Bytes that a tenant's open uploads in pieces may hold together, announced ones included.
+    resumable_bytes: ByteCount = "50 GB",
     /// Pictures that a worker decodes at a time; 0 is one for each processor. Four times as many are in hand: their bytes come and go meanwhile.
     worker_media_slots: usize = "0",
     /// Memory that a worker takes at most, its helper processes included. A quarter, and never more than 192 MiB, is its own, the rest for pictures; one that needs more fails.

@@ -16,6 +16,7 @@ pub mod metering;
 pub mod moves;
 pub mod operator_keys;
 pub mod plans;
+pub mod resumable;
 pub mod secrets;
 pub mod stats;
 pub mod storages;

@@ -2,7 +2,7 @@
 
 use super::{
     accept, activity, audit, batches, changes, expiries, jobs, leases, limit_marks, link_keys, metering, moves,
-    operator_keys, plans, secrets, stats, storages, tenants, timers,
+    operator_keys, plans, resumable, secrets, stats, storages, tenants, timers,
 };
 use crate::{
     clock::{Clock, Entropy},
@@ -36,6 +36,10 @@ fn control_statements() -> Vec<(&'static str, &'static str, Sql, usize)> {
         ("moves", moves::STATEMENTS),
         ("operator_keys", operator_keys::STATEMENTS),
         ("plans", plans::STATEMENTS),
+        ("resumable", resumable::STATEMENTS),
+        ("begin", resumable::begin::STATEMENTS),
+        ("progress", resumable::progress::STATEMENTS),
+        ("end", resumable::end::STATEMENTS),
         ("secrets", secrets::STATEMENTS),
         ("rotation", secrets::rotation::STATEMENTS),
         ("stats", stats::STATEMENTS),

@@ -1,6 +1,9 @@
 //! Object keys: parsed once, so that no key leaves its store or its tenant.
 
-use crate::ids::{JobId, MediaId, TenantId};
+use crate::{
+    ids::{JobId, MediaId, TenantId, UploadId},
+    units::ByteCount,
+};
 use std::{fmt, str::FromStr, sync::Arc};
 
 /// A text is no object key.
@@ -17,6 +20,8 @@ pub struct ObjectKey(Arc<str>);
 impl ObjectKey {
     /// First segment of everything staged.
     pub const STAGED: &'static str = "staged";
+    /// Third segment of everything staged that comes in pieces.
+    const RESUMABLE: &'static str = "resumable";
     /// First segment of everything placed.
     pub const MEDIA: &'static str = "media";
 
@@ -24,6 +29,30 @@ impl ObjectKey {
     #[must_use]
     pub fn staged(tenant: &TenantId, job: &JobId) -> Self {
         Self(format!("{}/{tenant}/{job}", Self::STAGED).into())
+    }
+
+    /// Where the bytes from `start` on of an upload that comes in pieces wait for the rest. `chance` keeps writers apart that
+    /// go on at the same place. Its last segment is no job's id: the sweeper of accepted uploads passes it over.
+    #[must_use]
+    pub fn piece(tenant: &TenantId, upload: &UploadId, start: ByteCount, chance: u64) -> Self {
+        let start = start.unsigned();
+        Self(format!("{}{start:016x}-{chance:016x}", Self::pieces(tenant, upload)).into())
+    }
+
+    /// What the keys of all pieces of an upload begin with.
+    #[must_use]
+    pub fn pieces(tenant: &TenantId, upload: &UploadId) -> String {
+        format!("{}/{tenant}/{}/{upload}/", Self::STAGED, Self::RESUMABLE)
+    }
+
+    /// Whose piece it is, if it is one.
+    #[must_use]
+    pub fn upload(&self) -> Option<(TenantId, UploadId)> {
+        let mut segments = self.0.split('/');
+        let (staged, tenant, resumable) = (segments.next()?, segments.next()?, segments.next()?);
+        let upload = segments.next()?;
+        (staged == Self::STAGED && resumable == Self::RESUMABLE)
+            .then(|| Some((tenant.parse().ok()?, upload.parse().ok()?)))?
     }
 
     /// Where a file of a picture lies. Derived from ids alone, so that a repeated placement meets itself, and no two
@@ -104,5 +133,21 @@ mod tests {
             "media/t/1/a.b.jpg".parse::<ObjectKey>().unwrap().as_str(),
             "media/t/1/a.b.jpg"
         );
+    }
+
+    #[test]
+    fn pieces_lie_in_order_and_are_no_jobs() {
+        let (clock, entropy) = (crate::clock::Clock::system(), crate::clock::Entropy::system());
+        let (tenant, upload): (TenantId, _) = ("t".parse().unwrap(), UploadId::generate(&clock, &entropy));
+        let piece = |start| ObjectKey::piece(&tenant, &upload, ByteCount::new(start), 7);
+        assert!(piece(0) < piece(9) && piece(9) < piece(1_000_000_000_000));
+        for start in [0, i64::MAX] {
+            let key = piece(start);
+            assert_eq!(key.as_str().parse::<ObjectKey>(), Ok(key.clone()));
+            assert_eq!(key.upload(), Some((tenant.clone(), upload.clone())));
+            assert!(key.as_str().rsplit('/').next().unwrap().parse::<JobId>().is_err());
+        }
+        let job = JobId::generate(&clock, &entropy);
+        assert_eq!(ObjectKey::staged(&tenant, &job).upload(), None);
     }
 }

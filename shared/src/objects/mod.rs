@@ -244,6 +244,24 @@ impl Objects {
         }
     }
 
+    /// Removes every object below `prefix`, whole segments. Returns how many. Called again after a failure it goes on.
+    ///
+    /// # Errors
+    /// When the store is away, or refuses.
+    pub async fn delete_below(&self, prefix: &str) -> Result<u64, ObjectError> {
+        const PAGE: u16 = 1_000;
+        let (mut removed, mut after) = (0_u64, None);
+        loop {
+            let page = self.list(prefix, after.as_ref(), PAGE).await?;
+            let Some(last) = page.last() else { return Ok(removed) };
+            after = Some(last.key.clone());
+            for listed in &page {
+                self.delete(&listed.key).await?;
+                removed = removed.saturating_add(1);
+            }
+        }
+    }
+
     /// Opens the store that the URL's scheme names: `file:///path` or
     /// `s3://bucket[/prefix]?endpoint=…&region=…&access_key=…&secret_key=…&path_style=true&presign=false`; see
     /// [`s3`] for all its parameters.

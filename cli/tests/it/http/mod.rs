@@ -5,7 +5,9 @@ mod bad_input;
 mod delivery;
 mod on_demand;
 mod rates;
+mod resumable;
 mod staying;
+mod stock_clients;
 mod uploads;
 
 use mediamill_api::router;
@@ -31,6 +33,15 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) async fn of(world: World) -> Self {
+        let site = Self::without_worker(world).await;
+        let services = &site.world.services;
+        let worker = mediamill_workers::run(services.clone(), Settings::from_config(&services.config));
+        services.shutdown.spawn(worker);
+        site
+    }
+
+    /// What is accepted waits.
+    async fn without_worker(world: World) -> Self {
         let services = &world.services;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -38,8 +49,6 @@ impl Site {
         services.shutdown.spawn(async move {
             mediamill_api::serve(&api, "api", listener, router).await.unwrap();
         });
-        let worker = mediamill_workers::run(services.clone(), Settings::from_config(&services.config));
-        services.shutdown.spawn(worker);
         let http = reqwest::Client::builder()
             .timeout(PATIENCE)
             .redirect(reqwest::redirect::Policy::none())

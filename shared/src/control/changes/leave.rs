@@ -6,7 +6,7 @@ use crate::{
         audit::{self, Entry},
         batches, expiries,
         jobs::{self, NewJob},
-        limit_marks, storages,
+        limit_marks, resumable, storages,
     },
     db::{Bounded, Db, DbError, During, sql},
     ids::{JobId, TenantId},
@@ -92,6 +92,7 @@ pub(super) async fn forget_rows(connection: &mut AnyConnection, id: &TenantId) -
     const WHAT: &str = "remove a tenant";
     storages::forget_tenant(connection, id).await?;
     expiries::forget_tenant(connection, id).await?;
+    resumable::forget_tenant(connection, id).await?;
     for sql in [FORGET_KEYS, FORGET_HOSTS, FORGET_LINK_KEYS, FORGET_STATS] {
         let query = sql.query().bind(id.as_str().to_owned());
         query.execute(&mut *connection).bounded(WHAT).await?;
