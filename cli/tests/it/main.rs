@@ -12,6 +12,7 @@ mod helpers;
 mod house;
 mod http;
 mod isolation;
+mod model;
 mod operator;
 mod pictures_cli;
 mod program;

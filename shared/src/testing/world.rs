@@ -169,6 +169,26 @@ impl World {
         (id, key)
     }
 
+    /// Runs a statement on the control database: what no part of the product does, such as losing a settlement.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub async fn execute(&self, sql: &'static str, values: &[&str]) {
+        let query = values
+            .iter()
+            .fold(sqlx::query(sql), |query, value| query.bind((*value).to_owned()));
+        query.execute(self.services.control.write()).await.expect("a statement");
+    }
+
+    /// The one number that a statement on the control database answers.
+    ///
+    /// # Panics
+    /// When it answers none.
+    pub async fn number(&self, sql: &'static str) -> i64 {
+        let row = sqlx::query(sql).fetch_one(self.services.control.read()).await;
+        sqlx::Row::get(&row.expect("a row"), 0)
+    }
+
     /// Accepts an upload as the api does: staged, reserved, committed, offered to the queue.
     ///
     /// # Panics

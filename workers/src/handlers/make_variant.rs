@@ -53,6 +53,10 @@ async fn tried(job: &MakeVariant, cx: &JobContext) -> Result<(), JobError> {
         }
         return Ok(());
     }
+    if cx.attempt > 1 && db.is_settled(&cx.job).await.transient()? {
+        // An attempt before this one got as far as the commit, and the picture was deleted since.
+        return Ok(());
+    }
     let original = db.variant(&job.media, ORIGINAL).await.transient()?.ok_or_else(gone)?;
     let (rendered, permit) = render(job, cx, original).await?;
     // What was reserved is a guess.

@@ -39,6 +39,10 @@ pub(crate) async fn run(job: MoveMedia, cx: &JobContext) -> Result<(), JobError>
     }
     let mut moved = 0_i64;
     for file in db.variants(&job.media).await.transient()? {
+        if has_left(&file, &from, cx).await? {
+            // By an attempt before this one; others may have moved it back since.
+            continue;
+        }
         let file = if file.places.held().contains(&from) {
             match switch(&file, &from, to.as_ref(), cx, &db).await? {
                 Some(file) => file,
@@ -190,6 +194,16 @@ async fn leave(file: &Variant, from: &Spot, cx: &JobContext, db: &TenantDb) -> R
     let still = tx.set_places(file, &file.places.left(from)).await.transient()?;
     tx.commit().await.transient()?;
     Ok(still)
+}
+
+/// Whether this job has moved the file out of a storage, and counted that.
+async fn has_left(file: &Variant, from: &Spot, cx: &JobContext) -> Result<bool, JobError> {
+    let Spot::Storage(from) = from else { return Ok(false) };
+    if cx.attempt == 1 {
+        return Ok(false);
+    }
+    let shares = storages::shares(&cx.control, &line(file, cx)).await.transient()?;
+    Ok(shares.get(from).is_some_and(|share| share.objects < 0))
 }
 
 /// The old storage holds one object less, once for each file, however often this runs. Returns whether the file has left it by

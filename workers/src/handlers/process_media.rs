@@ -33,6 +33,10 @@ pub(crate) async fn run(job: ProcessMedia, cx: &JobContext) -> Result<(), JobErr
         tidy(&job.media, cx, &files, Vec::new(), |key| !key.is_on_demand()).await?;
         return remove_staged(&job, cx).await;
     }
+    if cx.attempt > 1 && db.is_settled(&cx.job).await.transient()? {
+        // It did, and the picture was deleted since: its room is the deletion's to give back.
+        return remove_staged(&job, cx).await;
+    }
     // Looked at before any work, and again when it is done.
     still_wanted(&job, cx)?;
     let context = cx.tenant()?.context();

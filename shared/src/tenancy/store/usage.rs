@@ -16,6 +16,7 @@ tenant_sql! {
         ON CONFLICT (job) DO NOTHING RETURNING job";
     COUNT = "UPDATE {usage} SET media = media + $1, bytes = bytes + $2, animation_bytes = animation_bytes + $3 WHERE id = 1 \
         RETURNING media, bytes, animation_bytes";
+    SETTLED = "SELECT job FROM {usage_ledger} WHERE job = $1";
     USAGE = "SELECT media, bytes, animation_bytes FROM {usage} WHERE id = 1";
     LEDGER = "SELECT CAST(COALESCE(SUM(media), 0) AS BIGINT), CAST(COALESCE(SUM(bytes), 0) AS BIGINT), \
         CAST(COALESCE(SUM(animation_bytes), 0) AS BIGINT) FROM {usage_ledger}";
@@ -154,6 +155,17 @@ impl TenantDb {
         let mut reader = self.reader().await?;
         let row = self.query(USAGE).fetch_one(&mut *reader).bounded("read usage");
         read(&row.await?)
+    }
+
+    /// Whether a job's effect has been counted: it has happened, whatever became of it since.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn is_settled(&self, job: &JobId) -> Result<bool, DbError> {
+        let mut reader = self.reader().await?;
+        let query = self.query(SETTLED).bind(job.as_str().to_owned());
+        let row = query.fetch_optional(&mut *reader).bounded("look for a settlement");
+        row.await.map(|row| row.is_some())
     }
 
     /// The ledger, added up: what [`TenantDb::usage`] must be.
