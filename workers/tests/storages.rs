@@ -13,13 +13,13 @@ use mediamill_shared::{
         storages::{self, StorageRole, StorageRow, StorageState, tasks},
     },
     ids::{JobId, MediaId, TraceId},
-    jobs::{DeleteMedia, Job, JobState, MoveMedia, VerifyMedia},
+    jobs::{DeleteMedia, Job, JobState, MoveMedia, ProcessMedia, VerifyMedia},
     objects::Store,
     placement::{NewStorage, Places, Spot, StorageChange},
     secrets::SecretText,
     services::Services,
     tenancy::{
-        PictureSettings,
+        LimitOverrides, PictureSettings,
         store::media::{ORIGINAL, Variant},
     },
     testing::{SmallDisk, World, faults::Proxy, s3::S3Server},
@@ -42,6 +42,8 @@ mediamill_shared::on_both_sides!(
     a_storage_is_emptied_while_uploads_go_on,
     a_damaged_file_is_mended_from_another_copy,
     a_storage_that_does_not_work_is_not_added,
+    a_settlement_that_was_lost_before_a_deletion_changes_nothing,
+    a_picture_that_does_not_fit_its_kind_is_refused_and_leaves_nothing,
 );
 
 fn work(services: &Services) {
@@ -525,6 +527,60 @@ async fn a_storage_that_does_not_work_is_not_added(world: World) {
         .await
         .unwrap_err();
     assert!(error.to_string().contains("credentials of its own"), "{error}");
+}
+
+async fn a_settlement_that_was_lost_before_a_deletion_changes_nothing(world: World) {
+    let bucket = Bucket::new().await;
+    let storage = add(&world, bucket.as_new("one")).await;
+    work(&world.services);
+    let (media, job) = world.upload(sample::small(1)).await;
+    assert_eq!(world.finished(&job).await.state, JobState::Done);
+    let (kept, _) = ready(&world).await;
+    done(&world, &DeleteMedia { media }).await;
+    let before = row(&world, &storage).await;
+    let sql = "UPDATE jobs SET state = 'queued', published_at = NULL, due_at = 0, finished_at = NULL WHERE id = $1";
+    world.execute(sql, &[job.as_str()]).await;
+    let envelope = {
+        let trace = TraceId::generate(&world.services.clock, &world.services.entropy);
+        let payload = DeleteMedia { media: kept };
+        let mut again = NewJob::of(job.clone(), &payload, trace).unwrap();
+        again.tenant = Some(world.tenant().await.id().clone());
+        again.envelope(world.services.clock.now())
+    };
+    // As the dispatcher would, which finds it unpublished; the row says what it is.
+    world.services.outbox.offer(ProcessMedia::POOL, envelope);
+    assert_eq!(world.finished(&job).await.state, JobState::Done);
+    assert_eq!(row(&world, &storage).await, before);
+    world.assert_at_rest().await;
+    world.services.shutdown.stop();
+}
+
+async fn a_picture_that_does_not_fit_its_kind_is_refused_and_leaves_nothing(world: World) {
+    let bucket = Bucket::new().await;
+    let storage = add(&world, bucket.as_new("one")).await;
+    let limits = LimitOverrides::from_json(r#"{"image_bytes": 1000}"#).unwrap();
+    let change = Change {
+        limits: Some(limits),
+        ..Change::default()
+    };
+    let id = world.tenant().await.id().clone();
+    world
+        .services
+        .lifecycle
+        .change(&id, &change, &Actor::cli())
+        .await
+        .unwrap();
+    work(&world.services);
+    let (_, job) = world.upload(sample::small(1)).await;
+    let failed = world.finished(&job).await;
+    assert_eq!(
+        (failed.state, failed.cause_code.as_deref()),
+        (JobState::Failed, Some("over-quota"))
+    );
+    assert!(failed.cause.unwrap().contains("image_bytes"));
+    world.assert_at_rest().await;
+    assert_eq!(row(&world, &storage).await.objects, 0);
+    world.services.shutdown.stop();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

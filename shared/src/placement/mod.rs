@@ -395,7 +395,7 @@ impl Storages {
         match result {
             Ok(_) => self.0.health.answered(spot),
             Err(error) if health::is_the_places(error) => {
-                if self.0.health.failed(spot, self.0.clock.now()) {
+                if self.0.health.failed(spot, crate::chain(error), self.0.clock.now()) {
                     tracing::warn!(
                         storage = %spot, error = error as &dyn std::error::Error,
                         "a storage is left alone for some time: it does not answer"

@@ -134,7 +134,7 @@ impl Storages {
                         key: file.key.clone(),
                         wanted: plan.wanted,
                         have: plan.done.len(),
-                        problems: told(plan, &problems),
+                        problems: self.told(plan, &problems),
                     });
                 }
                 next.push(chosen);
@@ -233,6 +233,23 @@ impl Storages {
         })
     }
 
+    /// Why those that do not hold a file do not.
+    fn told(&self, plan: &Plan, problems: &BTreeMap<Spot, String>) -> String {
+        let others = plan
+            .order
+            .iter()
+            .filter(|one| !plan.done.iter().any(|(spot, _)| *spot == one.spot));
+        let told: Vec<String> = others
+            .map(|one| {
+                let said = || self.0.health.said(&one.spot).unwrap_or_default();
+                let alone = || format!("it is left alone for some time, since it said: {}", said());
+                let problem = problems.get(&one.spot).cloned().unwrap_or_else(alone);
+                format!("{}: {problem}", one.spot)
+            })
+            .collect();
+        told.join("; ")
+    }
+
     /// Claims room for what is written and what is about to be. What storages refuse it, and why.
     async fn claim(
         &self,
@@ -309,20 +326,4 @@ impl Plan {
             places: Places::of(held.cloned()),
         })
     }
-}
-
-fn told(plan: &Plan, problems: &BTreeMap<Spot, String>) -> String {
-    let others = plan
-        .order
-        .iter()
-        .filter(|one| !plan.done.iter().any(|(spot, _)| *spot == one.spot));
-    let told: Vec<String> = others
-        .map(|one| {
-            let problem = problems
-                .get(&one.spot)
-                .map_or("it is left alone, since it did not answer", String::as_str);
-            format!("{}: {problem}", one.spot)
-        })
-        .collect();
-    told.join("; ")
 }
