@@ -25,7 +25,7 @@ use mediamill_shared::{
     units::{ByteCount, Millis},
 };
 use sha2::{Digest, Sha256};
-use std::pin::Pin;
+use std::{collections::BTreeMap, pin::Pin};
 
 /// Bytes that tell a format.
 pub(crate) const HEAD: usize = 64;
@@ -239,8 +239,10 @@ pub(crate) async fn uploads(
     let services = &state.services;
     let mut tenant = caller.site.tenant.clone();
     let mut are = vec![Is::New; files.len()];
-    // Each file may turn out to be another one's once.
-    for _ in 0..JUDGEMENTS.saturating_add(files.len()) {
+    // Jobs that have worked on the same bytes and left no picture.
+    let mut seen: BTreeMap<String, JobId> = BTreeMap::new();
+    // Each file may turn out to be another one's, and that one's to be over.
+    for _ in 0..JUDGEMENTS.saturating_add(files.len().saturating_mul(2)) {
         // Under another version there are other limits: what fitted may not any more, and the other way round.
         judge(&tenant, &files)?;
         let db = tenant
@@ -271,7 +273,7 @@ pub(crate) async fn uploads(
         let rows = new()
             .map(|file| media_job(file, caller, expires_at, unique, trace))
             .collect::<Result<Vec<_>, _>>()?;
-        let contents: Vec<Content> = new().filter(|_| unique).map(Staged::content).collect();
+        let contents: Vec<Content> = new().filter(|_| unique).map(|file| file.content(&seen)).collect();
         let expiries: Vec<Expiry> = expires_at
             .into_iter()
             .flat_map(|at| new().map(move |file| file.expiry(caller, at)))
@@ -313,6 +315,9 @@ pub(crate) async fn uploads(
             }
             Ok(Committed::Replayed(replayed)) => return Ok(Answer::Replayed(replayed)),
             Ok(Committed::Outdated(present)) => tenant = present,
+            Ok(Committed::Made(content)) => {
+                seen.insert(content.sha256, content.job);
+            }
             Ok(Committed::BeingMade(content)) => {
                 let media = held(services, &db, caller, &content).await?;
                 for (file, is) in files.iter().zip(&mut are) {
@@ -498,10 +503,11 @@ fn accepted_json(media: &MediaId, file_name: Option<&str>, job: Option<&JobId>) 
 }
 
 impl Staged {
-    fn content(&self) -> Content {
+    fn content(&self, seen: &BTreeMap<String, JobId>) -> Content {
         Content {
             sha256: self.stored.sha256.clone(),
             job: self.job.clone(),
+            seen: seen.get(&self.stored.sha256).cloned(),
         }
     }
 
@@ -577,6 +583,8 @@ pub(crate) enum Committed {
     Replayed(String),
     /// Nothing was: a job is making a picture of the same bytes.
     BeingMade(Content),
+    /// Nothing was: a job has made, or could not make, a picture of the same bytes.
+    Made(Content),
     /// Nothing was: the tenant is another by now, and has to be judged anew.
     Outdated(Tenant),
 }
@@ -595,7 +603,8 @@ pub(crate) async fn commit_reserved(
     let committed = commit(services, tenant, request).await;
     match &committed {
         Ok(Committed::New) | Err((_, false)) => {}
-        Ok(Committed::Replayed(_) | Committed::Outdated(_) | Committed::BeingMade(_)) | Err((_, true)) => {
+        Ok(Committed::Replayed(_) | Committed::Outdated(_) | Committed::BeingMade(_) | Committed::Made(_))
+        | Err((_, true)) => {
             services.quota.release(tenant, claim).await;
         }
     }
@@ -617,6 +626,7 @@ async fn commit(services: &Services, tenant: &Tenant, request: Request<'_>) -> R
         }
         Accepted::Replayed(answer) => Ok(Committed::Replayed(answer)),
         Accepted::BeingMade(content) => Ok(Committed::BeingMade(content)),
+        Accepted::Made(content) => Ok(Committed::Made(content)),
         Accepted::KeyReused => {
             let detail = "the idempotency key was used for other files before";
             Err((Problem::new(Cause::IdempotencyKeyReused, detail), true))
@@ -648,7 +658,7 @@ pub(crate) async fn commit_unjudged(services: &Services, tenant: &Tenant, job: &
         };
         let committed = commit(services, &tenant, request).await;
         match committed.map_err(|(problem, _)| problem)? {
-            Committed::New | Committed::Replayed(_) | Committed::BeingMade(_) => return Ok(()),
+            Committed::New | Committed::Replayed(_) | Committed::BeingMade(_) | Committed::Made(_) => return Ok(()),
             Committed::Outdated(present) => tenant = present,
         }
     }

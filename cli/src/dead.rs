@@ -218,7 +218,7 @@ async fn clear(
 ) -> anyhow::Result<()> {
     let line = Claimant::named(job.to_string());
     let tried = storages::shares(&services.control, &line).await?;
-    let spots = tried.keys().cloned().map(Spot::Storage).chain([Spot::Main]);
+    let spots = tried.keys().cloned().chain([Spot::Main]);
     let prefix = format!("{}/{tenant}/{media}", ObjectKey::MEDIA);
     for spot in spots {
         let Some(opened) = services.storages.spot(tenant, &spot).await? else {

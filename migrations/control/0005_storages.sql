@@ -25,14 +25,16 @@ CREATE TABLE storages (
 );
 CREATE INDEX storages_by_tenant ON storages (tenant, id);
 
--- One line a job and storage: what the job put in, or took out. A line is what it says now, however often it is written.
+-- One line a job, part of its work and storage: what that put in, or took out. A line is what it says now, however often it is
+-- written. Lines of the installation's own store (`-`) are counted nowhere.
 CREATE TABLE storage_ledger (
     job TEXT NOT NULL,
+    part TEXT NOT NULL,
     storage TEXT NOT NULL,
     bytes BIGINT NOT NULL,
     objects BIGINT NOT NULL,
     at BIGINT NOT NULL,
-    PRIMARY KEY (job, storage)
+    PRIMARY KEY (job, part, storage)
 );
 CREATE INDEX storage_ledger_by_age ON storage_ledger (at);
 

@@ -38,6 +38,7 @@ async fn worked(services: &Services, tenant: &Tenant, media: i64, bytes: i64) {
     line(services, tenant, &id, media, bytes).await;
     let trace = TraceId::generate(&services.clock, &services.entropy);
     let payload = DeleteMedia {
+        holder: None,
         media: mediamill_shared::ids::MediaId::generate(&services.clock, &services.entropy),
     };
     let mut job = NewJob::of(id.clone(), &payload, trace).unwrap();

@@ -6,7 +6,7 @@ use mediamill_shared::{
     clock::{Clock, Entropy},
     control::{
         jobs::{self, NewJob},
-        storages::Claimant,
+        storages::{self, Claimant},
     },
     db::Db,
     ids::{JobId, TenantId, TraceId},
@@ -127,6 +127,13 @@ impl JobContext {
     /// Whom this attempt claims room in storages for.
     pub(crate) fn claimant(&self) -> Claimant {
         Claimant::job(&self.job, self.attempt)
+    }
+
+    /// Whether nobody else has taken the job over.
+    pub(crate) async fn is_latest(&self) -> Result<bool, JobError> {
+        storages::is_latest_attempt(&self.control, &self.job, self.attempt)
+            .await
+            .transient()
     }
 
     /// Accepts a job of this one's tenant about `subject`: what has to be done, and must not hold this one up.

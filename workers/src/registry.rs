@@ -146,6 +146,10 @@ impl Handler for MoveMedia {
     async fn run(self, cx: &JobContext) -> Result<(), JobError> {
         move_media::run(self, cx).await
     }
+
+    async fn failed(self, cx: &JobContext) -> Result<(), JobError> {
+        move_media::failed(self, cx).await
+    }
 }
 
 impl Handler for VerifyMedia {

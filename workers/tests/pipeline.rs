@@ -162,7 +162,15 @@ async fn a_deleted_picture_leaves_nothing(world: World) {
     world.finished(&job).await;
     let trace = TraceId::generate(&services.clock, &services.entropy);
     let id = JobId::generate(&services.clock, &services.entropy);
-    let mut delete = jobs::NewJob::of(id.clone(), &DeleteMedia { media: media.clone() }, trace).unwrap();
+    let mut delete = jobs::NewJob::of(
+        id.clone(),
+        &DeleteMedia {
+            media: media.clone(),
+            holder: None,
+        },
+        trace,
+    )
+    .unwrap();
     delete.tenant = Some(world.tenant().await.id().clone());
     let now = services.clock.now();
     jobs::accept(

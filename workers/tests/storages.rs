@@ -196,7 +196,7 @@ async fn files_go_where_roles_say_and_everything_is_counted(world: World) {
         files.iter().find(|file| file.name == ORIGINAL).unwrap().bytes
     );
     world.assert_at_rest().await;
-    done(&world, &DeleteMedia { media }).await;
+    done(&world, &DeleteMedia { media, holder: None }).await;
     world.assert_at_rest().await;
     assert_eq!(
         (row(&world, &originals).await.used, row(&world, &variants).await.objects),
@@ -250,7 +250,7 @@ async fn every_copy_is_written_and_every_copy_goes(world: World) {
         }
     }
     world.assert_at_rest().await;
-    done(&world, &DeleteMedia { media }).await;
+    done(&world, &DeleteMedia { media, holder: None }).await;
     world.assert_at_rest().await;
     for storage in &rows {
         assert_eq!(row(&world, storage).await.objects, 0);
@@ -264,7 +264,7 @@ async fn a_full_storage_is_passed_over_and_never_overfilled(world: World) {
     // What one picture takes.
     let (media, files) = ready(&world).await;
     let size: i64 = files.iter().map(|file| file.bytes.get()).sum();
-    done(&world, &DeleteMedia { media }).await;
+    done(&world, &DeleteMedia { media, holder: None }).await;
     let capacity = ByteCount::new(size * 3 + size / 2);
     let small = add(
         &world,
@@ -311,7 +311,7 @@ async fn costs_a_fail_over(world: World, breaks: impl Fn(&Proxy), mends: impl Fn
     // Room that was claimed where nothing is was given back.
     world.assert_at_rest().await;
     assert_eq!(row(&world, &broken).await.objects, 0);
-    done(&world, &DeleteMedia { media }).await;
+    done(&world, &DeleteMedia { media, holder: None }).await;
     world.assert_at_rest().await;
     world.services.shutdown.stop();
 }
@@ -446,7 +446,7 @@ async fn a_storage_is_emptied_while_uploads_go_on(world: World) {
             .iter()
             .all(|file| file.places.is_main_alone())
     );
-    done(&world, &DeleteMedia { media }).await;
+    done(&world, &DeleteMedia { media, holder: None }).await;
     world.assert_at_rest().await;
     world.services.shutdown.stop();
 }
@@ -536,13 +536,16 @@ async fn a_settlement_that_was_lost_before_a_deletion_changes_nothing(world: Wor
     let (media, job) = world.upload(sample::small(1)).await;
     assert_eq!(world.finished(&job).await.state, JobState::Done);
     let (kept, _) = ready(&world).await;
-    done(&world, &DeleteMedia { media }).await;
+    done(&world, &DeleteMedia { media, holder: None }).await;
     let before = row(&world, &storage).await;
     let sql = "UPDATE jobs SET state = 'queued', published_at = NULL, due_at = 0, finished_at = NULL WHERE id = $1";
     world.execute(sql, &[job.as_str()]).await;
     let envelope = {
         let trace = TraceId::generate(&world.services.clock, &world.services.entropy);
-        let payload = DeleteMedia { media: kept };
+        let payload = DeleteMedia {
+            media: kept,
+            holder: None,
+        };
         let mut again = NewJob::of(job.clone(), &payload, trace).unwrap();
         again.tenant = Some(world.tenant().await.id().clone());
         again.envelope(world.services.clock.now())
@@ -610,7 +613,7 @@ async fn a_storage_that_fills_up_costs_a_fail_over() {
     );
     disk.empty();
     world.assert_at_rest().await;
-    done(&world, &DeleteMedia { media }).await;
+    done(&world, &DeleteMedia { media, holder: None }).await;
     world.assert_at_rest().await;
     assert_eq!(row(&world, &full).await.objects, 0);
     world.services.shutdown.stop();

@@ -27,7 +27,7 @@ use mediamill_shared::{
     },
     ids::{JobId, MediaId, TraceId},
     jobs::{DeleteMedia, JobState},
-    tenancy::store::holders::LetGo,
+    tenancy::store::holders::Deleted,
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -230,26 +230,23 @@ pub(crate) async fn delete(
         ));
     }
     let services = &state.services;
-    let mut tx = caller.site.db.begin().await?;
-    if tx.let_go(&media, &caller.user).await? == LetGo::Kept {
-        tx.commit().await?;
-        return Ok(StatusCode::NO_CONTENT.into_response());
-    }
-    drop(tx);
+    // Who holds nothing of it means the picture itself.
+    let holders = caller.site.db.holders(&media).await?;
+    let holder = holders.contains(&caller.user).then(|| caller.user.clone());
     let job = JobId::generate(&services.clock, &services.entropy);
     let trace = TraceId::generate(&services.clock, &services.entropy);
-    let new = accept::tenant_job(
-        &job,
-        &DeleteMedia { media: media.clone() },
-        &caller.site.tenant,
-        &media,
-        &trace,
-    )?;
+    let payload = DeleteMedia {
+        media: media.clone(),
+        holder,
+    };
+    let new = accept::tenant_job(&job, &payload, &caller.site.tenant, &media, &trace)?;
     accept::commit_unjudged(services, &caller.site.tenant, &new).await?;
     // The job would do it; here it is out of sight and out of the count before the answer.
-    match caller.site.db.hide(&media, &job, services.clock.now()).await {
-        Ok(Some(change)) => services.quota.correct(&caller.site.tenant, change).await,
-        Ok(None) => {}
+    let now = services.clock.now();
+    match caller.site.db.delete(&media, payload.holder.as_ref(), &job, now).await {
+        Ok(Deleted::Now(change)) => services.quota.correct(&caller.site.tenant, change).await,
+        Ok(Deleted::Before) => {}
+        Ok(Deleted::Kept) => return Ok(StatusCode::NO_CONTENT.into_response()),
         Err(error) => {
             tracing::info!(
                 error = &error as &dyn std::error::Error,

@@ -202,7 +202,7 @@ async fn ask(
             Ok(Committed::New) => return Ok(id),
             Ok(Committed::Replayed(answer)) => return answer.parse().map_err(|_| being_changed()),
             Ok(Committed::Outdated(present)) => tenant = present,
-            Ok(Committed::BeingMade(_)) => return Err(being_changed()),
+            Ok(Committed::BeingMade(_) | Committed::Made(_)) => return Err(being_changed()),
             Err((problem, _)) => return Err(problem),
         }
     }

@@ -4,7 +4,10 @@ use crate::timer::{Report, Timer, TimerError};
 use mediamill_shared::{
     control::{
         jobs::NewJob,
-        storages::tasks::{self, Cursor, Task, TaskKind, TaskState},
+        storages::{
+            self, StorageState,
+            tasks::{self, Cursor, Task, TaskKind, TaskState},
+        },
         tenants::{self, Filter},
     },
     db::DbError,
@@ -30,7 +33,17 @@ impl Timer for FeedStorageTasks {
     async fn run(services: &Services) -> Result<Report, TimerError> {
         let mut report = Report::default();
         for task in tasks::running(&services.control).await? {
-            let step = step(services, &task).await?;
+            let step = match step(services, &task).await {
+                Ok(step) => step,
+                // A tenant's database that is away holds up its own storage's task alone.
+                Err(error) => {
+                    tracing::warn!(
+                        storage = %task.storage, error = &error as &dyn std::error::Error,
+                        "a storage's task is gone on with by a later run"
+                    );
+                    continue;
+                }
+            };
             report.changed = report.changed.saturating_add(step.fed);
             report.unfinished |= step.more;
         }
@@ -73,7 +86,8 @@ async fn step(services: &Services, task: &Task) -> Result<Step, TimerError> {
     }
     cursor.fed = cursor.fed.saturating_add(i64::try_from(jobs.len()).unwrap_or(i64::MAX));
     let (to, state) = if over {
-        at_the_end(task, cursor, open, jobs.is_empty())
+        let filled = is_still_filled(services, task).await?;
+        at_the_end(task, cursor, open, jobs.is_empty(), filled)
     } else {
         (cursor, TaskState::Running)
     };
@@ -95,13 +109,15 @@ async fn step(services: &Services, task: &Task) -> Result<Step, TimerError> {
 }
 
 /// Where a task goes from the end of a pass: it is at its own end, or there is another pass for what came or stayed meanwhile.
-fn at_the_end(task: &Task, cursor: Cursor, open: i64, nothing_new: bool) -> (Cursor, TaskState) {
+fn at_the_end(task: &Task, cursor: Cursor, open: i64, nothing_new: bool, filled: bool) -> (Cursor, TaskState) {
     if open > 0 || !nothing_new {
         // What is on its way now would be found again: the next run looks again whether it has arrived.
         return (cursor, TaskState::Running);
     }
     match task.kind {
         TaskKind::Verify => (cursor, TaskState::Done),
+        // A file that was on its way when it began to drain has room claimed, and comes.
+        TaskKind::Move if cursor.fed == 0 && filled => (Cursor::default(), TaskState::Running),
         TaskKind::Move if cursor.fed == 0 => (cursor, TaskState::Done),
         TaskKind::Move if cursor.fed_before.is_some_and(|before| cursor.fed >= before) => (cursor, TaskState::Stopped),
         TaskKind::Move => {
@@ -112,6 +128,15 @@ fn at_the_end(task: &Task, cursor: Cursor, open: i64, nothing_new: bool) -> (Cur
             (next, TaskState::Running)
         }
     }
+}
+
+/// Whether something lies in a storage that takes nothing any more, or has room there.
+async fn is_still_filled(services: &Services, task: &Task) -> Result<bool, DbError> {
+    let Spot::Storage(id) = &task.storage else {
+        return Ok(false);
+    };
+    let row = storages::get(&services.control, id).await?;
+    Ok(row.is_some_and(|row| row.state == StorageState::Draining && row.objects > 0))
 }
 
 /// The tenant that comes after those that a cursor is done with, and its serial.
@@ -141,7 +166,7 @@ async fn owner(services: &Services, task: &Task) -> Result<Option<TenantId>, DbE
     match &task.storage {
         Spot::Main => Ok(None),
         Spot::Storage(id) => {
-            let row = mediamill_shared::control::storages::get(&services.control, id).await?;
+            let row = storages::get(&services.control, id).await?;
             Ok(row.and_then(|row| row.tenant))
         }
     }

@@ -57,6 +57,8 @@ pub struct Content {
     pub sha256: String,
     /// The job.
     pub job: JobId,
+    /// The job before it, which is over and left no picture.
+    pub seen: Option<JobId>,
 }
 
 /// What became of a request.
@@ -70,6 +72,9 @@ pub enum Accepted {
     KeyReused,
     /// Nothing was accepted, since the same bytes are being worked on: by this job.
     BeingMade(Content),
+    /// Nothing was accepted, since this job has worked on the same bytes: look whether its picture is there, and say that it was
+    /// seen.
+    Made(Content),
     /// The caller's context is not the present one: resolve again.
     Outdated,
     /// The tenant is not active, or not there.
@@ -99,10 +104,17 @@ pub async fn accept(
     {
         return Ok(before);
     }
-    for content in request.contents {
-        if let Some(job) = make(&mut tx, tenant, content, now).await? {
-            let sha256 = content.sha256.clone();
-            return Ok(Accepted::BeingMade(Content { sha256, job }));
+    // In one order for all: two requests never wait for each other.
+    let mut contents: Vec<&Content> = request.contents.iter().collect();
+    contents.sort_by(|a, b| a.sha256.cmp(&b.sha256));
+    for content in contents {
+        if let Some((job, open)) = make(&mut tx, tenant, content, now).await? {
+            let other = Content { job, ..content.clone() };
+            return Ok(if open {
+                Accepted::BeingMade(other)
+            } else {
+                Accepted::Made(other)
+            });
         }
     }
     for job in request.jobs {
@@ -115,13 +127,14 @@ pub async fn accept(
     Ok(Accepted::New)
 }
 
-/// Notes which job makes a picture of an upload's bytes. The other job that is at it, if there is one; what is over is replaced.
+/// Notes which job makes a picture of an upload's bytes. Another job that is, or was, at it, and whether it still is; one that was
+/// seen to be over is replaced.
 async fn make(
     connection: &mut AnyConnection,
     tenant: &TenantId,
     content: &Content,
     now: Millis,
-) -> Result<Option<JobId>, DbError> {
+) -> Result<Option<(JobId, bool)>, DbError> {
     const WHAT: &str = "note an upload's bytes";
     // With a space: no client's key is one of these.
     let name = format!("content {}", content.sha256);
@@ -133,9 +146,13 @@ async fn make(
     let Some(Accepted::Replayed(job)) = remember(connection, tenant.as_str(), &once, now).await? else {
         return Ok(None);
     };
+    let other: JobId = job.parse().map_err(|error| DbError::unreadable(WHAT, error))?;
     let query = OPEN_JOB.query().bind(job.clone());
     if query.fetch_optional(&mut *connection).bounded(WHAT).await?.is_some() {
-        return job.parse().map(Some).map_err(|error| DbError::unreadable(WHAT, error));
+        return Ok(Some((other, true)));
+    }
+    if content.seen.as_ref() != Some(&other) {
+        return Ok(Some((other, false)));
     }
     let query = RENEW
         .query()

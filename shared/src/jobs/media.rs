@@ -74,6 +74,9 @@ impl Job for MakeVariant {
 pub struct DeleteMedia {
     /// The picture.
     pub media: MediaId,
+    /// For whom it is deleted, where others may hold it too. `None`: for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<UserId>,
 }
 
 impl Job for DeleteMedia {

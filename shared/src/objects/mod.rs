@@ -186,12 +186,23 @@ pub trait Store: Send + Sync {
 
     /// Stores a stream of at most `limit` bytes; the first byte past it ends the write with
     /// [`ObjectError::TooLong`].
+    fn put_stream_as(
+        &self,
+        key: &ObjectKey,
+        body: Body,
+        limit: ByteCount,
+        content_type: &str,
+    ) -> impl Future<Output = Result<Stored, ObjectError>> + Send;
+
+    /// The same of bytes whose type nobody has looked at yet.
     fn put_stream(
         &self,
         key: &ObjectKey,
         body: Body,
         limit: ByteCount,
-    ) -> impl Future<Output = Result<Stored, ObjectError>> + Send;
+    ) -> impl Future<Output = Result<Stored, ObjectError>> + Send {
+        self.put_stream_as(key, body, limit, "application/octet-stream")
+    }
 
     /// Reads an object, or the bytes `range` of it, cut at its end. A range that begins at or past the end, so every
     /// range of an empty object, is [`ObjectError::Range`].
@@ -316,8 +327,14 @@ impl Store for Objects {
         either!(self, store => store.put(key, body, content_type).await)
     }
 
-    async fn put_stream(&self, key: &ObjectKey, body: Body, limit: ByteCount) -> Result<Stored, ObjectError> {
-        either!(self, store => store.put_stream(key, body, limit).await)
+    async fn put_stream_as(
+        &self,
+        key: &ObjectKey,
+        body: Body,
+        limit: ByteCount,
+        content_type: &str,
+    ) -> Result<Stored, ObjectError> {
+        either!(self, store => store.put_stream_as(key, body, limit, content_type).await)
     }
 
     async fn get(&self, key: &ObjectKey, range: Option<Range<u64>>) -> Result<Fetched, ObjectError> {

@@ -18,11 +18,9 @@ const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// The longest.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Record {
     failures: u32,
-    /// What it said last.
-    said: String,
     /// Pauses since it answered last.
     pauses: u32,
     /// Left alone until then.
@@ -52,12 +50,9 @@ impl Health {
         records.get(spot).is_none_or(|record| record.until.is_none())
     }
 
-    /// Whether a place may be used now. The installation's own store always may: nothing else takes what it does not. When its pause is over the first who asks is let through, and nobody else until
+    /// Whether a place may be used now. When its pause is over the first who asks is let through, and nobody else until
     /// that call has ended or another pause is over.
     pub(super) fn admits(&self, spot: &Spot, now: Millis) -> bool {
-        if *spot == Spot::Main {
-            return true;
-        }
         let mut records = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(record) = records.get_mut(spot) else {
             return true;
@@ -78,18 +73,11 @@ impl Health {
         records.remove(spot);
     }
 
-    /// What a place said that is left alone.
-    pub(super) fn said(&self, spot: &Spot) -> Option<String> {
-        let records = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        records.get(spot).map(|record| record.said.clone())
-    }
-
-    /// It did not, and said why. Returns whether it is left alone from now on.
-    pub(super) fn failed(&self, spot: &Spot, said: String, now: Millis) -> bool {
+    /// It did not. Returns whether it is left alone from now on.
+    pub(super) fn failed(&self, spot: &Spot, now: Millis) -> bool {
         let mut records = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let record = records.entry(spot.clone()).or_default();
         record.failures = record.failures.saturating_add(1);
-        record.said = said;
         if record.failures < THRESHOLD {
             return false;
         }
@@ -112,13 +100,12 @@ mod tests {
     #[test]
     fn a_place_that_fails_is_left_alone_and_tried_again() {
         let (health, spot) = (Health::default(), "01hf7y0000000000000000000a".parse().unwrap());
-        let fail = |now| health.failed(&spot, "no".to_owned(), now);
+        let fail = |now| health.failed(&spot, now);
         let mut now = Millis::new(1_000_000);
         assert!(health.admits(&spot, now));
         assert!(!fail(now) && !fail(now));
         assert!(health.admits(&spot, now) && health.is_well(&spot));
         assert!(fail(now), "the third in a row");
-        assert_eq!(health.said(&spot).as_deref(), Some("no"));
         assert!(!health.admits(&spot, now) && !health.is_well(&spot));
         now = now.after(FIRST_PAUSE);
         assert!(health.admits(&spot, now), "one call");
@@ -130,10 +117,6 @@ mod tests {
         health.answered(&spot);
         assert!(health.admits(&spot, now) && health.admits(&spot, now) && health.is_well(&spot));
         assert!(!fail(now), "counted from the beginning");
-        for _ in 0..9 {
-            health.failed(&Spot::Main, "no".to_owned(), now);
-        }
-        assert!(health.admits(&Spot::Main, now));
     }
 
     #[test]

@@ -52,6 +52,9 @@ use tokio::sync::broadcast::error::RecvError;
 /// How long a process believes what it knows of an owner's storages, where it did not hear that they changed. Nothing is written
 /// by it: a claim is made in the database.
 const TTL: Duration = Duration::from_secs(30);
+/// Begins what is told of a storage that did not answer the scheduler's probe, and of one that does again.
+const SILENT: &str = "! ";
+const ANSWERS: &str = "+ ";
 /// Owners whose storages a process remembers.
 const OWNERS: u64 = 10_000;
 /// Clients of storages that a process keeps open.
@@ -210,17 +213,25 @@ impl Storages {
     /// Forgets what others say has changed.
     fn hear(&self, shutdown: &Shutdown) {
         let mut words = self.0.cache.listen();
-        let (stop, sets) = (shutdown.clone(), self.0.sets.clone());
+        let (stop, known) = (shutdown.clone(), self.clone());
         shutdown.spawn(async move {
             loop {
                 let word = tokio::select! { () = stop.soft() => return, word = words.recv() => word };
                 match word {
                     Ok(signal) if signal.channel == STORAGE_CHANNEL => {
-                        // Nobody's id is empty: those are the provider's.
-                        sets.invalidate(&signal.message.parse::<TenantId>().ok()).await;
+                        let spot = |word: &str| word.parse::<Spot>().ok();
+                        let message = signal.message.as_str();
+                        if let Some(spot) = message.strip_prefix(SILENT).and_then(spot) {
+                            known.0.health.failed(&spot, known.0.clock.now());
+                        } else if let Some(spot) = message.strip_prefix(ANSWERS).and_then(spot) {
+                            known.0.health.answered(&spot);
+                        } else {
+                            // What is no id says the provider's.
+                            known.0.sets.invalidate(&message.parse::<TenantId>().ok()).await;
+                        }
                     }
                     Ok(_) => {}
-                    Err(RecvError::Lagged(_)) => sets.invalidate_all(),
+                    Err(RecvError::Lagged(_)) => known.0.sets.invalidate_all(),
                     Err(RecvError::Closed) => return,
                 }
             }
@@ -390,12 +401,31 @@ impl Storages {
         }
     }
 
+    /// One place of a tenant's files, to remove something there. `None`: nobody can ask it any more, since it was removed.
+    ///
+    /// # Errors
+    /// When it is there, and off or not to be opened here, or the database is away.
+    pub async fn reach(&self, tenant: &TenantId, spot: &Spot) -> Result<Option<Arc<Opened>>, ReachError> {
+        if let Some(opened) = self.spot(tenant, spot).await? {
+            return Ok(Some(opened));
+        }
+        let Spot::Storage(id) = spot else { return Ok(None) };
+        let row = storages::get(&self.0.control, id).await?;
+        let Some(row) = row.filter(|row| row.tenant.as_ref().is_none_or(|owner| owner == tenant)) else {
+            return Ok(None);
+        };
+        Err(ReachError::Closed {
+            id: row.id,
+            state: row.state,
+        })
+    }
+
     /// Notes what came of a call.
     fn note<T>(&self, spot: &Spot, result: &Result<T, ObjectError>) {
         match result {
             Ok(_) => self.0.health.answered(spot),
             Err(error) if health::is_the_places(error) => {
-                if self.0.health.failed(spot, crate::chain(error), self.0.clock.now()) {
+                if self.0.health.failed(spot, self.0.clock.now()) {
                     tracing::warn!(
                         storage = %spot, error = error as &dyn std::error::Error,
                         "a storage is left alone for some time: it does not answer"
@@ -416,13 +446,39 @@ impl Storages {
         let objects = self.open(row).await?;
         let spot = Spot::Storage(row.id.clone());
         let answered = objects.ping().await;
+        let was_well = self.0.health.is_well(&spot);
         self.note(&spot, &answered);
+        // Others hear what is wrong each time, and once that it is well again.
+        let word = match &answered {
+            Ok(()) if was_well => return Ok(()),
+            Ok(()) => format!("{ANSWERS}{}", row.id),
+            Err(_) => format!("{SILENT}{}", row.id),
+        };
+        if let Err(error) = self.0.cache.signal(STORAGE_CHANNEL, &[word]).await {
+            tracing::debug!(error = %error, "other processes find out by themselves which storages answer");
+        }
         Ok(answered?)
     }
 }
 
 fn is_active(opened: &Opened) -> bool {
     opened.row.as_ref().is_some_and(|row| row.state == StorageState::Active)
+}
+
+/// A place cannot be asked to remove something.
+#[derive(Debug, thiserror::Error)]
+pub enum ReachError {
+    /// It is off, or this process cannot open it.
+    #[error("storage {id} is {state} and cannot be opened here: nothing is removed from it")]
+    Closed {
+        /// Which.
+        id: StorageId,
+        /// Its state.
+        state: StorageState,
+    },
+    /// The database is away.
+    #[error(transparent)]
+    Db(#[from] DbError),
 }
 
 /// A storage did not answer a probe.

@@ -5,7 +5,7 @@ use crate::{
     chain,
     control::storages::{self, Claimant, Claimed, Share, Shares},
     db::DbError,
-    ids::{MediaId, StorageId},
+    ids::MediaId,
     objects::{ObjectError, ObjectKey, Store, Stored},
     tenancy::Tenant,
 };
@@ -115,29 +115,34 @@ impl Storages {
         }
         let mut problems: BTreeMap<Spot, String> = BTreeMap::new();
         let mut leftovers = Vec::new();
+        // Asked once: a storage that is tried after a pause is tried for all files of the picture.
+        let now = self.0.clock.now();
+        let mut well: BTreeMap<Spot, bool> = BTreeMap::new();
         loop {
-            let now = self.0.clock.now();
-            let mut asked: BTreeMap<&Spot, bool> = BTreeMap::new();
             let mut next = Vec::new();
             for (plan, file) in plans.iter().zip(files) {
                 let missing = plan.wanted.saturating_sub(plan.done.len());
                 let usable = plan.order.iter().filter(|one| {
-                    !problems.contains_key(&one.spot)
-                        && !plan.done.iter().any(|(spot, _)| *spot == one.spot)
-                        && *asked
-                            .entry(&one.spot)
-                            .or_insert_with(|| self.0.health.admits(&one.spot, now))
+                    !problems.contains_key(&one.spot) && !plan.done.iter().any(|(spot, _)| *spot == one.spot)
                 });
-                let chosen: Vec<_> = usable.take(missing).cloned().collect();
-                if chosen.len() < missing {
+                let mut usable: Vec<_> = usable.cloned().collect();
+                if usable.len() > missing {
+                    // Stable. Those that are left alone come last: they are better than none.
+                    usable.sort_by_key(|one| {
+                        let admits = || self.0.health.admits(&one.spot, now);
+                        !*well.entry(one.spot.clone()).or_insert_with(admits)
+                    });
+                }
+                if usable.len() < missing {
                     return Err(PlaceError::NoneLeft {
                         key: file.key.clone(),
                         wanted: plan.wanted,
                         have: plan.done.len(),
-                        problems: self.told(plan, &problems),
+                        problems: told(plan, &problems),
                     });
                 }
-                next.push(chosen);
+                usable.truncate(missing);
+                next.push(usable);
             }
             if next.iter().all(Vec::is_empty) {
                 break;
@@ -233,23 +238,6 @@ impl Storages {
         })
     }
 
-    /// Why those that do not hold a file do not.
-    fn told(&self, plan: &Plan, problems: &BTreeMap<Spot, String>) -> String {
-        let others = plan
-            .order
-            .iter()
-            .filter(|one| !plan.done.iter().any(|(spot, _)| *spot == one.spot));
-        let told: Vec<String> = others
-            .map(|one| {
-                let said = || self.0.health.said(&one.spot).unwrap_or_default();
-                let alone = || format!("it is left alone for some time, since it said: {}", said());
-                let problem = problems.get(&one.spot).cloned().unwrap_or_else(alone);
-                format!("{}: {problem}", one.spot)
-            })
-            .collect();
-        told.join("; ")
-    }
-
     /// Claims room for what is written and what is about to be. What storages refuse it, and why.
     async fn claim(
         &self,
@@ -262,8 +250,8 @@ impl Storages {
         for ((plan, chosen), file) in plans.iter().zip(next).zip(files) {
             let spots = plan.done.iter().map(|(spot, _)| spot);
             for spot in spots.chain(chosen.iter().map(|one| &one.spot)) {
-                if let Spot::Storage(id) = spot {
-                    let share: &mut Share = shares.entry(id.clone()).or_default();
+                if *spot != Spot::Main {
+                    let share: &mut Share = shares.entry(spot.clone()).or_default();
                     *share = share.with(crate::units::ByteCount::of(file.bytes.len()));
                 }
             }
@@ -271,9 +259,9 @@ impl Storages {
         if shares.is_empty() {
             return Ok(None);
         }
-        let refused = |ids: BTreeSet<StorageId>, why: &str| {
-            let one = |id| (Spot::Storage(id), why.to_owned());
-            ids.into_iter().map(one).collect::<BTreeMap<_, _>>()
+        let refused = |spots: BTreeSet<Spot>, why: &str| {
+            let one = |spot| (spot, why.to_owned());
+            spots.into_iter().map(one).collect::<BTreeMap<_, _>>()
         };
         match storages::claim(&self.0.control, by, &shares, self.0.clock.now()).await? {
             Claimed::Yes => Ok(None),
@@ -326,4 +314,13 @@ impl Plan {
             places: Places::of(held.cloned()),
         })
     }
+}
+
+/// Why those that do not hold a file do not.
+fn told(plan: &Plan, problems: &BTreeMap<Spot, String>) -> String {
+    let told = plan.order.iter().filter_map(|one| {
+        let problem = problems.get(&one.spot)?;
+        Some(format!("{}: {problem}", one.spot))
+    });
+    told.collect::<Vec<_>>().join("; ")
 }

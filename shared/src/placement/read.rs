@@ -63,14 +63,17 @@ impl Storages {
         key: &ObjectKey,
         ttl: Duration,
     ) -> Result<Option<String>, ReadError> {
-        let Some(source) = self.sources(tenant, places).await?.into_iter().next() else {
-            return Ok(None);
-        };
-        if let Some(url) = source.row.as_ref().and_then(|row| row.settings.public_url(key)) {
-            return Ok(Some(url));
+        let mut failed = None;
+        for source in self.sources(tenant, places).await? {
+            if let Some(url) = source.row.as_ref().and_then(|row| row.settings.public_url(key)) {
+                return Ok(Some(url));
+            }
+            match source.objects.presign(key, ttl).await {
+                Ok(signed) => return Ok(signed.map(String::from)),
+                Err(error) => failed = Some(error),
+            }
         }
-        let signed = source.objects.presign(key, ttl).await?;
-        Ok(signed.map(String::from))
+        failed.map_or(Ok(None), |error| Err(error.into()))
     }
 
     async fn first_of(

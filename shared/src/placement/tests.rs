@@ -71,6 +71,10 @@ async fn used(world: &World, row: &StorageRow) -> (i64, i64) {
     (row.used.get(), row.objects)
 }
 
+fn spot(row: &StorageRow) -> Spot {
+    Spot::Storage(row.id.clone())
+}
+
 fn share(bytes: i64) -> Share {
     Share {
         bytes: ByteCount::new(bytes),
@@ -102,7 +106,7 @@ async fn parallel_claims_never_overfill_a_storage(world: World) {
     let (control, now) = (&world.services.control, world.services.clock.now());
     let claims = join_all((0..20).map(async |number| {
         let by = Claimant::named(format!("claim {number}"));
-        claim(control, &by, &Shares::from([(row.id.clone(), share(9))]), now)
+        claim(control, &by, &Shares::from([(spot(&row), share(9))]), now)
             .await
             .unwrap()
     }));
@@ -110,11 +114,11 @@ async fn parallel_claims_never_overfill_a_storage(world: World) {
     assert_eq!((taken, used(&world, &row).await), (11, (99, 11)));
     // To the byte.
     let by = Claimant::named("last".into());
-    let one = Shares::from([(row.id.clone(), share(1))]);
+    let one = Shares::from([(spot(&row), share(1))]);
     assert_eq!(claim(control, &by, &one, now).await.unwrap(), Claimed::Yes);
     let by = Claimant::named("one too many".into());
     let refused = claim(control, &by, &one, now).await.unwrap();
-    assert_eq!(refused, Claimed::NoRoom([row.id.clone()].into()));
+    assert_eq!(refused, Claimed::NoRoom([spot(&row)].into()));
     assert!(shares(control, &by).await.unwrap().is_empty());
 }
 
@@ -126,7 +130,7 @@ async fn a_line_says_what_it_says_however_often_it_is_written(world: World) {
         running(&world).await,
     );
     let by = Claimant::job(&job, 1);
-    let both = Shares::from([(first.id.clone(), share(7)), (second.id.clone(), share(5))]);
+    let both = Shares::from([(spot(&first), share(7)), (spot(&second), share(5))]);
     for _ in 0..3 {
         assert_eq!(claim(control, &by, &both, now).await.unwrap(), Claimed::Yes);
     }
@@ -134,7 +138,7 @@ async fn a_line_says_what_it_says_however_often_it_is_written(world: World) {
         (used(&world, &first).await, used(&world, &second).await),
         ((7, 1), (5, 1))
     );
-    let one = Shares::from([(second.id.clone(), share(6))]);
+    let one = Shares::from([(spot(&second), share(6))]);
     for _ in 0..2 {
         assert!(settle(control, &by, &one, now).await.unwrap());
     }
@@ -156,7 +160,7 @@ async fn an_attempt_that_was_overtaken_changes_nothing(world: World) {
     let row = providers(&world, 0).await;
     let services = &world.services;
     let (control, job) = (&services.control, running(&world).await);
-    let one = Shares::from([(row.id.clone(), share(7))]);
+    let one = Shares::from([(spot(&row), share(7))]);
     let (first, second) = (Claimant::job(&job, 1), Claimant::job(&job, 2));
     let now = services.clock.now();
     assert_eq!(claim(control, &first, &one, now).await.unwrap(), Claimed::Yes);
@@ -181,7 +185,7 @@ async fn only_active_storages_take_more(world: World) {
     let (control, now) = (&world.services.control, world.services.clock.now());
     let by = Claimant::named("x".into());
     let set = async |bytes| {
-        let wanted = Shares::from([(row.id.clone(), share(bytes))]);
+        let wanted = Shares::from([(spot(&row), share(bytes))]);
         claim(control, &by, &wanted, now).await.unwrap()
     };
     assert_eq!(set(9).await, Claimed::Yes);
@@ -192,7 +196,7 @@ async fn only_active_storages_take_more(world: World) {
     storages::update(control, &row, &draining, Bounds::default(), None, &entry(&world))
         .await
         .unwrap();
-    assert_eq!(set(10).await, Claimed::Closed([row.id.clone()].into()));
+    assert_eq!(set(10).await, Claimed::Closed([spot(&row)].into()));
     assert_eq!(set(3).await, Claimed::Yes, "less is always taken");
     assert_eq!(used(&world, &row).await, (3, 1));
     let outdated = storages::update(control, &row, &draining, Bounds::default(), None, &entry(&world)).await;
@@ -253,7 +257,7 @@ async fn what_is_used_is_not_removed(world: World) {
         .await
         .unwrap();
     let by = Claimant::named("x".into());
-    settle(control, &by, &Shares::from([(row.id.clone(), share(1))]), now)
+    settle(control, &by, &Shares::from([(spot(&row), share(1))]), now)
         .await
         .unwrap();
     assert!(matches!(remove().await, Err(StorageError::InUse { objects: 1, .. })));

@@ -40,6 +40,21 @@ impl Format {
         }
     }
 
+    /// The one of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [
+            Self::Jpeg,
+            Self::Png,
+            Self::WebP,
+            Self::Gif,
+            Self::Avif,
+            Self::Bmp,
+            Self::Tiff,
+        ];
+        all.into_iter().find(|format| format.name() == name)
+    }
+
     /// Its file extension, without a dot.
     #[must_use]
     pub const fn extension(self) -> &'static str {

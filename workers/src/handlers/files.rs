@@ -164,13 +164,13 @@ pub(super) async fn place(media: &MediaId, cx: &JobContext, files: Vec<File>) ->
     })
 }
 
-/// What a picture's files take of storages, every copy counted.
+/// What a picture's files take of storages, every copy counted; one that is on its way out is counted by what moves it.
 pub(super) fn shares<'a>(files: impl IntoIterator<Item = &'a Variant>) -> Shares {
     let mut shares = Shares::new();
     for file in files {
-        for spot in file.places.all() {
-            if let Spot::Storage(id) = spot {
-                let share = shares.entry(id.clone()).or_default();
+        for spot in file.places.held() {
+            if *spot != Spot::Main {
+                let share = shares.entry(spot.clone()).or_default();
                 *share = share.with(file.bytes);
             }
         }
@@ -181,11 +181,12 @@ pub(super) fn shares<'a>(files: impl IntoIterator<Item = &'a Variant>) -> Shares
 /// Before files are recorded: what this job takes of storages is what it has placed now, wherever attempts before this one, or
 /// writes that failed, have claimed room.
 pub(super) async fn settle(cx: &JobContext, placed: &Placed) -> Result<(), JobError> {
-    if cx.attempt == 1 && placed.leftovers.is_empty() {
-        // What was claimed is what was written.
+    let shares = shares(&placed.files);
+    if cx.attempt == 1 && placed.leftovers.is_empty() && shares.is_empty() {
+        // Nothing was claimed.
         return Ok(());
     }
-    settle_line(&cx.claimant(), cx, &shares(&placed.files)).await
+    settle_line(&cx.claimant(), cx, &shares).await
 }
 
 /// Sets a line of the storages' ledger, unless another attempt has the job.
@@ -242,15 +243,21 @@ pub(super) async fn remove(
         if is_recorded(files, &spot, &key) {
             continue;
         }
-        let opened = cx.storages.spot(cx.tenant()?.id(), &spot).await.transient()?;
-        // One that is off or gone has nothing that anybody could be given.
-        let Some(opened) = opened else { continue };
-        if let Err(error) = opened.objects.delete(&key).await {
-            tracing::info!(storage = %spot, object = %key, error = &error as &dyn std::error::Error, "left to a job that removes it");
+        if let Err(error) = delete(&spot, &key, cx).await {
+            let error: &dyn std::error::Error = error.as_ref();
+            tracing::info!(storage = %spot, object = %key, error, "left to a job that removes it");
             left.push((spot, key));
         }
     }
     leave_to_job(media, cx, &left).await
+}
+
+/// Removes an object; absent is a success, and so is a storage that nobody can ask any more.
+pub(super) async fn delete(spot: &Spot, key: &ObjectKey, cx: &JobContext) -> Result<(), BoxError> {
+    if let Some(opened) = cx.storages.reach(cx.tenant()?.id(), spot).await? {
+        opened.objects.delete(key).await?;
+    }
+    Ok(())
 }
 
 async fn leave_to_job(media: &MediaId, cx: &JobContext, objects: &[(Spot, ObjectKey)]) -> Result<(), JobError> {
@@ -282,14 +289,14 @@ async fn stray(
     files: &[Variant],
     own: impl Fn(&ObjectKey) -> bool,
 ) -> Result<BTreeSet<(Spot, ObjectKey)>, JobError> {
-    let tried = tried.keys().cloned().map(Spot::Storage);
+    let tried = tried.keys().cloned();
     let recorded = files.iter().flat_map(|file| file.places.all().cloned());
     let spots: BTreeSet<Spot> = tried.chain(recorded).chain([Spot::Main]).collect();
     let mut found = BTreeSet::new();
     for spot in spots {
         let opened = cx.storages.spot(cx.tenant()?.id(), &spot).await.transient()?;
         let Some(opened) = opened else { continue };
-        let listed = match placed(media, cx, &opened).await {
+        let listed = match placed_below(media, cx, &opened).await {
             Ok(listed) => listed,
             Err(error) if spot == Spot::Main => return Err(transient(error)),
             Err(error) => {
@@ -311,7 +318,11 @@ async fn claimed(cx: &JobContext) -> Result<Shares, JobError> {
 }
 
 /// Files of `media` that are in a place.
-pub(super) async fn placed(media: &MediaId, cx: &JobContext, opened: &Opened) -> Result<Vec<ObjectKey>, BoxError> {
+pub(super) async fn placed_below(
+    media: &MediaId,
+    cx: &JobContext,
+    opened: &Opened,
+) -> Result<Vec<ObjectKey>, BoxError> {
     /// More than the files that several attempts at one picture leave.
     const MOST: u16 = 500;
     let tenant = cx.tenant()?.id();

@@ -4,7 +4,7 @@
 //! which one counts, and the other removes its own.
 
 use super::{
-    files::{File, Source, place, settle, tidy, undo},
+    files::{File, Source, overtaken, place, settle, tidy, undo},
     over_quota, picture_settings,
 };
 use crate::{admission::Permit, context::JobContext, decoder::refused, helpers::VariantsAlone};
@@ -48,6 +48,9 @@ async fn tried(job: &MakeVariant, cx: &JobContext) -> Result<(), JobError> {
     // Whether the tenant's tables are still here, before anything is made or said to be gone.
     drop(db.begin().await.transient()?);
     if let Some(made) = db.variant(&job.media, &job.name).await.transient()? {
+        if cx.attempt > 1 {
+            undo_own(job, cx, &db).await?;
+        }
         if !is_own(&made, cx) {
             release(job.reserved, cx).await?;
         }
@@ -55,7 +58,8 @@ async fn tried(job: &MakeVariant, cx: &JobContext) -> Result<(), JobError> {
     }
     if cx.attempt > 1 && db.is_settled(&cx.job).await.transient()? {
         // An attempt before this one got as far as the commit, and the picture was deleted since.
-        return Ok(());
+        let files = db.variants(&job.media).await.transient()?;
+        return undo(&job.media, cx, &files, false, own(job, cx)).await;
     }
     let original = db.variant(&job.media, ORIGINAL).await.transient()?.ok_or_else(gone)?;
     let (rendered, permit) = render(job, cx, original).await?;
@@ -201,6 +205,9 @@ async fn render(job: &MakeVariant, cx: &JobContext, original: Variant) -> Result
 pub(crate) async fn failed(job: MakeVariant, cx: &JobContext) -> Result<(), JobError> {
     if cx.tenant.is_none() {
         return Ok(());
+    }
+    if !cx.is_latest().await? {
+        return Err(overtaken());
     }
     // Another attempt of this job, thought to be dead, may have got further.
     undo_own(&job, cx, &cx.tenant_db()?).await?;

@@ -4,7 +4,7 @@
 //! what it made before. The staged bytes go last, when nothing needs them any more.
 
 use super::{
-    files::{File, Placed, Source, place as place_files, settle, tidy, undo},
+    files::{File, Placed, Source, overtaken, place as place_files, settle, settle_line, shares, tidy, undo},
     over_quota, picture_settings,
 };
 use crate::{admission::Permit, context::JobContext, decoder::refused, helpers::Everything};
@@ -18,7 +18,7 @@ use mediamill_shared::{
     tenancy::{
         Limit, TenantDb,
         store::{
-            media::{Media, ORIGINAL},
+            media::{Media, ORIGINAL, Variant},
             usage::{Settled, Usage},
         },
     },
@@ -27,22 +27,32 @@ use mediamill_shared::{
 
 pub(crate) async fn run(job: ProcessMedia, cx: &JobContext) -> Result<(), JobError> {
     let db = cx.tenant_db()?;
-    if db.media(&job.media).await.transient()?.is_some() {
-        // An attempt before this one got as far as the commit.
-        let files = db.variants(&job.media).await.transient()?;
-        tidy(&job.media, cx, &files, Vec::new(), |key| !key.is_on_demand()).await?;
-        return remove_staged(&job, cx).await;
+    match tried(&job, cx, &db).await {
+        // Another attempt got as far as the commit meanwhile, and removed what this one looks for.
+        Err(JobError::Permanent { .. }) if db.is_settled(&cx.job).await.transient()? => again(&job, cx, &db).await,
+        other => other,
     }
-    if cx.attempt > 1 && db.is_settled(&cx.job).await.transient()? {
-        // It did, and the picture was deleted since: its room is the deletion's to give back.
-        return remove_staged(&job, cx).await;
+}
+
+/// After another attempt's commit: what this one has put elsewhere goes, and the staged bytes.
+async fn again(job: &ProcessMedia, cx: &JobContext, db: &TenantDb) -> Result<(), JobError> {
+    let files = db.variants(&job.media).await.transient()?;
+    undo(&job.media, cx, &files, false, |key| !key.is_on_demand()).await?;
+    remove_staged(job, cx).await
+}
+
+async fn tried(job: &ProcessMedia, cx: &JobContext, db: &TenantDb) -> Result<(), JobError> {
+    let made = db.media(&job.media).await.transient()?.is_some();
+    if made || cx.attempt > 1 && db.is_settled(&cx.job).await.transient()? {
+        // An attempt before this one got as far as the commit; the picture may have been deleted since.
+        return again(job, cx, db).await;
     }
     // Looked at before any work, and again when it is done.
-    still_wanted(&job, cx)?;
+    still_wanted(job, cx)?;
     let context = cx.tenant()?.context();
     let settings = picture_settings::settings(&context.pictures, &context.limits).transient()?;
     let source = Source {
-        key: staged_key(&job)?,
+        key: staged_key(job)?,
         bytes: job.bytes,
         places: None,
         missing: (
@@ -68,8 +78,8 @@ pub(crate) async fn run(job: ProcessMedia, cx: &JobContext) -> Result<(), JobErr
         .await?;
     metrics::histogram!(names::MEDIA_STAGE_SECONDS, "stage" => "pixels").record(watch.elapsed());
 
-    let beyond = reserve_beyond(&job, cx, &db, &processed).await?;
-    let kept = keep(&job, cx, &db, processed, permit).await;
+    let beyond = reserve_beyond(job, cx, db, &processed).await?;
+    let kept = keep(job, cx, db, processed, permit).await;
     if let Err(error) = kept {
         cx.quota
             .release(
@@ -82,7 +92,7 @@ pub(crate) async fn run(job: ProcessMedia, cx: &JobContext) -> Result<(), JobErr
             .await;
         return Err(error);
     }
-    remove_staged(&job, cx).await
+    remove_staged(job, cx).await
 }
 
 /// What was reserved is the upload; its files may take more, and have to fit too.
@@ -164,6 +174,15 @@ async fn keep(
         Settled::Before => {
             drop(tx);
             let files = db.variants(&job.media).await.transient()?;
+            let made: Vec<Variant> = files
+                .iter()
+                .filter(|file| !file.object.is_on_demand())
+                .cloned()
+                .collect();
+            if db.media(&job.media).await.transient()?.is_some() {
+                // It has just been made: what it takes is what that attempt has placed, not this one.
+                settle_line(&cx.claimant(), cx, &shares(&made)).await?;
+            }
             undo(&job.media, cx, &files, false, |key| !key.is_on_demand()).await
         }
         Settled::Over(over) => Err(over_quota(&over)),
@@ -172,6 +191,9 @@ async fn keep(
 
 /// After a permanent failure: the staged bytes go, and so does what the counters hold.
 pub(crate) async fn failed(job: ProcessMedia, cx: &JobContext) -> Result<(), JobError> {
+    if !cx.is_latest().await? {
+        return Err(overtaken());
+    }
     remove_staged(&job, cx).await?;
     if let Ok(tenant) = cx.tenant() {
         // Files that an attempt may have placed.

@@ -1,11 +1,11 @@
 //! `objects.remove`: objects that no row speaks of go, when their storage answers again.
 
-use super::files::is_recorded;
+use super::files::{delete, is_recorded};
 use crate::context::JobContext;
 use mediamill_shared::{
     BoxError,
     jobs::{JobError, Reason, RemoveObjects, ResultExt},
-    objects::{ObjectKey, Store},
+    objects::ObjectKey,
     placement::Spot,
 };
 
@@ -20,9 +20,7 @@ pub(crate) async fn run(job: RemoveObjects, cx: &JobContext) -> Result<(), JobEr
         if is_recorded(&files, &spot, &key) {
             continue;
         }
-        if let Some(opened) = cx.storages.spot(cx.tenant()?.id(), &spot).await.transient()? {
-            failed = opened.objects.delete(&key).await.err().map(Into::into).or(failed);
-        }
+        failed = delete(&spot, &key, cx).await.err().or(failed);
     }
     failed.map_or(Ok(()), |source| {
         Err(JobError::Transient {

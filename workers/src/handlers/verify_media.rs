@@ -1,6 +1,7 @@
 //! `media.verify`: a picture's files are read again where they lie, and what is not what it was is written anew from another
 //! copy, where there is one.
 
+use super::move_media::mime;
 use crate::context::JobContext;
 use futures_util::TryStreamExt;
 use mediamill_shared::{
@@ -81,7 +82,14 @@ async fn mend(objects: &Objects, spot: &Spot, file: &Variant, cx: &JobContext) -
         let from = Places::of([other.clone()]);
         let fetched = cx.storages.get(tenant, &from, &file.object, None).await.transient()?;
         let body: Body = Box::pin(fetched.body.map_err(Into::into));
-        let Stored { sha256, .. } = objects.put_stream(&file.object, body, file.bytes).await.transient()?;
+        let written = objects.put_stream_as(&file.object, body, file.bytes, mime(file)).await;
+        let Stored { sha256, .. } = written.transient()?;
+        // It may have been moved or deleted while it was written.
+        let present = cx.tenant_db()?.variant(&file.media, &file.name).await.transient()?;
+        if present.is_none_or(|present| !present.places.held().contains(spot)) {
+            objects.delete(&file.object).await.transient()?;
+            return Ok(true);
+        }
         if sha256 == file.sha256 {
             return Ok(true);
         }

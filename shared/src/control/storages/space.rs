@@ -8,21 +8,24 @@
 use crate::{
     control::{jobs::text, storages::StorageState},
     db::{Bounded, Db, DbError, During, sql},
-    ids::{JobId, StorageId},
+    ids::{JobId, TenantId},
+    placement::Spot,
     units::{ByteCount, Millis},
 };
 use sqlx::{AnyConnection, Row, any::AnyRow};
 use std::collections::{BTreeMap, BTreeSet};
 
 sql! {
-    ATTEMPT = "SELECT attempts FROM jobs WHERE id = $1";
-    SHARES = "SELECT storage, bytes, objects FROM storage_ledger WHERE job = $1";
+    // Holds the job's row: whoever would claim the job waits, or has been first.
+    FENCE = "UPDATE jobs SET attempts = attempts WHERE id = $1 AND attempts = $2 RETURNING id";
+    SHARES = "SELECT storage, bytes, objects FROM storage_ledger WHERE job = $1 AND part = $2";
+    CLAIMED = "SELECT DISTINCT l.job FROM storage_ledger l JOIN jobs j ON j.id = l.job WHERE j.tenant = $1 AND j.state IN ('queued', 'running', 'dead')";
     // Holds the line until the end of the transaction: another attempt at the job counts after this one.
-    ENTER = "INSERT INTO storage_ledger (job, storage, bytes, objects, at) VALUES ($1, $2, 0, 0, $3) \
-        ON CONFLICT (job, storage) DO UPDATE SET at = excluded.at RETURNING bytes, objects";
+    ENTER = "INSERT INTO storage_ledger (job, part, storage, bytes, objects, at) VALUES ($1, $2, $3, 0, 0, $4) \
+        ON CONFLICT (job, part, storage) DO UPDATE SET at = excluded.at RETURNING bytes, objects";
     // Holds the storage's row; whether there is room is judged by what comes back.
     GROW = "UPDATE storages SET used = used + $1, objects = objects + $2 WHERE id = $3 RETURNING state, capacity, used";
-    WRITE = "UPDATE storage_ledger SET bytes = $3, objects = $4 WHERE job = $1 AND storage = $2";
+    WRITE = "UPDATE storage_ledger SET bytes = $4, objects = $5 WHERE job = $1 AND part = $2 AND storage = $3";
     // A job that is still there may be run again.
     PRUNE = "DELETE FROM storage_ledger WHERE at < $1 AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.id = storage_ledger.job)";
 }
@@ -46,6 +49,15 @@ impl Share {
         }
     }
 
+    /// Both together.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes.plus(other.bytes),
+            objects: self.objects.saturating_add(other.objects),
+        }
+    }
+
     /// What takes it back.
     #[must_use]
     pub const fn negated(self) -> Self {
@@ -57,12 +69,13 @@ impl Share {
 }
 
 /// A job's shares by storage. In the order of their ids, so that two jobs never wait for each other.
-pub type Shares = BTreeMap<StorageId, Share>;
+pub type Shares = BTreeMap<Spot, Share>;
 
 /// Whose share it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claimant {
     line: String,
+    part: &'static str,
     fence: Option<(JobId, i64)>,
 }
 
@@ -72,26 +85,25 @@ impl Claimant {
     pub fn job(id: &JobId, attempt: i64) -> Self {
         Self {
             line: id.to_string(),
+            part: "",
             fence: Some((id.clone(), attempt)),
         }
     }
 
-    /// A part of a job's work, with a line of its own.
+    /// Nobody's attempt: a job that nobody runs, or a line by a name that no job has.
     #[must_use]
-    pub fn part(id: &JobId, attempt: i64, part: &str) -> Self {
-        Self {
-            line: format!("{id}/{part}"),
-            fence: Some((id.clone(), attempt)),
-        }
-    }
-
-    /// Nobody's: a line by a name that no job has.
-    #[must_use]
-    pub fn named(name: String) -> Self {
+    pub const fn named(name: String) -> Self {
         Self {
             line: name,
+            part: "",
             fence: None,
         }
+    }
+
+    /// The same for a part of the work, with a line of its own.
+    #[must_use]
+    pub fn part(&self, part: &'static str) -> Self {
+        Self { part, ..self.clone() }
     }
 }
 
@@ -101,9 +113,9 @@ pub enum Claimed {
     /// There is room, and it is the job's.
     Yes,
     /// Nothing was claimed, since there is no room in these.
-    NoRoom(BTreeSet<StorageId>),
+    NoRoom(BTreeSet<Spot>),
     /// Nothing was claimed, since these take nothing any more, or are gone.
-    Closed(BTreeSet<StorageId>),
+    Closed(BTreeSet<Spot>),
     /// Nothing was claimed, since another attempt has the job.
     Overtaken,
 }
@@ -155,9 +167,9 @@ pub async fn settle(db: &Db, by: &Claimant, wanted: &Shares, now: Millis) -> Res
     if !is_latest(&mut tx, by).await? {
         return Ok(false);
     }
-    let query = SHARES.query().bind(by.line.clone());
+    let query = SHARES.query().bind(by.line.clone()).bind(by.part);
     let before = collect(&query.fetch_all(&mut *tx).bounded(CLAIM).await?)?;
-    let storages: BTreeSet<&StorageId> = before.keys().chain(wanted.keys()).collect();
+    let storages: BTreeSet<&Spot> = before.keys().chain(wanted.keys()).collect();
     for storage in storages {
         let has = enter(&mut tx, by, storage, now).await?;
         let share = wanted.get(storage).copied().unwrap_or_default();
@@ -172,23 +184,37 @@ async fn is_latest(connection: &mut AnyConnection, by: &Claimant) -> Result<bool
     let Some((job, attempt)) = &by.fence else {
         return Ok(true);
     };
-    let query = ATTEMPT.query().bind(job.to_string());
+    let query = FENCE.query().bind(job.to_string()).bind(*attempt);
     let row = query.fetch_optional(connection).bounded(CLAIM).await?;
-    row.map_or(Ok(false), |row| Ok(row.try_get::<i64, _>(0).during(CLAIM)? == *attempt))
+    Ok(row.is_some())
+}
+
+/// Whether an attempt at a job is its latest.
+///
+/// # Errors
+/// When the database is away.
+pub async fn is_latest_attempt(db: &Db, job: &JobId, attempt: i64) -> Result<bool, DbError> {
+    is_latest(&mut *db.writer().await?, &Claimant::job(job, attempt)).await
+}
+
+/// Jobs of a tenant that are not over and have shares.
+///
+/// # Errors
+/// When the database is away.
+pub async fn claimed(db: &Db, tenant: &TenantId) -> Result<Vec<JobId>, DbError> {
+    let query = CLAIMED.query().bind(tenant.to_string());
+    let rows = query.fetch_all(db.read()).bounded(CLAIM).await?;
+    rows.iter().map(|row| text(row, 0)).collect()
 }
 
 const CLAIM: &str = "claim room in storages";
 
 /// What there is of a line by now. It is this transaction's until its end.
-async fn enter(
-    connection: &mut AnyConnection,
-    by: &Claimant,
-    storage: &StorageId,
-    now: Millis,
-) -> Result<Share, DbError> {
+async fn enter(connection: &mut AnyConnection, by: &Claimant, storage: &Spot, now: Millis) -> Result<Share, DbError> {
     let query = ENTER
         .query()
         .bind(by.line.clone())
+        .bind(by.part)
         .bind(storage.to_string())
         .bind(now.get());
     let row = query.fetch_one(connection).bounded(CLAIM).await?;
@@ -200,10 +226,21 @@ async fn enter(
 async fn set(
     connection: &mut AnyConnection,
     by: &Claimant,
-    storage: &StorageId,
+    storage: &Spot,
     has: Share,
     wanted: Share,
 ) -> Result<Option<(StorageState, ByteCount, ByteCount)>, DbError> {
+    let write = WRITE
+        .query()
+        .bind(by.line.clone())
+        .bind(by.part)
+        .bind(storage.to_string())
+        .bind(wanted.bytes.get())
+        .bind(wanted.objects);
+    if *storage == Spot::Main {
+        write.execute(&mut *connection).bounded(CLAIM).await?;
+        return Ok(Some((StorageState::Active, ByteCount::ZERO, ByteCount::ZERO)));
+    }
     let grow = GROW
         .query()
         .bind(wanted.bytes.minus(has.bytes).get())
@@ -212,12 +249,6 @@ async fn set(
     let Some(row) = grow.fetch_optional(&mut *connection).bounded(CLAIM).await? else {
         return Ok(None);
     };
-    let write = WRITE
-        .query()
-        .bind(by.line.clone())
-        .bind(storage.to_string())
-        .bind(wanted.bytes.get())
-        .bind(wanted.objects);
     write.execute(&mut *connection).bounded(CLAIM).await?;
     Ok(Some((
         text(&row, 0)?,
@@ -231,7 +262,7 @@ async fn set(
 /// # Errors
 /// When the database is away.
 pub async fn shares(db: &Db, of: &Claimant) -> Result<Shares, DbError> {
-    let query = SHARES.query().bind(of.line.clone());
+    let query = SHARES.query().bind(of.line.clone()).bind(of.part);
     let rows = query.fetch_all(db.read()).bounded(CLAIM).await?;
     collect(&rows)
 }

@@ -115,7 +115,13 @@ impl Store for DirectoryStore {
         self.place(key, writing).await.map_err(|error| written(key, error))
     }
 
-    async fn put_stream(&self, key: &ObjectKey, body: Body, limit: ByteCount) -> Result<Stored, ObjectError> {
+    async fn put_stream_as(
+        &self,
+        key: &ObjectKey,
+        body: Body,
+        limit: ByteCount,
+        _content_type: &str,
+    ) -> Result<Stored, ObjectError> {
         let mut body = Metered::new(key, body, limit);
         let mut writing = self.create().await.map_err(|error| written(key, error))?;
         while !body.at_end().await? {

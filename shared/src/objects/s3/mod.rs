@@ -179,13 +179,19 @@ impl Store for S3Store {
         self.0.put(key, body, content_type).await
     }
 
-    async fn put_stream(&self, key: &ObjectKey, body: Body, limit: ByteCount) -> Result<Stored, ObjectError> {
+    async fn put_stream_as(
+        &self,
+        key: &ObjectKey,
+        body: Body,
+        limit: ByteCount,
+        content_type: &str,
+    ) -> Result<Stored, ObjectError> {
         let mut body = Metered::new(key, body, limit);
         let first = body.gather(PART).await?;
         if body.at_end().await? {
-            self.0.put(key, first.into(), upload::CONTENT_TYPE).await
+            self.0.put(key, first.into(), content_type).await
         } else {
-            upload::put(&self.0, key, first, body).await
+            upload::put(&self.0, key, first, body, content_type).await
         }
     }
 

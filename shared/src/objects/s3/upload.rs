@@ -21,9 +21,6 @@ use sha2::{Digest, Sha256};
 use std::{collections::VecDeque, sync::Arc};
 use tokio::{runtime::Handle, task::JoinHandle};
 
-/// Streams say nothing about their type.
-pub(super) const CONTENT_TYPE: &str = "application/octet-stream";
-
 /// Parts on their way at the same time; with the one being gathered they are what an upload holds in memory.
 const IN_FLIGHT: usize = 2;
 
@@ -39,8 +36,9 @@ pub(super) async fn put(
     key: &ObjectKey,
     first: Vec<u8>,
     body: Metered,
+    content_type: &str,
 ) -> Result<Stored, ObjectError> {
-    let mut upload = Upload::begin(bucket, key).await?;
+    let mut upload = Upload::begin(bucket, key, content_type).await?;
     match upload.send(first, body).await {
         Ok(stored) => Ok(stored),
         Err(error) => {
@@ -64,8 +62,9 @@ struct Open {
 }
 
 impl Upload {
-    async fn begin(bucket: &Arc<Bucket>, key: &ObjectKey) -> Result<Self, ObjectError> {
-        let begun = bucket.uploads.spawn(create(Arc::clone(bucket), key.clone()));
+    async fn begin(bucket: &Arc<Bucket>, key: &ObjectKey, content_type: &str) -> Result<Self, ObjectError> {
+        let created = create(Arc::clone(bucket), key.clone(), content_type.to_owned());
+        let begun = bucket.uploads.spawn(created);
         begun.await.map_err(|error| odd(key, "write", error))?
     }
 
@@ -118,13 +117,13 @@ impl Drop for Upload {
     }
 }
 
-async fn create(bucket: Arc<Bucket>, key: ObjectKey) -> Result<Upload, ObjectError> {
+async fn create(bucket: Arc<Bucket>, key: ObjectKey, content_type: String) -> Result<Upload, ObjectError> {
     let created = bucket
         .client
         .create_multipart_upload()
         .bucket(&bucket.name)
         .key(bucket.path(&key))
-        .content_type(CONTENT_TYPE)
+        .content_type(content_type)
         .send()
         .await
         .map_err(|error| fault((&key).into(), "write", error))?;

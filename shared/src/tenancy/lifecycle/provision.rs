@@ -325,7 +325,11 @@ impl Lifecycle {
         match changes::accept_once(&self.control, &planned, owner, &once, now, published).await?? {
             Accepted::Replayed(answer) => Ok(AcceptedOnce::Replayed(serde_json::from_str(&answer)?)),
             Accepted::KeyReused => Ok(AcceptedOnce::KeyReused),
-            Accepted::New | Accepted::Outdated | Accepted::NotActive(_) | Accepted::BeingMade(_) => {
+            Accepted::New
+            | Accepted::Outdated
+            | Accepted::NotActive(_)
+            | Accepted::BeingMade(_)
+            | Accepted::Made(_) => {
                 let job = planned.job;
                 self.outbox.offer(job.pool, job.envelope(now));
                 Ok(AcceptedOnce::New(job.id))

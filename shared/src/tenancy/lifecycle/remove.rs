@@ -18,7 +18,7 @@ use crate::{
     objects::{ObjectError, ObjectKey, Objects, Store},
     placement::Spot,
     quota::roll_up::roll_up,
-    tenancy::{TenantState, migrate},
+    tenancy::{TenantState, migrate, store::places::Held},
 };
 
 /// Objects listed at a time.
@@ -182,24 +182,35 @@ impl Lifecycle {
             return Ok(());
         };
         let Ok(tables) = tenant.tables() else { return Ok(()) };
+        let share = |held: &Held| Share {
+            bytes: held.bytes,
+            objects: held.objects,
+        };
+        let now = self.clock.now();
         let held = tables.places().await?;
-        let shares: Shares = held
-            .into_iter()
-            .filter_map(|(spot, held)| match spot {
-                Spot::Main => None,
-                Spot::Storage(storage) => Some((
-                    storage,
-                    Share {
-                        bytes: held.bytes,
-                        objects: held.objects,
-                    }
-                    .negated(),
-                )),
-            })
+        let gone: Shares = held
+            .iter()
+            .map(|(spot, held)| (spot.clone(), share(held).negated()))
             .collect();
-        if !shares.is_empty() {
-            let by = Claimant::named(format!("gone:{}", tenant.context().place.prefix));
-            storages::settle(&self.control, &by, &shares, self.clock.now()).await?;
+        let by = Claimant::named(format!("gone:{}", tenant.context().place.prefix));
+        storages::settle(&self.control, &by, &gone, now).await?;
+        // Deleted, and still on their way out: each counted out by its own name, as its job would.
+        for media in tables.hidden().await? {
+            let mut gone = Shares::new();
+            for file in tables.variants(&media).await? {
+                for spot in file.places.held() {
+                    let share = gone.entry(spot.clone()).or_default();
+                    *share = share.with(file.bytes);
+                }
+            }
+            let gone = gone.into_iter().map(|(spot, share)| (spot, share.negated())).collect();
+            storages::settle(&self.control, &Claimant::named(format!("gone:{media}")), &gone, now).await?;
+        }
+        // Claimed by jobs that recorded nothing, and never will.
+        for job in storages::claimed(&self.control, id).await? {
+            if !tables.is_settled(&job).await? {
+                storages::settle(&self.control, &Claimant::named(job.to_string()), &Shares::new(), now).await?;
+            }
         }
         Ok(())
     }

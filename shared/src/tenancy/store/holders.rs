@@ -1,10 +1,13 @@
 //! Who has uploaded the same bytes, where a site gives a picture that it has for one that is the same.
 
-use super::super::{TenantDb, TenantTx, sql::tenant_sql};
+use super::{
+    super::{Limits, TenantDb, TenantTx, sql::tenant_sql},
+    usage::Usage,
+};
 use crate::{
     control::jobs::text,
     db::{Bounded, DbError, During},
-    ids::{MediaId, UserId},
+    ids::{JobId, MediaId, UserId},
     units::Millis,
 };
 use sqlx::Row;
@@ -16,18 +19,21 @@ tenant_sql! {
     KEEP = "UPDATE {media} SET state = state WHERE id = $1 AND state = 'ready' RETURNING sha256";
     HOLD = "INSERT INTO {holders} (sha256, holder, media, at) VALUES ($1, $2, $3, $4) \
         ON CONFLICT (sha256, holder) DO UPDATE SET media = excluded.media, at = excluded.at";
-    LET_GO = "DELETE FROM {holders} WHERE sha256 = $1 AND holder = $2 AND media = $3 RETURNING holder";
+    LET_GO = "DELETE FROM {holders} WHERE sha256 = $1 AND holder = $2 AND media = $3";
+    HOLDERS = "SELECT h.holder FROM {media} m JOIN {holders} h ON h.sha256 = m.sha256 AND h.media = m.id WHERE m.id = $1 ORDER BY h.holder";
     OTHERS = "SELECT CAST(COUNT(*) AS BIGINT) FROM {holders} WHERE sha256 = $1 AND media = $2";
     FORGET = "DELETE FROM {holders} WHERE sha256 = $1 AND media = $2";
 }
 
-/// What became of somebody's wish that a picture is deleted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LetGo {
-    /// Others have uploaded the same: the picture stays, without this holder.
+/// What became of a picture that is to be deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deleted {
+    /// It is out of sight and out of the count: what is not in use any more.
+    Now(Usage),
+    /// It was already, or is not there.
+    Before,
+    /// Others have uploaded the same: it stays, for them.
     Kept,
-    /// Nobody else holds it: it is to be deleted.
-    Last,
 }
 
 impl TenantTx {
@@ -46,36 +52,25 @@ impl TenantTx {
         done.await.map(drop)
     }
 
-    /// Takes `holder` away from a picture, which goes with its last one. Who holds nothing of it, an administrator say, means
-    /// the picture itself.
-    ///
-    /// # Errors
-    /// When the database is away.
-    pub async fn let_go(&mut self, media: &MediaId, holder: &UserId) -> Result<LetGo, DbError> {
+    /// Takes `holder` away from a picture. Returns whether others hold it. Until the transaction ends nobody else comes to hold it.
+    async fn let_go(&mut self, media: &MediaId, holder: &UserId) -> Result<bool, DbError> {
         const WHAT: &str = "let a picture go";
         let keep = self.query(KEEP).bind(media.to_string());
         let Some(row) = keep.fetch_optional(&mut *self.tx).bounded(WHAT).await? else {
-            return Ok(LetGo::Last);
+            return Ok(false);
         };
         let Some(sha256) = row.try_get::<Option<String>, _>(0).during(WHAT)? else {
-            return Ok(LetGo::Last);
+            return Ok(false);
         };
         let query = self
             .query(LET_GO)
             .bind(sha256.clone())
             .bind(holder.to_string())
             .bind(media.to_string());
-        if query.fetch_optional(&mut *self.tx).bounded(WHAT).await?.is_none() {
-            return Ok(LetGo::Last);
-        }
+        query.execute(&mut *self.tx).bounded(WHAT).await?;
         let others = self.query(OTHERS).bind(sha256).bind(media.to_string());
-        let others: i64 = others
-            .fetch_one(&mut *self.tx)
-            .bounded(WHAT)
-            .await?
-            .try_get(0)
-            .during(WHAT)?;
-        Ok(if others > 0 { LetGo::Kept } else { LetGo::Last })
+        let row = others.fetch_one(&mut *self.tx).bounded(WHAT).await?;
+        Ok(row.try_get::<i64, _>(0).during(WHAT)? > 0)
     }
 
     /// Forgets who held a picture that is deleted.
@@ -87,6 +82,48 @@ impl TenantTx {
 }
 
 impl TenantDb {
+    /// Takes a picture out of sight and out of the count, on behalf of `job`. For a `holder` only its hold goes, while others hold
+    /// the picture too; without one the picture goes for all.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn delete(
+        &self,
+        id: &MediaId,
+        holder: Option<&UserId>,
+        job: &JobId,
+        now: Millis,
+    ) -> Result<Deleted, DbError> {
+        let mut tx = self.begin().await?;
+        if let Some(holder) = holder
+            && tx.let_go(id, holder).await?
+        {
+            tx.commit().await?;
+            return Ok(Deleted::Kept);
+        }
+        let Some(change) = tx.hide_media(id).await? else {
+            return Ok(Deleted::Before);
+        };
+        // What is given back fits whatever limits there are.
+        tx.settle(job, change, &Limits::builtin(), now).await?;
+        tx.commit().await?;
+        Ok(Deleted::Now(change))
+    }
+
+    /// Who holds a picture; nobody, where it was not uploaded to be the same for all.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn holders(&self, id: &MediaId) -> Result<Vec<UserId>, DbError> {
+        let query = self.query(HOLDERS).bind(id.to_string());
+        let mut reader = self.reader().await?;
+        let rows = query
+            .fetch_all(&mut *reader)
+            .bounded("list who holds a picture")
+            .await?;
+        rows.iter().map(|row| text(row, 0)).collect()
+    }
+
     /// The picture that was made of these bytes and is there at `now`, which `holder` holds too from then on.
     ///
     /// # Errors

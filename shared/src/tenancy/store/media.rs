@@ -1,7 +1,7 @@
 //! Pictures and their files.
 
 use super::{
-    super::{Limits, TenantDb, TenantTx, sql::tenant_sql},
+    super::{TenantDb, TenantTx, sql::tenant_sql},
     usage::Usage,
 };
 use crate::{
@@ -43,6 +43,7 @@ tenant_sql! {
         CAST(COALESCE(SUM(CASE WHEN frames > 1 THEN stored_bytes ELSE 0 END), 0) AS BIGINT) FROM {media} WHERE state = 'ready'";
     GROW = "UPDATE {media} SET stored_bytes = stored_bytes + $1 WHERE id = $2 AND state = 'ready' RETURNING frames";
     FILES = "SELECT CAST(COUNT(*) AS BIGINT) FROM {variants} WHERE media = $1";
+    HIDDEN = "SELECT id FROM {media} WHERE state = 'deleting'";
     VARIANT_TOTAL = "SELECT CAST(COALESCE(SUM(v.bytes), 0) AS BIGINT) FROM {variants} v JOIN {media} m ON m.id = v.media WHERE m.state = 'ready'";
 }
 
@@ -213,7 +214,7 @@ impl TenantTx {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn hide_media(&mut self, id: &MediaId) -> Result<Option<Usage>, DbError> {
+    pub(super) async fn hide_media(&mut self, id: &MediaId) -> Result<Option<Usage>, DbError> {
         const WHAT: &str = "hide a picture";
         let query = self.query(HIDE).bind(id.as_str().to_owned());
         let Some(row) = query.fetch_optional(&mut *self.tx).bounded(WHAT).await? else {
@@ -256,22 +257,6 @@ impl TenantTx {
 }
 
 impl TenantDb {
-    /// Takes a picture out of sight and out of the count, on behalf of `job`. What is not in use any more; `None` when it was not
-    /// in sight.
-    ///
-    /// # Errors
-    /// When the database is away.
-    pub async fn hide(&self, id: &MediaId, job: &JobId, now: Millis) -> Result<Option<Usage>, DbError> {
-        let mut tx = self.begin().await?;
-        let Some(change) = tx.hide_media(id).await? else {
-            return Ok(None);
-        };
-        // What is given back fits whatever limits there are.
-        tx.settle(job, change, &Limits::builtin(), now).await?;
-        tx.commit().await?;
-        Ok(Some(change))
-    }
-
     /// A picture that is ready.
     ///
     /// # Errors
@@ -371,6 +356,20 @@ impl TenantDb {
             })
         })
         .transpose()
+    }
+
+    /// Pictures that are out of sight and whose objects are not gone yet.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn hidden(&self) -> Result<Vec<MediaId>, DbError> {
+        let mut reader = self.reader().await?;
+        let rows = self
+            .query(HIDDEN)
+            .fetch_all(&mut *reader)
+            .bounded("list hidden pictures")
+            .await?;
+        rows.iter().map(|row| text(row, 0)).collect()
     }
 
     /// What the rows say is stored, and how large their files are together. Both agree with [`TenantDb::usage`] at rest.

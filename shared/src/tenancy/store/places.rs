@@ -16,7 +16,8 @@ use std::collections::BTreeMap;
 
 tenant_sql! {
     HOLD = "UPDATE {media} SET state = state WHERE id = $1 AND state = 'ready' RETURNING id";
-    BY_PLACES = "SELECT storages, CAST(COALESCE(SUM(bytes), 0) AS BIGINT), CAST(COUNT(*) AS BIGINT) FROM {variants} GROUP BY storages";
+    BY_PLACES = "SELECT storages, CAST(COALESCE(SUM(bytes), 0) AS BIGINT), CAST(COUNT(*) AS BIGINT) FROM {variants} \
+        WHERE media IN (SELECT id FROM {media} WHERE state = 'ready') GROUP BY storages";
     AT = "SELECT DISTINCT v.media FROM {variants} v JOIN {media} m ON m.id = v.media WHERE v.media > $1 AND m.state = 'ready' \
         AND (v.storages = $2 OR v.storages LIKE $3) ORDER BY v.media LIMIT $4";
     SET_PLACES = "UPDATE {variants} SET storages = $1 WHERE media = $2 AND name = $3 AND storages = $4 RETURNING name";
@@ -78,7 +79,7 @@ impl TenantDb {
         rows.iter().map(|row| text(row, 0)).collect()
     }
 
-    /// How much lies where, by what the rows say; every copy counts.
+    /// How much of the pictures in sight lies where, by what the rows say; every copy counts, but none that is on its way out.
     ///
     /// # Errors
     /// When the database is away.
@@ -93,7 +94,7 @@ impl TenantDb {
         for row in &rows {
             let places: Places = text(row, 0)?;
             let (bytes, objects): (i64, i64) = (row.try_get(1).during(WHAT)?, row.try_get(2).during(WHAT)?);
-            for spot in places.all() {
+            for spot in places.held() {
                 let held = held.entry(spot.clone()).or_default();
                 held.bytes = held.bytes.plus(ByteCount::new(bytes));
                 held.objects = held.objects.saturating_add(objects);
