@@ -26,7 +26,7 @@ use mediamill_shared::{
         jobs,
     },
     ids::{JobId, MediaId, TraceId},
-    jobs::{DeleteMedia, JobState},
+    jobs::{DeleteMedia, JobKind, JobState},
     tenancy::store::holders::LetGo,
 };
 use serde::{Deserialize, Serialize};
@@ -126,13 +126,28 @@ pub(crate) async fn show(
     }
     let job = jobs::latest_about(&state.services.control, caller.site.tenant.id(), media.as_str()).await?;
     match job {
-        Some(row) if row.kind == mediamill_shared::jobs::JobKind::MediaProcess && row.state != JobState::Done => {
+        Some(row) if makes_a_picture(row.kind) && row.state != JobState::Done => {
             Ok(Json(MediaView::only_job(media.to_string(), &row)))
         }
         Some(_) | None => Err(Problem::new(
             Cause::NotFound,
             format!("there is no picture {media} here"),
         )),
+    }
+}
+
+const fn makes_a_picture(kind: JobKind) -> bool {
+    match kind {
+        JobKind::MediaProcess | JobKind::MediaFetch => true,
+        JobKind::Noop
+        | JobKind::MediaVariant
+        | JobKind::MediaDelete
+        | JobKind::MediaMove
+        | JobKind::MediaVerify
+        | JobKind::ObjectsRemove
+        | JobKind::TenantProvision
+        | JobKind::TenantMigrate
+        | JobKind::TenantDeprovision => false,
     }
 }
 

@@ -115,6 +115,23 @@ pub async fn accept(
     Ok(Accepted::New)
 }
 
+/// Notes that a job that has been accepted makes a picture of an upload's bytes, which nobody knew when it was. The other job that
+/// is at it, if there is one: nothing is noted then.
+///
+/// # Errors
+/// When the database is away.
+pub async fn claim_content(
+    db: &Db,
+    tenant: &TenantId,
+    content: &Content,
+    now: Millis,
+) -> Result<Option<JobId>, DbError> {
+    let mut tx = db.begin_write().await?;
+    let other = make(&mut tx, tenant, content, now).await?;
+    tx.commit().bounded("note an upload's bytes").await?;
+    Ok(other.filter(|job| *job != content.job))
+}
+
 /// Notes which job makes a picture of an upload's bytes. The other job that is at it, if there is one; what is over is replaced.
 async fn make(
     connection: &mut AnyConnection,

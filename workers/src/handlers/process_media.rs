@@ -11,6 +11,7 @@ use crate::{admission::Permit, context::JobContext, decoder::refused, helpers::E
 use mediamill_media::{Facts, Processed};
 use mediamill_shared::{
     clock::Stopwatch,
+    ids::MediaId,
     jobs::{JobError, ProcessMedia, Reason, ResultExt},
     objects::{ObjectKey, Store},
     quota::{Claim, ReserveError},
@@ -22,23 +23,49 @@ use mediamill_shared::{
             usage::{Settled, Usage},
         },
     },
-    units::ByteCount,
+    units::{ByteCount, Millis},
 };
+
+/// How far attempts before this one got.
+pub(super) enum Before {
+    /// As far as the commit: there is nothing more to do.
+    Made,
+    /// Not so far.
+    Open,
+}
 
 pub(crate) async fn run(job: ProcessMedia, cx: &JobContext) -> Result<(), JobError> {
     let db = cx.tenant_db()?;
-    if db.media(&job.media).await.transient()?.is_some() {
-        // An attempt before this one got as far as the commit.
-        let files = db.variants(&job.media).await.transient()?;
-        tidy(&job.media, cx, &files, Vec::new(), |key| !key.is_on_demand()).await?;
-        return remove_staged(&job, cx).await;
+    match before(&job.media, &staged_key(&job)?, cx, &db).await? {
+        Before::Made => Ok(()),
+        Before::Open => make(&job, cx, &db).await,
     }
+}
+
+/// Whether an attempt before this one got as far as the commit. If so, what it left to do is done.
+pub(super) async fn before(
+    media: &MediaId,
+    staged: &ObjectKey,
+    cx: &JobContext,
+    db: &TenantDb,
+) -> Result<Before, JobError> {
+    if db.media(media).await.transient()?.is_none() {
+        return Ok(Before::Open);
+    }
+    let files = db.variants(media).await.transient()?;
+    tidy(media, cx, &files, Vec::new(), |key| !key.is_on_demand()).await?;
+    cx.objects.delete(staged).await.transient()?;
+    Ok(Before::Made)
+}
+
+/// Makes a picture of staged bytes, however they came.
+pub(super) async fn make(job: &ProcessMedia, cx: &JobContext, db: &TenantDb) -> Result<(), JobError> {
     // Looked at before any work, and again when it is done.
-    still_wanted(&job, cx)?;
+    still_wanted(job.expires_at, cx)?;
     let context = cx.tenant()?.context();
     let settings = picture_settings::settings(&context.pictures, &context.limits).transient()?;
     let source = Source {
-        key: staged_key(&job)?,
+        key: staged_key(job)?,
         bytes: job.bytes,
         places: None,
         missing: (
@@ -64,8 +91,8 @@ pub(crate) async fn run(job: ProcessMedia, cx: &JobContext) -> Result<(), JobErr
         .await?;
     metrics::histogram!(names::MEDIA_STAGE_SECONDS, "stage" => "pixels").record(watch.elapsed());
 
-    let beyond = reserve_beyond(&job, cx, &db, &processed).await?;
-    let kept = keep(&job, cx, &db, processed, permit).await;
+    let beyond = reserve_beyond(job, cx, db, &processed).await?;
+    let kept = keep(job, cx, db, processed, permit).await;
     if let Err(error) = kept {
         cx.quota
             .release(
@@ -78,7 +105,7 @@ pub(crate) async fn run(job: ProcessMedia, cx: &JobContext) -> Result<(), JobErr
             .await;
         return Err(error);
     }
-    remove_staged(&job, cx).await
+    cx.objects.delete(&source.key).await.transient()
 }
 
 /// What was reserved is the upload; its files may take more, and have to fit too.
@@ -101,8 +128,8 @@ async fn reserve_beyond(
 }
 
 /// A picture that expired before it was made would be seen by nobody.
-fn still_wanted(job: &ProcessMedia, cx: &JobContext) -> Result<(), JobError> {
-    match job.expires_at {
+pub(super) fn still_wanted(expires_at: Option<Millis>, cx: &JobContext) -> Result<(), JobError> {
+    match expires_at {
         Some(at) if at <= cx.clock.now() => {
             let text = "the picture's time was over before it was made";
             Err(JobError::permanent(Reason::EXPIRED, text))
@@ -133,7 +160,7 @@ async fn keep(
     metrics::histogram!(names::MEDIA_STAGE_SECONDS, "stage" => "place").record(watch.elapsed());
     settle(cx, &placed).await?;
 
-    still_wanted(job, cx)?;
+    still_wanted(job.expires_at, cx)?;
     let change = Usage::picture(media.stored_bytes, media.frames);
     let limits = &cx.tenant()?.context().limits;
     let mut tx = db.begin().await.transient()?;
@@ -168,19 +195,25 @@ async fn keep(
 
 /// After a permanent failure: the staged bytes go, and so does what the counters hold.
 pub(crate) async fn failed(job: ProcessMedia, cx: &JobContext) -> Result<(), JobError> {
-    remove_staged(&job, cx).await?;
+    give_up(&job.media, &staged_key(&job)?, job.reserved, cx).await
+}
+
+/// The same, however the bytes came.
+pub(super) async fn give_up(
+    media: &MediaId,
+    staged: &ObjectKey,
+    reserved: ByteCount,
+    cx: &JobContext,
+) -> Result<(), JobError> {
+    cx.objects.delete(staged).await.transient()?;
     if let Ok(tenant) = cx.tenant() {
         // Files that an attempt may have placed.
-        undo(&job.media, cx, &[], true, |key| !key.is_on_demand()).await?;
-        cx.quota
-            .release(
-                tenant,
-                Claim {
-                    media: 1,
-                    bytes: job.reserved,
-                },
-            )
-            .await;
+        undo(media, cx, &[], true, |key| !key.is_on_demand()).await?;
+        let claim = Claim {
+            media: 1,
+            bytes: reserved,
+        };
+        cx.quota.release(tenant, claim).await;
     }
     Ok(())
 }
@@ -260,8 +293,4 @@ fn facts_json(facts: &Facts, camera: bool) -> String {
         kept.insert("taken_at".to_owned(), facts.taken_at.clone().into());
     }
     kept.to_string()
-}
-
-async fn remove_staged(job: &ProcessMedia, cx: &JobContext) -> Result<(), JobError> {
-    cx.objects.delete(&staged_key(job)?).await.transient()
 }
