@@ -3,8 +3,8 @@
 
 use crate::{
     accept::{
-        self, Answer, Committed, JUDGEMENTS, Uploaded, Wishes, accepted_json, answered_before, being_changed, give_back,
-        plain_name, take, tenant_job,
+        self, Answer, Committed, JUDGEMENTS, Uploaded, Wishes, accepted_json, answered_before, being_changed,
+        give_back, plain_name, take, tenant_job,
     },
     extract::Caller,
     problem::{Cause, Problem},

@@ -249,12 +249,7 @@ async fn clear(
 
 /// What an upload's job has made goes, unless it is recorded, with the staged bytes and what the counters hold. `media` is the
 /// picture to be; of an unreadable payload nothing is known that could be cleared.
-async fn give_back(
-    services: &Services,
-    job: &JobId,
-    purged: &Purged,
-    media: Option<MediaId>,
-) -> anyhow::Result<()> {
+async fn give_back(services: &Services, job: &JobId, purged: &Purged, media: Option<MediaId>) -> anyhow::Result<()> {
     let Some(id) = &purged.tenant else { return Ok(()) };
     services.objects.delete(&ObjectKey::staged(id, job)).await?;
     if let Some(tenant) = services.resolver.by_id(id).await? {

@@ -3,8 +3,8 @@
 use crate::{
     context::JobContext,
     handlers::{
-        delete_media, deprovision_tenant, fetch_media, make_variant, move_media, move_tenant, process_media, provision_tenant,
-        remove_objects, verify_media,
+        delete_media, deprovision_tenant, fetch_media, make_variant, move_media, move_tenant, process_media,
+        provision_tenant, remove_objects, verify_media,
     },
 };
 use futures_util::future::BoxFuture;

@@ -185,24 +185,50 @@ mod tests {
         ] {
             assert_eq!(refused(text), UrlRefused::Scheme(scheme.to_owned()), "{text}");
         }
-        for text in ["http://me@a.example/", "http://:pw@a.example/", "https://me:pw@a.example/"] {
+        for text in [
+            "http://me@a.example/",
+            "http://:pw@a.example/",
+            "https://me:pw@a.example/",
+        ] {
             assert_eq!(refused(text), UrlRefused::Credentials, "{text}");
         }
-        for text in ["", "/a", "http://", "http://a b/", "http://a.example:99999/", "http://[::1/"] {
+        for text in [
+            "",
+            "/a",
+            "http://",
+            "http://a b/",
+            "http://a.example:99999/",
+            "http://[::1/",
+        ] {
             assert!(matches!(refused(text), UrlRefused::Malformed(_)), "{text}");
         }
-        assert_eq!(refused(&format!("http://a/{}", "x".repeat(LONGEST))), UrlRefused::TooLong);
+        assert_eq!(
+            refused(&format!("http://a/{}", "x".repeat(LONGEST))),
+            UrlRefused::TooLong
+        );
     }
 
     #[test]
     fn a_url_is_taken_apart_as_a_request_needs_it() {
         let plain = url("HTTPS://A.Example/b/c%20d.jpg?e=f#g");
-        assert_eq!((plain.host(), plain.port(), plain.is_secure()), ("a.example", 443, true));
-        assert_eq!((plain.authority(), plain.target()), ("a.example".into(), "/b/c%20d.jpg?e=f".into()));
+        assert_eq!(
+            (plain.host(), plain.port(), plain.is_secure()),
+            ("a.example", 443, true)
+        );
+        assert_eq!(
+            (plain.authority(), plain.target()),
+            ("a.example".into(), "/b/c%20d.jpg?e=f".into())
+        );
         assert_eq!(plain.file_name().as_deref(), Some("c d.jpg"));
         let six = url("http://[2606:4700::1]:8080");
-        assert_eq!((six.host(), six.authority(), six.target()), ("2606:4700::1", "[2606:4700::1]:8080".into(), "/".into()));
-        assert_eq!((six.address(), six.file_name()), (Some("2606:4700::1".parse().unwrap()), None));
+        assert_eq!(
+            (six.host(), six.authority(), six.target()),
+            ("2606:4700::1", "[2606:4700::1]:8080".into(), "/".into())
+        );
+        assert_eq!(
+            (six.address(), six.file_name()),
+            (Some("2606:4700::1".parse().unwrap()), None)
+        );
         assert_eq!(url("http://a/x+y%26z").file_name().as_deref(), Some("x+y&z"));
         assert_eq!(format!("{plain:?}"), "SourceUrl(https://a.example/…)");
     }
@@ -211,7 +237,10 @@ mod tests {
     fn redirects_are_urls_like_others_and_keep_tls() {
         let from = url("https://a.example/b/c?d");
         assert_eq!(from.join("../e").unwrap().as_str(), "https://a.example/e");
-        assert_eq!(from.join("//other.example/").unwrap().as_str(), "https://other.example/");
+        assert_eq!(
+            from.join("//other.example/").unwrap().as_str(),
+            "https://other.example/"
+        );
         assert_eq!(from.join("http://a.example/"), Err(UrlRefused::Downgrade));
         assert_eq!(from.join("file:///x"), Err(UrlRefused::Scheme("file".into())));
         assert_eq!(from.join("https://me@a.example/"), Err(UrlRefused::Credentials));

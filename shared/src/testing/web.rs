@@ -92,10 +92,19 @@ impl Web {
         tls: Option<TlsAcceptor>,
         certificate: Option<CertificateDer<'static>>,
     ) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await.expect("a free port");
+        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))
+            .await
+            .expect("a free port");
         let port = listener.local_addr().expect("an address").port();
         let (asked, stop, tasks) = (Arc::default(), CancellationToken::new(), TaskTracker::new());
-        tasks.spawn(accept(listener, answer, Arc::clone(&asked), tls, stop.clone(), tasks.clone()));
+        tasks.spawn(accept(
+            listener,
+            answer,
+            Arc::clone(&asked),
+            tls,
+            stop.clone(),
+            tasks.clone(),
+        ));
         Self {
             port,
             asked,
@@ -202,7 +211,9 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             while stream.read(&mut [0; 64]).await? > 0 {}
         }
         Reply::Endless(bytes) => {
-            stream.write_all(b"HTTP/1.1 200 Said\r\nconnection: close\r\n\r\n").await?;
+            stream
+                .write_all(b"HTTP/1.1 200 Said\r\nconnection: close\r\n\r\n")
+                .await?;
             stream.write_all(&bytes).await?;
             loop {
                 stream.write_all(&[0; 4096]).await?;

@@ -62,7 +62,10 @@ fn system_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     for error in found.errors {
-        tracing::warn!(error = &error as &dyn std::error::Error, "a certificate store of this system cannot be read");
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "a certificate store of this system cannot be read"
+        );
     }
     // Some that systems have are too old to be understood.
     roots.add_parsable_certificates(found.certs);

@@ -139,11 +139,7 @@ fn redirect(response: &Response<Incoming>) -> Result<Option<&str>, FetchError> {
 }
 
 /// An answer with a body that may be a picture, or why it is none.
-fn answer(
-    response: Response<Incoming>,
-    connection: JoinSet<()>,
-    limit: ByteCount,
-) -> Result<Answer, FetchError> {
+fn answer(response: Response<Incoming>, connection: JoinSet<()>, limit: ByteCount) -> Result<Answer, FetchError> {
     let status = response.status();
     if status.is_server_error()
         || matches!(
@@ -173,7 +169,9 @@ fn answer(
 /// Whether the body is coded although it was asked for as it is: what it would be decoded to has no known end.
 fn is_encoded(headers: &HeaderMap) -> bool {
     let codings = headers.get_all(header::CONTENT_ENCODING).iter();
-    codings.into_iter().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    codings
+        .into_iter()
+        .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 impl Answer {

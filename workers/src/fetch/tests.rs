@@ -69,16 +69,27 @@ async fn redirects_are_followed_five_times() {
     let web = Web::start(|path| match path.trim_start_matches('/').parse::<u32>() {
         Ok(0) => Reply::ok("there"),
         Ok(left) if left % 2 == 0 => Reply::Whole(308, vec![("location", format!("{}", left - 1))], "".into()),
-        Ok(left) => Reply::Whole(303, vec![("location", format!("/{}", left - 1)), ("set-cookie", "a=b".into())], "".into()),
+        Ok(left) => Reply::Whole(
+            303,
+            vec![("location", format!("/{}", left - 1)), ("set-cookie", "a=b".into())],
+            "".into(),
+        ),
         Err(_) => Reply::Whole(302, Vec::new(), "".into()),
     })
     .await;
     let fetcher = fetcher("127.0.0.1", &[&web]);
     assert_eq!(whole(&fetcher, &web.url("/5")).await.unwrap(), b"there");
     assert_eq!(web.asked().len(), 6);
-    assert!(web.asked().iter().all(|head| !head.to_ascii_lowercase().contains("cookie")));
+    assert!(
+        web.asked()
+            .iter()
+            .all(|head| !head.to_ascii_lowercase().contains("cookie"))
+    );
     assert!(matches!(refused(&fetcher, &web.url("/6")).await, FetchError::Redirects));
-    assert!(matches!(refused(&fetcher, &web.url("/nowhere")).await, FetchError::Nowhere));
+    assert!(matches!(
+        refused(&fetcher, &web.url("/nowhere")).await,
+        FetchError::Nowhere
+    ));
 }
 
 #[tokio::test]
@@ -101,7 +112,10 @@ async fn a_redirect_leads_nowhere_that_the_url_itself_may_not() {
     let fetcher = fetcher("127.0.0.1", &[&web, &inner]);
     for path in ["/address", "/six", "/mapped", "/number", "/metadata"] {
         let error = refused(&fetcher, &web.url(path)).await;
-        assert!(matches!(error, FetchError::Refused(UrlRefused::Address)), "{path}: {error}");
+        assert!(
+            matches!(error, FetchError::Refused(UrlRefused::Address)),
+            "{path}: {error}"
+        );
     }
     for (path, why) in [
         ("/port", UrlRefused::Port(closed)),

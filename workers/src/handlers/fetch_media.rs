@@ -122,21 +122,18 @@ async fn stage(job: &FetchMedia, staged: &ObjectKey, cx: &JobContext) -> Result<
     }
 }
 
-/// Whether what begins so may be a picture that the tenant takes.
+/// Whether what begins so may be a picture that the tenant takes. One that is cut off so early is told when it is processed.
 fn check(head: &[u8], cx: &JobContext) -> Result<(), JobError> {
+    if let Some(format) = Format::sniff(head).map(taken_as)
+        && !cx.tenant()?.context().limits.image_formats().contains(format)
+    {
+        let text = format!("this site takes no {}", format.as_str());
+        return Err(JobError::permanent(Reason::FORMAT_NOT_TAKEN, text));
+    }
     match probe(head) {
-        Err(ProbeError::Media(error)) => return Err(refused(error)),
-        Ok(_) | Err(ProbeError::NeedMore) => {}
+        Err(ProbeError::Media(error)) => Err(refused(error)),
+        Ok(_) | Err(ProbeError::NeedMore) => Ok(()),
     }
-    let Some(format) = Format::sniff(head).map(taken_as) else {
-        // Cut off within its first bytes: told when it is processed.
-        return Ok(());
-    };
-    if cx.tenant()?.context().limits.image_formats().contains(format) {
-        return Ok(());
-    }
-    let text = format!("this site takes no {}", format.as_str());
-    Err(JobError::permanent(Reason::FORMAT_NOT_TAKEN, text))
 }
 
 const fn taken_as(format: Format) -> ImageFormat {
@@ -167,7 +164,10 @@ async fn is_there(
         job: cx.job.clone(),
     };
     // First: from then on no other job begins, and one that is over has left what it made.
-    if let Some(other) = accept::claim_content(&cx.control, tenant.id(), &content, now).await.transient()? {
+    if let Some(other) = accept::claim_content(&cx.control, tenant.id(), &content, now)
+        .await
+        .transient()?
+    {
         return Err(JobError::Transient {
             not_before: Some(LOOK_AGAIN),
             source: format!("job {other} is making a picture of the same bytes").into(),

@@ -56,7 +56,11 @@ struct Worker {
 pub async fn run(services: Services, settings: Settings) {
     let worker = Arc::new(Worker::new(services, &settings));
     tracing::info!(worker = %worker.name, memory = %settings.memory, "worker started");
-    if settings.pools.iter().any(|pool| matches!(pool.pool, Pool::Media | Pool::Fetch)) {
+    if settings
+        .pools
+        .iter()
+        .any(|pool| matches!(pool.pool, Pool::Media | Pool::Fetch))
+    {
         worker.decoder.open().await;
     }
     let tasks = TaskTracker::new();
