@@ -198,7 +198,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         Reply::Whole(status, headers, body) => {
             let mut head = format!("HTTP/1.1 {status} Said\r\ncontent-length: {}\r\n", body.len());
             for (name, value) in headers {
-                head.extend([name, ": ", &value, "\r\n"]);
+                head.extend([name, ": ", value.as_str(), "\r\n"]);
             }
             head.push_str("\r\n");
             stream.write_all(head.as_bytes()).await?;
