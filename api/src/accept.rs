@@ -71,7 +71,7 @@ pub(crate) fn remove(services: &Services, key: ObjectKey) {
 }
 
 /// What was uploaded under a name: no path, no control characters.
-fn plain_name(name: &str) -> Option<String> {
+pub(crate) fn plain_name(name: &str) -> Option<String> {
     let name = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let name: String = name.chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect();
     (!name.is_empty()).then_some(name)
@@ -426,7 +426,7 @@ pub(crate) async fn room_for_one(state: &State, caller: &Caller) -> Result<(), P
 }
 
 /// The answer that this very request got before, if it did.
-async fn answered_before(
+pub(crate) async fn answered_before(
     services: &Services,
     tenant: &Tenant,
     once: Option<&Idempotency>,
@@ -439,7 +439,12 @@ async fn answered_before(
 }
 
 /// Counts the uploads against the tenant's hour, and has the answer tell so.
-async fn take(services: &Services, caller: &Caller, tenant: &Tenant, claim: Claim) -> Result<Option<Taken>, Problem> {
+pub(crate) async fn take(
+    services: &Services,
+    caller: &Caller,
+    tenant: &Tenant,
+    claim: Claim,
+) -> Result<Option<Taken>, Problem> {
     let taken = services
         .quota
         .take_uploads(tenant, claim.media, services.clock.now())
@@ -453,7 +458,7 @@ async fn take(services: &Services, caller: &Caller, tenant: &Tenant, claim: Clai
 }
 
 /// Gives back what [`take`] counted: nothing was accepted.
-async fn give_back(services: &Services, caller: &Caller, tenant: &Tenant, taken: Option<Taken>) {
+pub(crate) async fn give_back(services: &Services, caller: &Caller, tenant: &Tenant, taken: Option<Taken>) {
     if let Some(taken) = taken {
         caller.rates.tell(taken.standing_without());
         services.quota.give_back(tenant, taken).await;
@@ -494,7 +499,7 @@ fn keep(files: &mut [Staged], are: &[Is]) {
 }
 
 /// One entry of a 202 answer; without a job the picture is there.
-fn accepted_json(media: &MediaId, file_name: Option<&str>, job: Option<&JobId>) -> serde_json::Value {
+pub(crate) fn accepted_json(media: &MediaId, file_name: Option<&str>, job: Option<&JobId>) -> serde_json::Value {
     let state = if job.is_some() { "processing" } else { "ready" };
     let job = job.map(|job| serde_json::json!({ "id": job, "url": format!("/v1/jobs/{job}") }));
     serde_json::json!({

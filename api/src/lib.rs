@@ -5,6 +5,7 @@
 
 mod accept;
 mod extract;
+mod fetched;
 mod follow;
 mod openapi;
 mod problem;

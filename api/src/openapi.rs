@@ -52,6 +52,7 @@ impl Modify for Keys {
 pub(crate) fn described() -> (axum::Router<State>, utoipa::openapi::OpenApi) {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(routes::upload::upload, routes::media::list))
+        .routes(routes!(routes::from_url::upload))
         .routes(routes!(routes::media::show, routes::media::edit, routes::media::delete))
         .routes(routes!(routes::jobs::show))
         .routes(routes!(routes::jobs::events))

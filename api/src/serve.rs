@@ -123,6 +123,7 @@ async fn observe(Shared(state): Shared<State>, mut request: Request<Body>, next:
 fn known_route(path: &str) -> &'static str {
     const ROUTES: &[&str] = &[
         "/v1/media",
+        "/v1/media/from-url",
         "/v1/media/{id}",
         "/v1/jobs/{id}",
         "/v1/jobs/{id}/events",

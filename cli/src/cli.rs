@@ -139,7 +139,7 @@ pub(crate) struct Quickstart {
 
 #[derive(Debug, Args)]
 pub(crate) struct Worker {
-    /// Serve this pool only: media, provision or maintenance; may be repeated
+    /// Serve this pool only: media, fetch, provision or maintenance; may be repeated
     #[arg(long = "pool", value_name = "POOL")]
     pub(crate) pools: Vec<Pool>,
 }

@@ -12,7 +12,7 @@ use mediamill_shared::{
         storages::{self, Claimant, Shares},
     },
     ids::{JobId, MediaId, TenantId},
-    jobs::{JobKind, JobState, MakeVariant, MoveTenant, ProcessMedia},
+    jobs::{FetchMedia, JobKind, JobState, MakeVariant, MoveTenant, ProcessMedia},
     objects::{ObjectKey, Store},
     placement::Spot,
     quota::Claim,
@@ -150,7 +150,14 @@ async fn purge(services: &Services, id: &JobId) -> anyhow::Result<bool> {
         return Ok(false);
     };
     match purged.kind {
-        JobKind::MediaProcess => give_back(services, id, &purged).await?,
+        JobKind::MediaProcess => {
+            let payload = serde_json::from_str::<ProcessMedia>(&purged.payload);
+            give_back(services, id, &purged, payload.ok().map(|job| job.media)).await?;
+        }
+        JobKind::MediaFetch => {
+            let payload = serde_json::from_str::<FetchMedia>(&purged.payload);
+            give_back(services, id, &purged, payload.ok().map(|job| job.media)).await?;
+        }
         JobKind::MediaVariant => forget_variant(services, id, &purged).await?,
         JobKind::TenantProvision => {
             if let Some(tenant) = &purged.tenant {
@@ -159,11 +166,14 @@ async fn purge(services: &Services, id: &JobId) -> anyhow::Result<bool> {
             }
         }
         JobKind::TenantMigrate => stay(services, id, &purged).await?,
-        // A tenant whose removal was given up is found again by the scheduler.
-        // Its files stay where they are recorded; the storage's next task finds those that are not where they should be.
-        JobKind::MediaMove | JobKind::MediaVerify => {}
-        // These are never dead but by a worker that they end.
-        JobKind::MediaDelete | JobKind::ObjectsRemove | JobKind::TenantDeprovision | JobKind::Noop => {}
+        // The picture of a move or a look stays where it is recorded; the storage's next task finds what is not where it should be.
+        JobKind::MediaMove
+        | JobKind::MediaVerify
+        // These are never dead but by a worker that they end. A tenant whose removal was given up is found again by the scheduler.
+        | JobKind::MediaDelete
+        | JobKind::ObjectsRemove
+        | JobKind::TenantDeprovision
+        | JobKind::Noop => {}
     }
     Ok(true)
 }
@@ -240,19 +250,16 @@ async fn clear(
     Ok(())
 }
 
-async fn give_back(services: &Services, job: &JobId, purged: &Purged) -> anyhow::Result<()> {
-    // An unreadable payload names no bytes: the sweep finds them by their job.
-    if let Ok(payload) = serde_json::from_str::<ProcessMedia>(&purged.payload)
-        && let Ok(staged) = payload.staged.parse::<ObjectKey>()
-    {
-        services.objects.delete(&staged).await?;
-    }
+/// What an upload's job has made goes, unless it is recorded, with the staged bytes and what the counters hold. `media` is the
+/// picture to be; of an unreadable payload nothing is known that could be cleared.
+async fn give_back(services: &Services, job: &JobId, purged: &Purged, media: Option<MediaId>) -> anyhow::Result<()> {
     let Some(id) = &purged.tenant else { return Ok(()) };
+    services.objects.delete(&ObjectKey::staged(id, job)).await?;
     if let Some(tenant) = services.resolver.by_id(id).await? {
-        if let (Ok(payload), Ok(db)) = (serde_json::from_str::<ProcessMedia>(&purged.payload), tenant.db()) {
-            let files = db.variants(&payload.media).await?;
+        if let (Some(media), Ok(db)) = (media, tenant.db()) {
+            let files = db.variants(&media).await?;
             let with_it = |key: &ObjectKey| !key.is_on_demand();
-            clear(services, id, job, &payload.media, &files, !files.is_empty(), with_it).await?;
+            clear(services, id, job, &media, &files, !files.is_empty(), with_it).await?;
         }
         let claim = Claim {
             media: 1,

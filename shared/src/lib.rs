@@ -9,6 +9,7 @@
 //! - [`tenancy`]: contexts, the resolver, and the only way to a tenant's tables.
 //! - [`operators`]: who may use the Tenants API.
 //! - [`queue`], [`cache`], [`objects`]: ports with two adapters each and one contract suite each.
+//! - [`fetch`]: which URLs and addresses are fetched from.
 //! - [`rows`]: tenants as they are sent in bulk.
 //! - [`jobs`]: what a job is, its envelope, the outbox.
 //! - [`placement`]: storages, and which of them a file goes to.
@@ -24,6 +25,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod db;
+pub mod fetch;
 pub mod ids;
 pub mod interval;
 pub mod jobs;

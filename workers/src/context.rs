@@ -1,6 +1,6 @@
 //! What a handler may use: its own tenant, and nothing that names another.
 
-use crate::{admission::Admission, decoder::Decoder};
+use crate::{admission::Admission, decoder::Decoder, fetch::Fetcher};
 use mediamill_shared::{
     cache::{Cache, CachePort, JOB_CHANNEL},
     clock::{Clock, Entropy},
@@ -51,6 +51,7 @@ pub struct JobContext {
     /// Stable code of the attempt before this one, where that failed.
     pub last_cause: Option<String>,
     pub(crate) decoder: Decoder,
+    pub(crate) fetcher: Fetcher,
     pub(crate) tenant: Option<Tenant>,
     pub(crate) tenant_id: Option<TenantId>,
     pub(crate) lifecycle: Lifecycle,

@@ -7,6 +7,7 @@
 mod admission;
 mod context;
 mod decoder;
+mod fetch;
 pub mod handlers;
 pub mod helpers;
 mod registry;

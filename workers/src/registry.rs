@@ -3,13 +3,13 @@
 use crate::{
     context::JobContext,
     handlers::{
-        delete_media, deprovision_tenant, make_variant, move_media, move_tenant, process_media, provision_tenant,
-        remove_objects, verify_media,
+        delete_media, deprovision_tenant, fetch_media, make_variant, move_media, move_tenant, process_media,
+        provision_tenant, remove_objects, verify_media,
     },
 };
 use futures_util::future::BoxFuture;
 use mediamill_shared::jobs::{
-    DeleteMedia, DeprovisionTenant, Job, JobError, JobKind, MakeVariant, MoveMedia, MoveTenant, Noop, Pool,
+    DeleteMedia, DeprovisionTenant, FetchMedia, Job, JobError, JobKind, MakeVariant, MoveMedia, MoveTenant, Noop, Pool,
     ProcessMedia, ProvisionTenant, Reason, RemoveObjects, ResultExt, VerifyMedia,
 };
 use mediamill_shared::retry::RetryPolicy;
@@ -54,6 +54,7 @@ impl Registry {
         Self::empty()
             .with::<Noop>()
             .with::<ProcessMedia>()
+            .with::<FetchMedia>()
             .with::<MakeVariant>()
             .with::<DeleteMedia>()
             .with::<MoveMedia>()
@@ -123,6 +124,16 @@ impl Handler for ProcessMedia {
 
     async fn failed(self, cx: &JobContext) -> Result<(), JobError> {
         process_media::failed(self, cx).await
+    }
+}
+
+impl Handler for FetchMedia {
+    async fn run(self, cx: &JobContext) -> Result<(), JobError> {
+        fetch_media::run(self, cx).await
+    }
+
+    async fn failed(self, cx: &JobContext) -> Result<(), JobError> {
+        fetch_media::failed(self, cx).await
     }
 }
 

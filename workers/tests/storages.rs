@@ -317,19 +317,19 @@ async fn costs_a_fail_over(world: World, breaks: impl Fn(&Proxy), mends: impl Fn
 }
 
 async fn a_refusing_storage_costs_a_fail_over(world: World) {
-    costs_a_fail_over(world, Proxy::down, Proxy::mend).await;
+    Box::pin(costs_a_fail_over(world, Proxy::down, Proxy::mend)).await;
 }
 
 async fn a_busy_storage_costs_a_fail_over(world: World) {
-    costs_a_fail_over(world, Proxy::busy, Proxy::mend).await;
+    Box::pin(costs_a_fail_over(world, Proxy::busy, Proxy::mend)).await;
 }
 
 async fn a_storage_that_cuts_writes_off_costs_a_fail_over(world: World) {
-    costs_a_fail_over(world, |proxy| proxy.cut_after(1_500), Proxy::mend).await;
+    Box::pin(costs_a_fail_over(world, |proxy| proxy.cut_after(1_500), Proxy::mend)).await;
 }
 
 async fn a_hanging_storage_costs_a_fail_over(world: World) {
-    costs_a_fail_over(world, Proxy::silence, Proxy::mend).await;
+    Box::pin(costs_a_fail_over(world, Proxy::silence, Proxy::mend)).await;
 }
 
 async fn the_only_storage_away_costs_retries(world: World) {

@@ -26,7 +26,7 @@ use mediamill_shared::{
         jobs,
     },
     ids::{JobId, MediaId, TraceId},
-    jobs::{DeleteMedia, JobState},
+    jobs::{DeleteMedia, JobKind, JobState},
     tenancy::store::holders::Deleted,
 };
 use serde::{Deserialize, Serialize};
@@ -126,7 +126,7 @@ pub(crate) async fn show(
     }
     let job = jobs::latest_about(&state.services.control, caller.site.tenant.id(), media.as_str()).await?;
     match job {
-        Some(row) if row.kind == mediamill_shared::jobs::JobKind::MediaProcess && row.state != JobState::Done => {
+        Some(row) if makes_a_picture(row.kind) && row.state != JobState::Done => {
             Ok(Json(MediaView::only_job(media.to_string(), &row)))
         }
         Some(_) | None => Err(Problem::new(
@@ -136,21 +136,46 @@ pub(crate) async fn show(
     }
 }
 
+const fn makes_a_picture(kind: JobKind) -> bool {
+    match kind {
+        JobKind::MediaProcess | JobKind::MediaFetch => true,
+        JobKind::Noop
+        | JobKind::MediaVariant
+        | JobKind::MediaDelete
+        | JobKind::MediaMove
+        | JobKind::MediaVerify
+        | JobKind::ObjectsRemove
+        | JobKind::TenantProvision
+        | JobKind::TenantMigrate
+        | JobKind::TenantDeprovision => false,
+    }
+}
+
 /// When a picture is to expire.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EditMedia {
     /// When it expires, RFC 3339; null is never, where the site's limit allows that.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "moment")]
     #[schema(value_type = Option<String>)]
-    expires_at: Option<Option<String>>,
+    expires_at: Moment,
     /// The same as an interval from now, ISO 8601, or seconds.
     expiration: Option<String>,
 }
 
-/// A member that is there, null or not.
-fn given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
+/// What a member says that may be null.
+#[derive(Default)]
+enum Moment {
+    /// It is not there.
+    #[default]
+    Unsaid,
+    Never,
+    At(String),
+}
+
+fn moment<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Moment, D::Error> {
+    let text: Option<String> = Option::deserialize(deserializer)?;
+    Ok(text.map_or(Moment::Never, Moment::At))
 }
 
 /// Sets when a picture expires.
@@ -171,12 +196,11 @@ pub(crate) async fn edit(
     let present = site.db.media(&media).await?.filter(|picture| !picture.is_over(now));
     present.ok_or_else(missing)?;
     let Json(body) = body.map_err(|error| Problem::new(Cause::BadRequest, error.body_text()))?;
-    let never = body.expires_at == Some(None) && body.expiration.is_none();
-    let stay = stay::read(body.expires_at.flatten().as_deref(), body.expiration.as_deref())?;
-    let at = match (stay, never) {
-        (None, false) => return Err(Problem::new(Cause::BadRequest, "say expires_at or expiration")),
-        (None, true) if site.tenant.context().limits.lifetime_seconds == 0 => None,
-        (stay, _) => stay::expiry(&site.tenant, stay, now)?,
+    let at = match (&body.expires_at, body.expiration.as_deref()) {
+        (Moment::Unsaid, None) => return Err(Problem::new(Cause::BadRequest, "say expires_at or expiration")),
+        (Moment::Never, None) if site.tenant.context().limits.lifetime_seconds == 0 => None,
+        (Moment::Never | Moment::Unsaid, interval) => stay::expiry(&site.tenant, stay::read(None, interval)?, now)?,
+        (Moment::At(moment), interval) => stay::expiry(&site.tenant, stay::read(Some(moment), interval)?, now)?,
     };
     if let Some(at) = at {
         // Before the row: what expires is found, whatever becomes of this process.

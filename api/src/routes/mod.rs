@@ -2,6 +2,7 @@
 
 pub(crate) mod batches;
 pub(crate) mod files;
+pub(crate) mod from_url;
 pub(crate) mod health;
 pub(crate) mod jobs;
 pub(crate) mod limits;

@@ -92,13 +92,7 @@ pub(crate) async fn upload(
     request: Request,
 ) -> Result<Response, Problem> {
     let Query(query) = query.map_err(|error| Problem::new(Cause::BadRequest, error.body_text()))?;
-    let wait = query.wait.unwrap_or(0);
-    if wait > LONGEST_WAIT {
-        return Err(Problem::new(
-            Cause::BadRequest,
-            format!("wait is 0 to {LONGEST_WAIT} seconds"),
-        ));
-    }
+    let patience = wait(query.wait)?;
     // A request that was accepted before is answered again, whatever is left.
     let first = once.is_none();
     let wishes = Wishes {
@@ -123,11 +117,31 @@ pub(crate) async fn upload(
         vec![one(&state, &caller, query.name, request).await?]
     };
     let answer = accept::uploads(&state, &caller, files, wishes, &trace).await?;
+    finish(&state, &caller, answer, patience).await
+}
+
+/// How long the answer may wait for the work.
+pub(super) fn wait(seconds: Option<u64>) -> Result<Duration, Problem> {
+    let seconds = seconds.unwrap_or(0);
+    if seconds > LONGEST_WAIT {
+        let detail = format!("wait is 0 to {LONGEST_WAIT} seconds");
+        return Err(Problem::new(Cause::BadRequest, detail));
+    }
+    Ok(Duration::from_secs(seconds))
+}
+
+/// What is answered to an upload that was accepted, now or before.
+pub(super) async fn finish(
+    state: &State,
+    caller: &Caller,
+    answer: Answer,
+    patience: Duration,
+) -> Result<Response, Problem> {
     let (taken, replayed) = match answer {
         Answer::Now(taken) => (taken, false),
         Answer::Replayed(body) => (before(body), true),
     };
-    let mut response = respond(&state, &caller, taken, Duration::from_secs(wait)).await?;
+    let mut response = respond(state, caller, taken, patience).await?;
     if replayed {
         response
             .headers_mut()

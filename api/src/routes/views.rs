@@ -95,7 +95,7 @@ pub(crate) struct CauseView {
 pub(crate) struct JobView {
     /// Its id.
     id: String,
-    /// `media.process`, `media.delete`, …
+    /// `media.process`, `media.fetch`, `media.delete`, …
     kind: &'static str,
     /// `queued`, `running`, `done`, `failed` (for good) or `dead` (an operator may retry it).
     state: &'static str,

@@ -33,13 +33,16 @@ const HOUSE: [(&str, &[&str]); 7] = [
 ];
 
 /// Libraries with one home: who else names them goes around a port.
-const HOMES: [(&str, &[&str]); 8] = [
+const HOMES: [(&str, &[&str]); 10] = [
     ("sqlx", &["mediamill-shared"]),
     // The load test measures the bare broker beside the queue.
     ("lapin", &["mediamill-shared", "mediamill-loadtests"]),
     ("redis", &["mediamill-shared"]),
     ("aws-sdk-s3", &["mediamill-shared"]),
     ("backoff", &["mediamill-shared"]),
+    // Connections to wherever a tenant's URL leads are made in one place. The other is a test's server.
+    ("hyper", &["mediamill-workers"]),
+    ("tokio-rustls", &["mediamill-workers", "mediamill-shared"]),
     ("axum", &["mediamill-api", "mediamill"]),
     // A load test asks it what it thinks of the engine's files.
     ("image", &["mediamill-media", "mediamill-loadtests"]),

@@ -43,7 +43,7 @@ fn kind(method: &str, path: &str) -> Option<Kind> {
             | "/v1/limits"
             | "/v1/link-keys",
         )
-        | ("post", "/v1/media" | "/v1/link-keys" | "/v1/tus" | "/v1/tus/{id}")
+        | ("post", "/v1/media" | "/v1/media/from-url" | "/v1/link-keys" | "/v1/tus" | "/v1/tus/{id}")
         | ("patch", "/v1/media/{id}")
         | ("head" | "patch", "/v1/tus/{id}")
         | ("delete", "/v1/media/{id}" | "/v1/link-keys/{id}" | "/v1/tus/{id}") => Kind::Tenant,
@@ -171,6 +171,9 @@ async fn no_route_gives_one_tenant_what_another_has(world: World) {
             }
             if path.starts_with("/v1/tus") {
                 request = request.header("tus-resumable", "1.0.0").header("upload-length", 100);
+            } else if path == "/v1/media/from-url" {
+                // A name that nobody has: RFC 6761.
+                request = request.body(r#"{"url": "https://pictures.invalid/a.jpg"}"#);
             } else if method == "post" && kind == Kind::Tenant {
                 request = request.body(sample::small(3));
             }

@@ -371,7 +371,7 @@ impl Scene {
                 self.world.services.clock.sleep(Duration::from_millis(50)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, all).await.expect("all is quiet in time");
+        tokio::time::timeout(PATIENCE, all).await.unwrap();
     }
 
     /// What must be there is, nothing else is, and everything that counts agrees.

@@ -143,21 +143,21 @@ async fn is_still_filled(services: &Services, task: &Task) -> Result<bool, DbErr
 async fn at(services: &Services, task: &Task, cursor: &Cursor) -> Result<Option<(String, Tenant)>, TimerError> {
     let mut done = cursor.tenant.clone();
     loop {
-        let row = match owner(services, task).await? {
-            Some(owner) => tenants::get(&services.control, &owner)
-                .await?
-                .filter(|row| row.serial != done),
-            None => {
-                let page = tenants::page(&services.control, &Filter::default(), Some(&done), 1).await?;
-                page.into_iter().next()
-            }
+        let row = if let Some(owner) = owner(services, task).await? {
+            let row = tenants::get(&services.control, &owner).await?;
+            row.filter(|row| row.serial != done)
+        } else {
+            let page = tenants::page(&services.control, &Filter::default(), Some(&done), 1).await?;
+            page.into_iter().next()
         };
         let Some(row) = row else { return Ok(None) };
-        match services.resolver.by_id(&row.id).await? {
-            Some(tenant) if tenant.tables().is_ok() => return Ok(Some((row.serial, tenant))),
-            // On its way in or out, or of another release: what is left of it is found by another pass.
-            Some(_) | None => done = row.serial,
+        if let Some(tenant) = services.resolver.by_id(&row.id).await?
+            && tenant.tables().is_ok()
+        {
+            return Ok(Some((row.serial, tenant)));
         }
+        // On its way in or out, or of another release: what is left of it is found by another pass.
+        done = row.serial;
     }
 }
 

@@ -110,6 +110,33 @@ impl AddressList {
     }
 }
 
+/// Ports of TCP.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PortList(Vec<u16>);
+
+impl PortList {
+    /// Whether `port` is one of them.
+    #[must_use]
+    pub fn has(&self, port: u16) -> bool {
+        self.0.contains(&port)
+    }
+
+    pub(super) fn read(text: &str) -> Result<Self, String> {
+        let words = text
+            .split(|c: char| c == ',' || c.is_whitespace())
+            .filter(|word| !word.is_empty());
+        let ports = words.map(|word| match word.parse::<u16>() {
+            Ok(port) if port > 0 => Ok(port),
+            Ok(_) | Err(_) => Err(format!("{word:?} is no port: write 1 to 65535")),
+        });
+        ports.collect::<Result<_, _>>().map(Self)
+    }
+
+    pub(super) fn show(&self) -> String {
+        self.0.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    }
+}
+
 /// What a signature of a request to the Tenants API must cover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignatureMode {
@@ -155,6 +182,16 @@ mod tests {
         }
         assert!(AddressList::read("10.0.0.0/33").is_err() && AddressList::read("x").is_err());
         assert!(AddressList::read("").unwrap().is_empty());
+    }
+
+    #[test]
+    fn ports_are_numbers() {
+        let list = PortList::read("80, 443\t8080").unwrap();
+        assert!(list.has(80) && list.has(8080) && !list.has(81));
+        assert_eq!(list.show(), "80 443 8080");
+        for wrong in ["0", "65536", "http", "80-90"] {
+            assert!(PortList::read(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod helpers;
 mod servers;
 pub(crate) mod values;
 
-pub use access::{AddressList, SecretList, SignatureMode};
+pub use access::{AddressList, PortList, SecretList, SignatureMode};
 pub use helpers::MediaHelpers;
 pub use servers::{PlacementPolicy, ServerEntry, ServerList};
 pub use values::size;
@@ -192,6 +192,7 @@ own_reader!(
     PlacementPolicy,
     SecretList,
     AddressList,
+    PortList,
     SignatureMode,
     MediaHelpers
 );
@@ -318,6 +319,12 @@ keys! {
     resumable_uploads: u32 = "1000",
     /// Bytes that a tenant's open uploads in pieces may hold together, announced ones included.
     resumable_bytes: ByteCount = "50 GB",
+    /// Longest time that fetching one upload from a URL may take, redirects included. It is cut at 3 minutes, whatever this says.
+    fetch_timeout: Duration = "60s",
+    /// Ports that uploads are fetched from, separated by commas or white space.
+    fetch_ports: PortList = "80 443",
+    /// Addresses and networks that uploads may be fetched from although they are not public: an intranet's own picture server, say. Empty is none.
+    fetch_allow_private: AddressList = "",
     /// Pictures that a worker decodes at a time; 0 is one for each processor. Four times as many are in hand: their bytes come and go meanwhile.
     worker_media_slots: usize = "0",
     /// Memory that a worker takes at most, its helper processes included. A quarter, and never more than 192 MiB, is its own, the rest for pictures; one that needs more fails.

@@ -127,6 +127,23 @@ pub async fn accept(
     Ok(Accepted::New)
 }
 
+/// Notes that a job that has been accepted makes a picture of an upload's bytes, which nobody knew when it was. Another job
+/// that is, or was, at it, and whether it still is: nothing is noted then.
+///
+/// # Errors
+/// When the database is away.
+pub async fn claim_content(
+    db: &Db,
+    tenant: &TenantId,
+    content: &Content,
+    now: Millis,
+) -> Result<Option<(JobId, bool)>, DbError> {
+    let mut tx = db.begin_write().await?;
+    let other = make(&mut tx, tenant, content, now).await?;
+    tx.commit().bounded("note an upload's bytes").await?;
+    Ok(other.filter(|(job, _)| *job != content.job))
+}
+
 /// Notes which job makes a picture of an upload's bytes. Another job that is, or was, at it, and whether it still is; one that was
 /// seen to be over is replaced.
 async fn make(

@@ -39,6 +39,20 @@ impl Reason {
     pub const FILE_MISSING: &'static str = "file-missing";
     /// The job needs more memory than any worker here has.
     pub const TOO_LARGE_FOR_WORKER: &'static str = "too-large-for-worker";
+    /// A URL is none that is fetched from, or leads to one.
+    pub const URL_REFUSED: &'static str = "url-refused";
+    /// A URL leads from one place to the next without end.
+    pub const TOO_MANY_REDIRECTS: &'static str = "too-many-redirects";
+    /// A server says that it has nothing at the URL, or nothing for us.
+    pub const URL_NOT_FOUND: &'static str = "url-not-found";
+    /// A server cannot prove that it is the URL's host.
+    pub const URL_UNTRUSTED: &'static str = "url-untrusted";
+    /// What a URL gives is larger than the tenant's uploads may be.
+    pub const URL_TOO_LARGE: &'static str = "url-too-large";
+    /// What a URL gives is of a format that the tenant does not take.
+    pub const FORMAT_NOT_TAKEN: &'static str = "format-not-taken";
+    /// A URL's server did not answer, or not to the end, as often as it was tried.
+    pub const FETCH_FAILED: &'static str = "fetch-failed";
     /// The process that decodes the picture does not survive it.
     pub const DECODER_DIED: &'static str = "decoder-died";
 

@@ -2,6 +2,7 @@
 
 use super::{Job, JobKind, Pool};
 use crate::{
+    fetch::SourceUrl,
     ids::{KeyId, MediaId, UserId},
     retry::RetryPolicy,
     tenancy::VariantPreset,
@@ -40,6 +41,42 @@ impl Job for ProcessMedia {
     const KIND: JobKind = JobKind::MediaProcess;
     const POOL: Pool = Pool::Media;
     const TIMEOUT: Duration = Duration::from_secs(120);
+}
+
+/// Fetches an upload from a URL, and then does what [`ProcessMedia`] does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FetchMedia {
+    /// The picture to be.
+    pub media: MediaId,
+    /// Where it is fetched from.
+    pub url: SourceUrl,
+    /// Name the uploader gave, or the URL has, without a path.
+    pub file_name: Option<String>,
+    /// Key that uploaded it.
+    pub key: Option<KeyId>,
+    /// What the fast counters hold for it until the worker knows more: a guess.
+    pub reserved: ByteCount,
+    /// When the picture expires. `None`: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Millis>,
+    /// Who holds the picture, where the same upload again gives the same picture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<UserId>,
+}
+
+impl FetchMedia {
+    /// Longest fetch: what is left of [`Job::TIMEOUT`] is for the picture, as long as an upload's may take.
+    pub const LONGEST_FETCH: Duration = Duration::from_secs(180);
+    /// A fetch that fails in this attempt, or a later one, is given up. Once the bytes are here, the job is tried as often as
+    /// an upload's.
+    pub const FETCHES: i64 = 4;
+}
+
+impl Job for FetchMedia {
+    const KIND: JobKind = JobKind::MediaFetch;
+    const POOL: Pool = Pool::Fetch;
+    const TIMEOUT: Duration = Duration::from_secs(300);
 }
 
 /// Makes one more variant of a picture that is ready.

@@ -13,7 +13,7 @@ mod tenant;
 
 pub use envelope::{Envelope, Malformed};
 pub use error::{JobError, Reason, ResultExt};
-pub use media::{DeleteMedia, MakeVariant, MoveMedia, ProcessMedia, RemoveObjects, VerifyMedia};
+pub use media::{DeleteMedia, FetchMedia, MakeVariant, MoveMedia, ProcessMedia, RemoveObjects, VerifyMedia};
 pub use outbox::{Outbox, publish};
 pub use tenant::{DeprovisionTenant, MoveTenant, ProvisionTenant, WirePlace};
 
@@ -98,6 +98,8 @@ names!(
         Noop = "system.noop",
         /// Cleans an upload, makes its variants, places and counts them.
         MediaProcess = "media.process",
+        /// Fetches an upload from a URL, then does what `media.process` does.
+        MediaFetch = "media.fetch",
         /// Makes a variant that a link asked for.
         MediaVariant = "media.variant",
         /// Removes a picture, its objects and its count.
@@ -122,6 +124,8 @@ names!(
     Pool, "pool" {
         /// Pixels: bounded by processor and memory.
         Media = "media",
+        /// Other people's servers: bounded by how long they take.
+        Fetch = "fetch",
         /// Tenants coming, changing and going.
         Provision = "provision",
         /// Everything that may wait.
@@ -180,7 +184,7 @@ mod tests {
         let unknown = "nope".parse::<Pool>().unwrap_err();
         assert_eq!(
             unknown.to_string(),
-            "unknown pool \"nope\"; known: media, provision, maintenance"
+            "unknown pool \"nope\"; known: media, fetch, provision, maintenance"
         );
     }
 }

@@ -157,7 +157,7 @@ impl Storages {
             });
             let writes: Vec<_> = writes.collect();
             let written = stream::iter(writes).map(|(number, opened)| async move {
-                let Some(file) = files.get(number) else { return None };
+                let file = files.get(number)?;
                 let put = put(&opened, file).await;
                 self.note(&opened.spot, &put);
                 Some((number, opened, put))

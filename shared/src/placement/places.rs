@@ -72,9 +72,9 @@ impl Places {
 
     /// The same with `to` in the place of `from`, which is being emptied from then on.
     #[must_use]
-    pub fn moved(&self, from: &Spot, to: Spot) -> Self {
+    pub fn moved(&self, from: &Spot, to: &Spot) -> Self {
         let mut moved = self.clone();
-        moved.leaving.retain(|spot| *spot != to);
+        moved.leaving.retain(|spot| spot != to);
         for spot in &mut moved.held {
             if spot == from {
                 *spot = to.clone();
@@ -183,14 +183,14 @@ mod tests {
         let [a, b] = ids();
         let both = Places::of([Spot::Main, a.clone()]);
         assert_eq!(both.to_string(), format!("- {a}"));
-        let moved = both.moved(&Spot::Main, b.clone());
+        let moved = both.moved(&Spot::Main, &b);
         assert_eq!(moved.to_string(), format!("{b} {a} !-"));
         assert_eq!(moved.to_string().parse(), Ok(moved.clone()));
         assert_eq!(moved.held(), [b.clone(), a.clone()]);
         assert_eq!(moved.left(&Spot::Main), Places::of([b.clone(), a.clone()]));
         assert_eq!(both.without(&Spot::Main).to_string(), format!("{a} !-"));
         // Back again, before it was emptied.
-        let back = moved.moved(&b, Spot::Main);
+        let back = moved.moved(&b, &Spot::Main);
         assert_eq!(back.to_string(), format!("- {a} !{b}"));
     }
 

@@ -37,7 +37,7 @@ pub struct S3Settings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path_style: Option<bool>,
     /// How files get to who asks for them.
-    #[serde(default, skip_serializing_if = "Delivery::is_default")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub delivery: Delivery,
     /// What a file's public address begins with, for [`Delivery::Public`]; the prefix is not added to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -68,10 +68,8 @@ pub enum Delivery {
     Public,
 }
 
-impl Delivery {
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// What a storage asks for before it lets anybody in.

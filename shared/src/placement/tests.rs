@@ -293,7 +293,7 @@ async fn another_process_hears_of_a_change(world: World) {
     let row = services.storages.add(None, new, false, &Actor::cli()).await.unwrap();
     let heard = async {
         while other.everywhere(tenant.id()).await.unwrap().len() == 1 {
-            tokio::task::yield_now().await
+            tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(crate::testing::PATIENCE, heard).await.unwrap();

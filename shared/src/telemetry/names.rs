@@ -29,7 +29,7 @@ metrics! {
     Counter JOBS_ACCEPTED = "mediamill_jobs_accepted_total": "Jobs accepted, by kind.";
     Counter JOBS_FINISHED = "mediamill_jobs_finished_total": "Attempts ended, by kind and outcome: done, retried, failed, dead, returned.";
     Histogram JOB_SECONDS = "mediamill_job_seconds": "Time of an attempt, seconds, by kind.";
-    Histogram MEDIA_STAGE_SECONDS = "mediamill_media_stage_seconds": "Time of a picture's stage, seconds: pixels, place.";
+    Histogram MEDIA_STAGE_SECONDS = "mediamill_media_stage_seconds": "Time of a picture's stage, seconds: fetch, pixels, place.";
     Gauge QUEUE_MESSAGES = "mediamill_queue_messages": "Messages, by pool and state: ready, dead.";
     Gauge QUEUE_OLDEST_SECONDS = "mediamill_queue_oldest_seconds": "How long the oldest due job has waited, seconds, by pool.";
     Gauge WORKER_SLOTS = "mediamill_worker_slots": "Slots of this worker, by pool and state: total, busy.";

@@ -8,6 +8,7 @@ mod generated;
 pub mod s3;
 pub mod seed;
 pub mod servers;
+pub mod web;
 mod world;
 
 pub use disk::SmallDisk;

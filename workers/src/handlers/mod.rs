@@ -2,6 +2,7 @@
 
 pub mod delete_media;
 pub mod deprovision_tenant;
+pub mod fetch_media;
 mod files;
 pub mod make_variant;
 pub mod move_media;

@@ -40,10 +40,9 @@ pub(crate) async fn run(job: MoveMedia, cx: &JobContext) -> Result<(), JobError>
         .transpose()
         .permanent(Reason::UNREADABLE_PAYLOAD, BAD)?;
     let db = cx.tenant_db()?;
-    if cx.attempt == 1 || !db.is_settled(&cx.job).await.transient()? {
-        if !switch(&job, &from, to.as_ref(), cx, &db).await? {
-            return abandon(&job, cx, &db).await;
-        }
+    let settled = cx.attempt > 1 && db.is_settled(&cx.job).await.transient()?;
+    if !settled && !switch(&job, &from, to.as_ref(), cx, &db).await? {
+        return abandon(&job, cx, &db).await;
     }
     let moved = leave(&job, &from, cx, &db).await?;
     if let Some(task) = &job.task {
@@ -91,7 +90,7 @@ async fn switch(
         moved.push(match target {
             Some(target) => {
                 copy(file, &target, cx).await?;
-                file.places.moved(from, target.spot.clone())
+                file.places.moved(from, &target.spot)
             }
             // There is another copy, and nowhere else to go.
             None => file.places.without(from),

@@ -11,6 +11,7 @@ use crate::{admission::Permit, context::JobContext, decoder::refused, helpers::E
 use mediamill_media::{Facts, Processed};
 use mediamill_shared::{
     clock::Stopwatch,
+    ids::MediaId,
     jobs::{JobError, ProcessMedia, Reason, ResultExt},
     objects::{ObjectKey, Store},
     quota::{Claim, ReserveError},
@@ -22,33 +23,74 @@ use mediamill_shared::{
             usage::{Settled, Usage},
         },
     },
-    units::ByteCount,
+    units::{ByteCount, Millis},
 };
+
+/// How far attempts before this one got.
+pub(super) enum Before {
+    /// As far as the commit: there is nothing more to do.
+    Made,
+    /// Not so far.
+    Open,
+}
 
 pub(crate) async fn run(job: ProcessMedia, cx: &JobContext) -> Result<(), JobError> {
     let db = cx.tenant_db()?;
-    match tried(&job, cx, &db).await {
-        // Another attempt got as far as the commit meanwhile, and removed what this one looks for.
-        Err(JobError::Permanent { .. }) if db.is_settled(&cx.job).await.transient()? => again(&job, cx, &db).await,
+    let staged = staged_key(&job)?;
+    finished(&job.media, &staged, cx, &db, tried(&job, &staged, cx, &db).await).await
+}
+
+async fn tried(job: &ProcessMedia, staged: &ObjectKey, cx: &JobContext, db: &TenantDb) -> Result<(), JobError> {
+    match before(&job.media, staged, cx, db).await? {
+        Before::Made => Ok(()),
+        Before::Open => make(job, cx, db).await,
+    }
+}
+
+/// What an attempt came to: one that failed for good because another got as far as the commit meanwhile, and removed what this
+/// one looked for, has come to that.
+pub(super) async fn finished(
+    media: &MediaId,
+    staged: &ObjectKey,
+    cx: &JobContext,
+    db: &TenantDb,
+    result: Result<(), JobError>,
+) -> Result<(), JobError> {
+    match result {
+        Err(JobError::Permanent { .. }) if db.is_settled(&cx.job).await.transient()? => {
+            again(media, staged, cx, db).await
+        }
         other => other,
     }
 }
 
 /// After another attempt's commit: what this one has put elsewhere goes, and the staged bytes.
-async fn again(job: &ProcessMedia, cx: &JobContext, db: &TenantDb) -> Result<(), JobError> {
-    let files = db.variants(&job.media).await.transient()?;
-    undo(&job.media, cx, &files, false, |key| !key.is_on_demand()).await?;
-    remove_staged(job, cx).await
+async fn again(media: &MediaId, staged: &ObjectKey, cx: &JobContext, db: &TenantDb) -> Result<(), JobError> {
+    let files = db.variants(media).await.transient()?;
+    undo(media, cx, &files, false, |key| !key.is_on_demand()).await?;
+    cx.objects.delete(staged).await.transient()
 }
 
-async fn tried(job: &ProcessMedia, cx: &JobContext, db: &TenantDb) -> Result<(), JobError> {
-    let made = db.media(&job.media).await.transient()?.is_some();
+/// Whether an attempt before this one got as far as the commit; the picture may have been deleted since. If so, what it left to
+/// do is done.
+pub(super) async fn before(
+    media: &MediaId,
+    staged: &ObjectKey,
+    cx: &JobContext,
+    db: &TenantDb,
+) -> Result<Before, JobError> {
+    let made = db.media(media).await.transient()?.is_some();
     if made || cx.attempt > 1 && db.is_settled(&cx.job).await.transient()? {
-        // An attempt before this one got as far as the commit; the picture may have been deleted since.
-        return again(job, cx, db).await;
+        again(media, staged, cx, db).await?;
+        return Ok(Before::Made);
     }
+    Ok(Before::Open)
+}
+
+/// Makes a picture of staged bytes, however they came.
+pub(super) async fn make(job: &ProcessMedia, cx: &JobContext, db: &TenantDb) -> Result<(), JobError> {
     // Looked at before any work, and again when it is done.
-    still_wanted(job, cx)?;
+    still_wanted(job.expires_at, cx)?;
     let context = cx.tenant()?.context();
     let settings = picture_settings::settings(&context.pictures, &context.limits).transient()?;
     let source = Source {
@@ -92,7 +134,7 @@ async fn tried(job: &ProcessMedia, cx: &JobContext, db: &TenantDb) -> Result<(),
             .await;
         return Err(error);
     }
-    remove_staged(job, cx).await
+    cx.objects.delete(&source.key).await.transient()
 }
 
 /// What was reserved is the upload; its files may take more, and have to fit too.
@@ -115,8 +157,8 @@ async fn reserve_beyond(
 }
 
 /// A picture that expired before it was made would be seen by nobody.
-fn still_wanted(job: &ProcessMedia, cx: &JobContext) -> Result<(), JobError> {
-    match job.expires_at {
+pub(super) fn still_wanted(expires_at: Option<Millis>, cx: &JobContext) -> Result<(), JobError> {
+    match expires_at {
         Some(at) if at <= cx.clock.now() => {
             let text = "the picture's time was over before it was made";
             Err(JobError::permanent(Reason::EXPIRED, text))
@@ -147,7 +189,7 @@ async fn keep(
     metrics::histogram!(names::MEDIA_STAGE_SECONDS, "stage" => "place").record(watch.elapsed());
     settle(cx, &placed).await?;
 
-    still_wanted(job, cx)?;
+    still_wanted(job.expires_at, cx)?;
     let change = Usage::picture(media.stored_bytes, media.frames);
     let limits = &cx.tenant()?.context().limits;
     let mut tx = db.begin().await.transient()?;
@@ -191,22 +233,28 @@ async fn keep(
 
 /// After a permanent failure: the staged bytes go, and so does what the counters hold.
 pub(crate) async fn failed(job: ProcessMedia, cx: &JobContext) -> Result<(), JobError> {
+    give_up(&job.media, &staged_key(&job)?, job.reserved, cx).await
+}
+
+/// The same, however the bytes came.
+pub(super) async fn give_up(
+    media: &MediaId,
+    staged: &ObjectKey,
+    reserved: ByteCount,
+    cx: &JobContext,
+) -> Result<(), JobError> {
     if !cx.is_latest().await? {
         return Err(overtaken());
     }
-    remove_staged(&job, cx).await?;
+    cx.objects.delete(staged).await.transient()?;
     if let Ok(tenant) = cx.tenant() {
         // Files that an attempt may have placed.
-        undo(&job.media, cx, &[], true, |key| !key.is_on_demand()).await?;
-        cx.quota
-            .release(
-                tenant,
-                Claim {
-                    media: 1,
-                    bytes: job.reserved,
-                },
-            )
-            .await;
+        undo(media, cx, &[], true, |key| !key.is_on_demand()).await?;
+        let claim = Claim {
+            media: 1,
+            bytes: reserved,
+        };
+        cx.quota.release(tenant, claim).await;
     }
     Ok(())
 }
@@ -286,8 +334,4 @@ fn facts_json(facts: &Facts, camera: bool) -> String {
         kept.insert("taken_at".to_owned(), facts.taken_at.clone().into());
     }
     kept.to_string()
-}
-
-async fn remove_staged(job: &ProcessMedia, cx: &JobContext) -> Result<(), JobError> {
-    cx.objects.delete(&staged_key(job)?).await.transient()
 }

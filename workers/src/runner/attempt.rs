@@ -31,6 +31,7 @@ const fn works_for_tenant(kind: JobKind) -> bool {
     match kind {
         JobKind::Noop
         | JobKind::MediaProcess
+        | JobKind::MediaFetch
         | JobKind::MediaVariant
         | JobKind::MediaDelete
         | JobKind::MediaMove
@@ -73,7 +74,7 @@ impl Worker {
     async fn note(&self, claimed: &Claimed) {
         let Some(tenant) = &claimed.tenant else { return };
         match claimed.kind {
-            JobKind::MediaProcess | JobKind::MediaVariant | JobKind::MediaDelete => {}
+            JobKind::MediaProcess | JobKind::MediaFetch | JobKind::MediaVariant | JobKind::MediaDelete => {}
             JobKind::Noop
             | JobKind::MediaMove
             | JobKind::MediaVerify
@@ -181,6 +182,7 @@ impl Worker {
             cancel: CancellationToken::new(),
             last_cause: claimed.last_cause.clone(),
             decoder: self.decoder.clone(),
+            fetcher: self.fetcher.clone(),
             tenant,
             tenant_id: claimed.tenant.clone(),
             lifecycle: services.lifecycle.clone(),

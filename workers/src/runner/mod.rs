@@ -5,7 +5,7 @@ mod settings;
 
 pub use settings::{PoolSettings, Settings};
 
-use crate::{admission::Admission, decoder::Decoder, registry::Registry};
+use crate::{admission::Admission, decoder::Decoder, fetch::Fetcher, registry::Registry};
 use mediamill_shared::{
     cache::{CachePort, JOB_CHANNEL},
     clock::Stopwatch,
@@ -43,6 +43,7 @@ struct Worker {
     admission: Admission,
     processors: Arc<Semaphore>,
     decoder: Decoder,
+    fetcher: Fetcher,
     claims: Batcher<JobId, Claim>,
     settlements: Batcher<Settlement, bool>,
     running: Mutex<BTreeSet<JobId>>,
@@ -55,7 +56,11 @@ struct Worker {
 pub async fn run(services: Services, settings: Settings) {
     let worker = Arc::new(Worker::new(services, &settings));
     tracing::info!(worker = %worker.name, memory = %settings.memory, "worker started");
-    if settings.pools.iter().any(|pool| pool.pool == Pool::Media) {
+    if settings
+        .pools
+        .iter()
+        .any(|pool| matches!(pool.pool, Pool::Media | Pool::Fetch))
+    {
         worker.decoder.open().await;
     }
     let tasks = TaskTracker::new();
@@ -245,6 +250,7 @@ impl Worker {
             admission: Admission::within(settings.memory),
             processors: Arc::new(Semaphore::new(settings.processors.max(1))),
             decoder: Decoder::of(settings),
+            fetcher: Fetcher::new(&services.config),
             running: Mutex::default(),
             noted: Mutex::default(),
             name,

@@ -51,6 +51,12 @@ impl Settings {
                     prefetch: prefetch(media * 2),
                 },
                 PoolSettings {
+                    pool: Pool::Fetch,
+                    // They wait for others nearly all the time; what they fetched is admitted and decoded in turn with the rest.
+                    slots: 64,
+                    prefetch: 128,
+                },
+                PoolSettings {
                     pool: Pool::Provision,
                     // More than are made at a time: those that wait are made together.
                     slots: 16,

@@ -170,14 +170,13 @@ pub(crate) async fn list(
     operator.may(Scope::Read)?;
     let wanted = query(wanted)?;
     let control = &state.services.control;
-    let (rows, next) = match &wanted.tenant {
-        Some(tenant) => (storages::of(control, Some(tenant)).await?, None),
-        None => {
-            let rows = storages::page(control, wanted.cursor.as_ref(), PAGE).await?;
-            let more = i64::try_from(rows.len()).unwrap_or(0) == PAGE;
-            let next = rows.last().filter(|_| more).map(|row| row.id.clone());
-            (rows, next)
-        }
+    let (rows, next) = if let Some(tenant) = &wanted.tenant {
+        (storages::of(control, Some(tenant)).await?, None)
+    } else {
+        let rows = storages::page(control, wanted.cursor.as_ref(), PAGE).await?;
+        let more = i64::try_from(rows.len()).unwrap_or(0) == PAGE;
+        let next = rows.last().filter(|_| more).map(|row| row.id.clone());
+        (rows, next)
     };
     let mut all = Vec::with_capacity(rows.len());
     for row in &rows {

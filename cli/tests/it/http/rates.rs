@@ -39,7 +39,7 @@ fn limits(values: &[(Limit, i64)]) -> LimitOverrides {
 }
 
 /// Gives the hour some time: a test that begins in its last seconds would see the next one.
-async fn early_in_the_hour(world: &World) {
+pub(super) async fn early_in_the_hour(world: &World) {
     let (clock, least) = (&world.services.clock, Duration::from_secs(30));
     let left = |now: Millis| Period::hour_of(now).end.since(now);
     while left(clock.now()) < least {

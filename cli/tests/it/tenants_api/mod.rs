@@ -81,6 +81,8 @@ on_both_sides!(
     pictures::pictures_become_what_the_tenant_or_its_plan_says,
     storages::a_storage_is_added_used_emptied_and_removed,
     storages::what_a_storage_cannot_be_is_said,
+    storages::what_a_tenant_may_have_is_held,
+    storages::who_may_change_storages_is_held,
     usage::what_tenants_used_is_told_by_the_hour,
 );
 

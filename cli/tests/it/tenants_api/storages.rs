@@ -145,11 +145,7 @@ pub(super) async fn a_storage_is_added_used_emptied_and_removed(provider: Provid
 pub(super) async fn what_a_storage_cannot_be_is_said(provider: Provider) {
     let p = &provider;
     let server = S3Server::start().await.unwrap();
-    let body = |more: Value| {
-        let mut body = bucket(&server, "pictures");
-        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        body
-    };
+    let body = |more| with(bucket(&server, "pictures"), &more);
     // Credentials that are wrong, a bucket that cannot be, a kind that a tenant may not have.
     let wrong = json!({ "credentials": { "access_key": "test-access-key", "secret_key": "wrong" } });
     let told = problem(p.post("/storages", body(wrong)).await, 422, "storage-broken").await;
@@ -185,8 +181,12 @@ pub(super) async fn what_a_storage_cannot_be_is_said(provider: Provider) {
         "not-found",
     )
     .await;
+    provider.close();
+}
 
-    // Limits of the tenant.
+pub(super) async fn what_a_tenant_may_have_is_held(provider: Provider) {
+    let p = &provider;
+    let server = S3Server::start().await.unwrap();
     let limits = json!({ "limits": { "storages": 1, "min_active_storages": 1 } });
     assert!(p.patch("/tenants/demo", limits).await.status().is_success());
     let request = || {
@@ -204,14 +204,10 @@ pub(super) async fn what_a_storage_cannot_be_is_said(provider: Provider) {
         (&json!("/problems/no-storage"), &json!("min_active_storages")),
         "{told}"
     );
-    let own = added(p, body(json!({ "tenant": "demo" }))).await;
+    let own_bucket = || with(bucket(&server, "pictures"), &json!({ "tenant": "demo" }));
+    let own = added(p, own_bucket()).await;
     upload(p, 1).await;
-    let told = problem(
-        p.post("/storages", body(json!({ "tenant": "demo" }))).await,
-        403,
-        "over-quota",
-    )
-    .await;
+    let told = problem(p.post("/storages", own_bucket()).await, 403, "over-quota").await;
     assert_eq!(
         (&told["limit_name"], &told["limit"], &told["asked"]),
         (&json!("storages"), &json!(1), &json!(1))
@@ -229,14 +225,14 @@ pub(super) async fn what_a_storage_cannot_be_is_said(provider: Provider) {
             .status()
             .is_success()
     );
-    problem(
-        p.post("/storages", body(json!({ "tenant": "demo" }))).await,
-        403,
-        "switched-off",
-    )
-    .await;
+    problem(p.post("/storages", own_bucket()).await, 403, "switched-off").await;
+    provider.close();
+}
 
-    // Who may, and whose change it is.
+pub(super) async fn who_may_change_storages_is_held(provider: Provider) {
+    let p = &provider;
+    let server = S3Server::start().await.unwrap();
+    let own = added(p, with(bucket(&server, "pictures"), &json!({ "tenant": "demo" }))).await;
     let reader = key_with(&p.world.services, "read").await;
     let refused = p.with(&reader, Method::POST, "/storages", "{}").send().await.unwrap();
     assert_ne!(refused.status(), StatusCode::CREATED);
@@ -261,4 +257,9 @@ pub(super) async fn what_a_storage_cannot_be_is_said(provider: Provider) {
     let listed = p.read("/storages?tenant=demo").await;
     assert_eq!(listed["storages"][0]["id"], own.as_str());
     provider.close();
+}
+
+fn with(mut body: Value, more: &Value) -> Value {
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body
 }

@@ -10,9 +10,9 @@ use crate::{
 use sqlx::Row;
 
 sql! {
-    RESERVED = "SELECT CAST(COALESCE(SUM(reserved_bytes), 0) AS BIGINT), CAST(COALESCE(SUM(CASE WHEN kind = 'media.process' THEN 1 ELSE 0 END), 0) AS BIGINT) \
+    RESERVED = "SELECT CAST(COALESCE(SUM(reserved_bytes), 0) AS BIGINT), CAST(COALESCE(SUM(CASE WHEN kind IN ('media.process', 'media.fetch') THEN 1 ELSE 0 END), 0) AS BIGINT) \
         FROM jobs WHERE tenant = $1 AND state IN ('queued', 'running', 'dead') AND reserved_bytes > 0";
-    ACCEPTED = "SELECT CAST(COUNT(*) AS BIGINT) FROM jobs WHERE tenant = $1 AND kind = 'media.process' AND created_at >= $2 AND created_at < $3";
+    ACCEPTED = "SELECT CAST(COUNT(*) AS BIGINT) FROM jobs WHERE tenant = $1 AND kind IN ('media.process', 'media.fetch') AND created_at >= $2 AND created_at < $3";
     COUNTS = "SELECT pool, state, CAST(COUNT(*) AS BIGINT), MIN(due_at) FROM jobs WHERE state IN ('queued', 'running', 'dead') GROUP BY pool, state";
 }
 

@@ -29,6 +29,7 @@ sql! {
     GET = "SELECT id, tenant, subject, kind, state, attempts, cause_code, cause, created_at, due_at, finished_at FROM jobs WHERE id = $1";
     BY_SUBJECT = "SELECT id, tenant, subject, kind, state, attempts, cause_code, cause, created_at, due_at, finished_at FROM jobs \
         WHERE subject = $1 AND tenant = $2 ORDER BY id DESC LIMIT 1";
+    TURN_TO = "UPDATE jobs SET subject = $1 WHERE id = $2 AND attempts = $3 AND state = 'running'";
     PAYLOAD = "SELECT payload FROM jobs WHERE id = $1";
     FORGET_TENANT = "DELETE FROM jobs WHERE tenant = $1 AND id <> $2";
     PRUNE = "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE state IN ('done', 'failed') AND finished_at < $1 LIMIT $2)";
@@ -232,6 +233,21 @@ pub async fn latest_about(db: &Db, tenant: &TenantId, subject: &str) -> Result<O
         .bind(tenant.as_str().to_owned());
     let row = query.fetch_optional(db.read()).bounded("read a job").await?;
     row.as_ref().map(read_job).transpose()
+}
+
+/// Has a job be about something else than it was accepted for: its attempt number `attempt` has found out what. Nothing is
+/// changed where another attempt has the job.
+///
+/// # Errors
+/// When the database is away.
+pub async fn turn_to(db: &Db, id: &JobId, attempt: i64, subject: &str) -> Result<(), DbError> {
+    let query = TURN_TO
+        .query()
+        .bind(subject.to_owned())
+        .bind(id.as_str().to_owned())
+        .bind(attempt);
+    let done = query.execute(db.write()).bounded("turn a job to another subject");
+    done.await.map(drop)
 }
 
 /// A job's payload, JSON.

@@ -148,7 +148,7 @@ limits! {
     /// How long a picture may stay, from its upload on.
     LifetimeSeconds lifetime_seconds: Seconds = 0, Upload;
     /// Whether uploads may be fetched from a URL.
-    UploadUrl upload_url: Toggle = 1, Reserved, "CHEVERETO_ENABLE_UPLOAD_URL";
+    UploadUrl upload_url: Toggle = 1, Upload, "CHEVERETO_ENABLE_UPLOAD_URL";
     /// Whether users' own API keys are taken.
     ApiUser api_user: Toggle = 1, Keys, "CHEVERETO_ENABLE_API_USER";
     /// Whether the site's public API key, which belongs to nobody, is taken.
