@@ -36,6 +36,16 @@ impl Client {
         })
     }
 
+    /// Another client of the same installation, over the same connections.
+    pub(crate) fn beside(&self, host: &str, key: &str) -> Self {
+        Self {
+            http: self.http.clone(),
+            url: self.url.clone(),
+            host: host.to_owned(),
+            key: key.to_owned(),
+        }
+    }
+
     /// A request of the tenant.
     pub(crate) fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
         self.http
