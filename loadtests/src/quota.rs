@@ -2,7 +2,7 @@
 //! what they passed, and nothing of these may be left. Once by `media`, once by `stored_bytes`, to the byte.
 
 use crate::{
-    client::Client,
+    client::{Client, unanswered},
     installation::binary,
     pictures::{self, Picture},
     say,
@@ -249,9 +249,9 @@ async fn flood(client: &Client, limit: Option<Reached>, args: &Args) -> Answers 
 async fn send(client: &Client, picture: &Picture, limit: Option<Reached>) -> Result<Option<(String, String)>, String> {
     let request = client.request(Method::POST, "/v1/media");
     let answer = request.body(picture.bytes.clone()).send().await;
-    let answer = answer.map_err(|_| "no answer".to_owned())?;
+    let answer = answer.map_err(|error| unanswered(&error))?;
     let status = answer.status();
-    let body: Value = answer.json().await.map_err(|_| "answer cut off".to_owned())?;
+    let body: Value = answer.json().await.map_err(|error| unanswered(&error))?;
     let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str);
     if status == StatusCode::ACCEPTED
         && let (Some(media), Some(job)) = (text("/media/0/id"), text("/media/0/job/id"))

@@ -16,6 +16,7 @@ use mediamill_shared::{
     ids::TenantId,
     objects::{ObjectKey, Objects, Store},
     operators::Scopes,
+    secrets::Keyring,
     services::Services,
     shutdown::Shutdown,
     tenancy::{LimitOverrides, NewTenant, PictureSettings, Tenant},
@@ -64,17 +65,20 @@ pub(crate) struct Side {
 
 impl Side {
     pub(crate) async fn start(engine: Engine, binary: &Path, clock: &Clock) -> anyhow::Result<Self> {
+        // Storages' credentials are sealed with it.
+        let own = [("master_keys", Keyring::generate(&Entropy::system()).reveal().to_owned())];
         let processes = match engine {
             Engine::Postgres => {
-                let installation = Installation::start(binary, "{}", 2, &[], clock).await?;
+                let installation = Installation::start(binary, "{}", 2, &own, clock).await?;
                 Processes::Distributed(Box::new(installation))
             }
-            Engine::Sqlite => Processes::Embedded(Box::new(Embedded::start(binary, "{}", &[], clock).await?)),
+            Engine::Sqlite => Processes::Embedded(Box::new(Embedded::start(binary, "{}", &own, clock).await?)),
         };
-        let settings = match &processes {
+        let mut settings = match &processes {
             Processes::Distributed(installation) => installation.back.settings()?,
             Processes::Embedded(embedded) => embedded.settings(),
         };
+        settings.extend(own);
         let config = Config::from_pairs(settings)?;
         let services = Services::open(config, clock.clone(), Entropy::system(), Shutdown::new()).await?;
         Ok(Self { processes, services })

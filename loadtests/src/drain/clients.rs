@@ -1,7 +1,7 @@
 //! Clients that go on uploading and reading until they are told to stop.
 
 use crate::{
-    client::Client,
+    client::{Client, unanswered},
     pictures::{self, Picture},
 };
 use futures_util::{
@@ -199,9 +199,9 @@ impl Gallery {
         let Picture { name, bytes } = pictures::bitmap(self.next.fetch_add(1, Ordering::Relaxed));
         let request = self.client.request(Method::POST, "/v1/media?wait=50");
         let answer = request.header("x-file-name", name).body(bytes).send().await;
-        let answer = answer.map_err(|_| "no answer".to_owned())?;
+        let answer = answer.map_err(|error| unanswered(&error))?;
         let status = answer.status();
-        let body: Value = answer.json().await.map_err(|_| "answer cut off".to_owned())?;
+        let body: Value = answer.json().await.map_err(|error| unanswered(&error))?;
         if status != StatusCode::CREATED {
             let detail = body
                 .pointer("/detail")
@@ -219,7 +219,7 @@ impl Gallery {
         let since = Stopwatch::start();
         let read = async {
             let sent = self.client.request(Method::GET, &file.path).send().await;
-            let answer = sent.map_err(|_| "no answer".to_owned())?;
+            let answer = sent.map_err(|error| unanswered(&error))?;
             let status = answer.status();
             let bytes = answer.bytes().await.map_err(|_| format!("{status}, cut off"))?;
             if status != StatusCode::OK {
