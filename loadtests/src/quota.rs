@@ -109,9 +109,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 
 async fn on(engine: Engine, binary: &Path, args: &Args, clock: &Clock) -> anyhow::Result<Vec<Run>> {
     let side = Side::start(engine, binary, clock).await?;
-    let size = stored_size(&side).await?;
+    let each = stored_size(&side).await?;
     if !args.json {
-        say(&format!("{}: {size} bytes a picture", engine.describe()));
+        say(&format!("{}: {each} bytes a picture", engine.describe()));
     }
     let fits = i64::from(args.fits);
     let limits = [
@@ -123,14 +123,14 @@ async fn on(engine: Engine, binary: &Path, args: &Args, clock: &Clock) -> anyhow
         }),
         Some(Reached {
             limit: Limit::StoredBytes,
-            value: fits * size,
-            asked: size,
+            value: fits * each,
+            asked: each,
         }),
     ];
     let mut runs: Vec<Run> = Vec::new();
     for limit in limits {
         let free = runs.first().map(|run| run.answers_per_second);
-        let run = against(&side, limit, size, free, args).await?;
+        let run = against(&side, limit, each, free, args).await?;
         if !args.json {
             tell(&run);
         }
@@ -138,7 +138,7 @@ async fn on(engine: Engine, binary: &Path, args: &Args, clock: &Clock) -> anyhow
     }
     if args.json {
         let report = serde_json::json!({
-            "side": engine.describe(), "uploads": args.count, "concurrency": args.concurrency, "picture_bytes": size, "runs": runs,
+            "side": engine.describe(), "uploads": args.count, "concurrency": args.concurrency, "picture_bytes": each, "runs": runs,
         });
         say(&report.to_string());
     }
@@ -181,7 +181,7 @@ async fn stored_size(side: &Side) -> anyhow::Result<i64> {
 async fn against(
     side: &Side,
     limit: Option<Reached>,
-    size: i64,
+    each: i64,
     free: Option<f64>,
     args: &Args,
 ) -> anyhow::Result<Run> {
@@ -208,7 +208,7 @@ async fn against(
     let expected = if limit.is_some() { args.fits } else { args.count };
     let mut wrong = side.wrong_at_rest(&id, patience).await?;
     wrong.extend(answered(&answers, &ends, expected, args));
-    wrong.extend(stored(side, &id, &answers, expected, size).await?);
+    wrong.extend(stored(side, &id, &answers, expected, each).await?);
     let rate = f64::from(args.count) / answers.seconds.max(1e-9);
     Ok(Run {
         limit: limit.map_or("no limit", |reached| reached.limit.as_str()),
@@ -303,11 +303,11 @@ async fn stored(
     id: &TenantId,
     answers: &Answers,
     expected: u32,
-    size: i64,
+    each: i64,
 ) -> anyhow::Result<Vec<String>> {
     let mut wrong = Vec::new();
     let usage = side.resolved(id).await?.db()?.usage().await?;
-    let (media, bytes) = (i64::from(expected), ByteCount::new(i64::from(expected) * size));
+    let (media, bytes) = (i64::from(expected), ByteCount::new(i64::from(expected) * each));
     if (usage.media, usage.bytes) != (media, bytes) {
         wrong.push(format!(
             "usage is {usage:?}, not {media} pictures of {bytes:?} together"
@@ -331,9 +331,9 @@ async fn stored(
             owners.len()
         ));
     }
-    let odd = objects.iter().filter(|(_, bytes)| bytes.get() != size).count();
+    let odd = objects.iter().filter(|(_, bytes)| bytes.get() != each).count();
     if odd > 0 {
-        wrong.push(format!("{odd} objects are not of {size} bytes"));
+        wrong.push(format!("{odd} objects are not of {each} bytes"));
     }
     Ok(wrong)
 }
