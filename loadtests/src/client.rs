@@ -6,6 +6,16 @@ use std::time::Duration;
 
 /// A request that has no answer by then has none.
 const LONGEST: Duration = Duration::from_secs(60);
+/// Shorter than the api keeps a connection that says nothing: a request on one that is just being closed has no answer.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// Why a request has no answer, for a report.
+pub(crate) fn unanswered(error: &reqwest::Error) -> String {
+    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    // The first says the URL, which is another one each time.
+    let causes: Vec<String> = causes.skip(1).map(ToString::to_string).collect();
+    format!("no answer: {}", causes.join(": "))
+}
 
 /// A tenant's client.
 pub(crate) struct Client {
@@ -27,13 +37,26 @@ impl Client {
         if !loopback {
             bail!("load is only ever sent to a loopback address");
         }
-        let http = reqwest::Client::builder().timeout(LONGEST).build()?;
+        let http = reqwest::Client::builder()
+            .timeout(LONGEST)
+            .pool_idle_timeout(IDLE)
+            .build()?;
         Ok(Self {
             http,
             url: url.trim_end_matches('/').to_owned(),
             host: host.to_owned(),
             key: key.to_owned(),
         })
+    }
+
+    /// Another client of the same installation, over the same connections.
+    pub(crate) fn beside(&self, host: &str, key: &str) -> Self {
+        Self {
+            http: self.http.clone(),
+            url: self.url.clone(),
+            host: host.to_owned(),
+            key: key.to_owned(),
+        }
     }
 
     /// A request of the tenant.

@@ -209,10 +209,7 @@ impl Embedded {
         let folder = tempfile::tempdir()?;
         let port = free_port()?;
         let listen = format!("127.0.0.1:{port}");
-        let own = [
-            ("data_dir", folder.path().join("data").display().to_string()),
-            ("listen", listen.clone()),
-        ];
+        let own = [data_dir(&folder), ("listen", listen.clone())];
         let program = Program::new(binary, own.into_iter().chain(settings.to_owned()));
         let client = program.tenant(limits, &listen).await?;
         let mut serve = program.role(role, Some(port), role, folder.path());
@@ -220,11 +217,20 @@ impl Embedded {
         Ok(Self { serve, client, folder })
     }
 
+    /// Where everything is, as configuration.
+    pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
+        vec![data_dir(&self.folder)]
+    }
+
     /// Where objects are.
     pub(crate) fn objects_url(&self) -> anyhow::Result<url::Url> {
         let path = self.folder.path().join("data").join("objects");
         url::Url::from_file_path(path).map_err(|()| anyhow::anyhow!("the temporary folder has no absolute path"))
     }
+}
+
+fn data_dir(folder: &tempfile::TempDir) -> (&'static str, String) {
+    ("data_dir", folder.path().join("data").display().to_string())
 }
 
 /// Runs a command to its end, which must be good; returns what it printed.

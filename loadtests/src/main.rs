@@ -5,6 +5,7 @@
 mod chart;
 mod client;
 mod corpus;
+mod drain;
 mod faults;
 mod installation;
 mod mixed;
@@ -12,9 +13,11 @@ mod noop;
 mod pictures;
 mod processes;
 mod provision;
+mod quota;
 mod resolve;
 mod resumable;
 mod servers;
+mod side;
 mod upload;
 
 use clap::{Parser, Subcommand};
@@ -46,6 +49,10 @@ enum Driver {
     Noop(noop::Args),
     /// Measures how many tenants are made a second, by how many there are, beside the same tables made bare
     Provision(provision::Args),
+    /// Sends far more uploads at once than a tenant's limits fit, and proves that exactly those that fit are stored and counted
+    Quota(quota::Args),
+    /// Empties a provider's storage while clients upload and read, and proves that every picture is served all the time
+    Drain(drain::Args),
     /// Sends many large uploads in pieces at once, and measures what an api process holds of them in memory
     Resumable(resumable::Args),
     /// Measures how fast hosts are resolved from each layer, by how many there are, beside a bare `GET` of Redis
@@ -74,6 +81,8 @@ async fn drive(driver: Driver) -> anyhow::Result<()> {
             Driver::Noop(args) => noop::run(args).await,
             Driver::Resumable(args) => Box::pin(resumable::run(args)).await,
             Driver::Resolve(args) => Box::pin(resolve::run(args)).await,
+            Driver::Quota(args) => Box::pin(quota::run(args)).await,
+            Driver::Drain(args) => Box::pin(drain::run(args)).await,
             Driver::Provision(args) => Box::pin(provision::run(args)).await,
         }
     };

@@ -133,6 +133,9 @@ pub async fn claim(db: &Db, by: &Claimant, shares: &Shares, now: Millis) -> Resu
     let (mut full, mut closed) = (BTreeSet::new(), BTreeSet::new());
     for (storage, share) in shares {
         let has = enter(&mut tx, by, storage, now).await?;
+        if *share == has {
+            continue;
+        }
         let grown = set(&mut tx, by, storage, has, *share).await?;
         if share.bytes <= has.bytes && share.objects <= has.objects {
             continue;
@@ -173,7 +176,9 @@ pub async fn settle(db: &Db, by: &Claimant, wanted: &Shares, now: Millis) -> Res
     for storage in storages {
         let has = enter(&mut tx, by, storage, now).await?;
         let share = wanted.get(storage).copied().unwrap_or_default();
-        set(&mut tx, by, storage, has, share).await?;
+        if share != has {
+            set(&mut tx, by, storage, has, share).await?;
+        }
     }
     tx.commit().bounded(CLAIM).await?;
     Ok(true)
@@ -222,7 +227,7 @@ async fn enter(connection: &mut AnyConnection, by: &Claimant, storage: &Spot, no
 }
 
 /// Writes one line, and moves the storage's figures by the difference: its state, capacity and use from then on. `None`: there
-/// is no such storage.
+/// is no such storage. Not for a difference of nothing: every job that counts waits for the storage's row.
 async fn set(
     connection: &mut AnyConnection,
     by: &Claimant,
