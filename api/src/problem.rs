@@ -79,7 +79,7 @@ causes! {
     MissingScope = "missing-scope", FORBIDDEN;
     /// There is no storage to put it in.
     NoStorage = "no-storage", FORBIDDEN;
-    /// The provider has switched this off for the tenant.
+    /// The provider has this switched off, for the tenant or for all.
     SwitchedOff = "switched-off", FORBIDDEN;
     /// The tenant is not served at the moment.
     TenantSuspended = "tenant-suspended", FORBIDDEN;

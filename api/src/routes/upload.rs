@@ -10,7 +10,7 @@ use crate::{
 };
 use axum::{
     body::Body,
-    extract::{FromRequest, Multipart, Query, Request, State as Shared},
+    extract::{FromRequest, Multipart, Query, Request, State as Shared, rejection::QueryRejection},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -88,36 +88,56 @@ pub(crate) async fn upload(
     Shared(state): Shared<State>,
     caller: Caller,
     IdempotencyKey(once): IdempotencyKey,
-    query: Result<Query<UploadQuery>, axum::extract::rejection::QueryRejection>,
+    query: Result<Query<UploadQuery>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(|error| Problem::new(Cause::BadRequest, error.body_text()))?;
-    let patience = wait(query.wait)?;
-    // A request that was accepted before is answered again, whatever is left.
-    let first = once.is_none();
-    let wishes = Wishes {
-        once,
-        stay: stay::read(query.expires_at.as_deref(), query.expiration.as_deref())?,
+    let wanted = match wanted(&state, &caller, once, query, request.headers()).await {
+        Ok(wanted) => wanted,
+        Err(problem) => {
+            drain(&state, request.into_body()).await;
+            return Err(problem);
+        }
     };
-    // What would be refused whatever the body is, before it is read.
-    stay::expiry(&caller.site.tenant, wishes.stay, state.services.clock.now())?;
-    let refused = match refuse_by_length(&caller, request.headers()) {
-        Ok(()) if first => accept::room_for_one(&state, &caller).await,
-        other => other,
-    };
-    if let Err(problem) = refused {
-        drain(&state, request.into_body()).await;
-        return Err(problem);
-    }
     let trace = request.extensions().get::<TraceId>().cloned();
     let trace = trace.unwrap_or_else(|| TraceId::generate(&state.services.clock, &state.services.entropy));
     let files = if is_multipart(request.headers()) {
         several(&state, &caller, request).await?
     } else {
-        vec![one(&state, &caller, query.name, request).await?]
+        vec![one(&state, &caller, wanted.name, request).await?]
     };
-    let answer = accept::uploads(&state, &caller, files, wishes, &trace).await?;
-    finish(&state, &caller, answer, patience).await
+    let answer = accept::uploads(&state, &caller, files, wanted.wishes, &trace).await?;
+    finish(&state, &caller, answer, wanted.patience).await
+}
+
+/// What an upload's request says besides its body.
+struct Wanted {
+    name: Option<String>,
+    patience: Duration,
+    wishes: Wishes,
+}
+
+/// Refuses what is refused whatever the body is.
+async fn wanted(
+    state: &State,
+    caller: &Caller,
+    once: Option<String>,
+    query: Result<Query<UploadQuery>, QueryRejection>,
+    headers: &HeaderMap,
+) -> Result<Wanted, Problem> {
+    let Query(query) = query.map_err(|error| Problem::new(Cause::BadRequest, error.body_text()))?;
+    let patience = wait(query.wait)?;
+    let stay = stay::read(query.expires_at.as_deref(), query.expiration.as_deref())?;
+    stay::expiry(&caller.site.tenant, stay, state.services.clock.now())?;
+    refuse_by_length(caller, headers)?;
+    // A request that was accepted before is answered again, whatever is left.
+    if once.is_none() {
+        accept::room_for_one(state, caller).await?;
+    }
+    Ok(Wanted {
+        name: query.name,
+        patience,
+        wishes: Wishes { once, stay },
+    })
 }
 
 /// How long the answer may wait for the work.

@@ -64,8 +64,9 @@ impl Settings {
                 },
                 PoolSettings {
                     pool: Pool::Maintenance,
-                    slots: 64,
-                    prefetch: 256,
+                    // Moves of a storage that is emptied wait for its row, and uploads behind them.
+                    slots: 8,
+                    prefetch: 32,
                 },
             ],
             memory: config.worker_memory,
