@@ -3,8 +3,7 @@
 
 use crate::{
     accept::{
-        self, Answer, Committed, JUDGEMENTS, Uploaded, Wishes, accepted_json, answered_before, being_changed,
-        give_back, plain_name, take, tenant_job,
+        self, Answer, Committed, JUDGEMENTS, Uploaded, Wishes, accepted_json, being_changed, plain_name, tenant_job,
     },
     extract::Caller,
     problem::{Cause, Problem},
@@ -16,7 +15,7 @@ use mediamill_shared::{
         accept::{Idempotency, Request},
         expiries::Expiry,
     },
-    fetch::{Rules, SourceUrl},
+    fetch::{Rules, SourceUrl, UrlRefused},
     ids::{JobId, MediaId, TraceId},
     jobs::FetchMedia,
     quota::Claim,
@@ -39,18 +38,20 @@ pub(crate) struct Source {
 pub(crate) fn foresee(state: &State, tenant: &Tenant, url: &SourceUrl) -> Result<(), Problem> {
     allowed(tenant)?;
     let rules = Rules::from_config(&state.services.config);
-    rules.admit(url).map_err(|refused| {
-        Problem::new(Cause::BadRequest, format!("the url is not fetched: {refused}")).with("member", "url")
-    })
+    Ok(rules.admit(url)?)
+}
+
+impl From<UrlRefused> for Problem {
+    fn from(refused: UrlRefused) -> Self {
+        Self::new(Cause::BadRequest, format!("the url is not fetched: {refused}")).with("member", "url")
+    }
 }
 
 fn allowed(tenant: &Tenant) -> Result<(), Problem> {
     if tenant.context().limits.allows(Limit::UploadUrl) {
         return Ok(());
     }
-    let name = Limit::UploadUrl.as_str();
-    let detail = format!("the provider has switched uploads from URLs off for this tenant ({name})");
-    Err(Problem::new(Cause::SwitchedOff, detail).with("limit_name", name))
+    Err(Problem::switched_off(Limit::UploadUrl, "uploads from URLs"))
 }
 
 /// Accepts the job that fetches it.
@@ -117,16 +118,7 @@ pub(crate) async fn upload(
             media: 1,
             bytes: RESERVED,
         };
-        let taken = match take(services, caller, &tenant, claim).await {
-            Ok(taken) => taken,
-            // What was accepted before is answered again, whatever is left now.
-            Err(refused) => return answered_before(services, &tenant, once.as_ref()).await?.ok_or(refused),
-        };
-        let committed = accept::commit_reserved(services, &tenant, &db, claim, request).await;
-        if !matches!(committed, Ok(Committed::New) | Err((_, false))) {
-            give_back(services, caller, &tenant, taken).await;
-        }
-        match committed {
+        match accept::commit_counted(services, caller, &tenant, &db, claim, request).await {
             Ok(Committed::New) => {
                 return Ok(Answer::Now(Uploaded {
                     jobs: vec![job],
@@ -138,8 +130,7 @@ pub(crate) async fn upload(
             Ok(Committed::Outdated(present)) => tenant = present,
             // Nobody knows the bytes yet.
             Ok(Committed::BeingMade(_) | Committed::Made(_)) => return Err(being_changed()),
-            Err((problem, true)) => return answered_before(services, &tenant, once.as_ref()).await?.ok_or(problem),
-            Err((problem, false)) => return Err(problem),
+            Err((problem, _)) => return Err(problem),
         }
     }
     Err(being_changed())

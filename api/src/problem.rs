@@ -158,6 +158,13 @@ impl Problem {
         }
     }
 
+    /// The tenant's limit `toggle` is off, and with it `what`.
+    pub(crate) fn switched_off(toggle: Limit, what: &str) -> Self {
+        let name = toggle.as_str();
+        let detail = format!("the provider has switched {what} off for this tenant ({name})");
+        Self::new(Cause::SwitchedOff, detail).with("limit_name", name)
+    }
+
     /// What is answered where there is nothing.
     pub(crate) fn no_route() -> Self {
         Self::new(Cause::NotFound, "there is no such route; /docs shows what there is")

@@ -11,6 +11,8 @@ pub struct ByteCount(i64);
 impl ByteCount {
     /// No bytes.
     pub const ZERO: Self = Self(0);
+    /// More than anything has.
+    pub const MAX: Self = Self(i64::MAX);
 
     /// From a signed number of bytes.
     #[must_use]

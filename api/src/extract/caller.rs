@@ -73,7 +73,5 @@ fn keys_are_taken(site: &Site) -> Result<(), Problem> {
     if site.tenant.context().limits.allows(Limit::ApiUser) {
         return Ok(());
     }
-    let name = Limit::ApiUser.as_str();
-    let detail = format!("the provider has switched keys off for this tenant ({name})");
-    Err(Problem::new(Cause::SwitchedOff, detail).with("limit_name", name))
+    Err(Problem::switched_off(Limit::ApiUser, "keys"))
 }

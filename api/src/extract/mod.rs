@@ -7,6 +7,7 @@ mod if_match;
 mod operator;
 mod signed;
 mod tenant;
+mod traced;
 mod wrong_keys;
 
 pub(crate) use caller::Caller;
@@ -15,4 +16,5 @@ pub(crate) use if_match::{IfMatch, etag};
 pub(crate) use operator::Operator;
 pub(crate) use signed::{Signature, Signed, SignedJson};
 pub(crate) use tenant::Site;
+pub(crate) use traced::Traced;
 pub(crate) use wrong_keys::WrongKeys;

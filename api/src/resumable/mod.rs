@@ -26,29 +26,11 @@ pub(crate) const PIECE: usize = 1024 * 1024;
 /// Pieces of an upload that may be shorter than [`PIECE`]: one ends every request. Bounds rows and objects.
 const MOST_SHORT: i64 = 10_000;
 
-/// Largest upload of a tenant; `None` where nothing bounds it.
-pub(crate) fn largest(tenant: &Tenant) -> Option<ByteCount> {
-    match tenant.context().limits.upload_bytes {
-        0 => None,
-        limit => Some(ByteCount::new(limit)),
-    }
-}
-
 /// What an upload may have at most whose length is not known yet.
 pub(crate) fn largest_unknown(services: &Services, tenant: &Tenant) -> ByteCount {
     let held = services.config.resumable_bytes;
-    largest(tenant).map_or(held, |limit| limit.min(held))
-}
-
-/// Refuses a length that the tenant may not send.
-pub(crate) fn fits(tenant: &Tenant, length: ByteCount) -> Result<(), Problem> {
-    match largest(tenant) {
-        Some(limit) if length > limit => {
-            let detail = format!("an upload may have {limit}");
-            Err(Problem::new(Cause::TooLarge, detail).with("limit", limit.get()))
-        }
-        Some(_) | None => Ok(()),
-    }
+    let largest = tenant.context().limits.largest_upload();
+    largest.map_or(held, |limit| limit.min(held))
 }
 
 /// Runs `work` to its end, whoever still waits for it: a client that goes away must not take what it sent with it.

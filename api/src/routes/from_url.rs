@@ -3,7 +3,7 @@
 use super::upload::{finish, wait};
 use crate::{
     accept::Wishes,
-    extract::{Caller, IdempotencyKey},
+    extract::{Caller, IdempotencyKey, Traced},
     fetched::{self, Source},
     problem::{Cause, Problem},
     state::State,
@@ -14,10 +14,7 @@ use axum::{
     extract::{Query, Request, State as Shared},
     response::Response,
 };
-use mediamill_shared::{
-    fetch::{SourceUrl, UrlRefused},
-    ids::TraceId,
-};
+use mediamill_shared::fetch::{SourceUrl, UrlRefused};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -72,18 +69,18 @@ pub(crate) struct FromUrl {
 pub(crate) async fn upload(
     Shared(state): Shared<State>,
     caller: Caller,
+    Traced(trace): Traced,
     IdempotencyKey(once): IdempotencyKey,
     query: Result<Query<FromUrlQuery>, axum::extract::rejection::QueryRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
     let Query(query) = query.map_err(|error| Problem::new(Cause::BadRequest, error.body_text()))?;
     let patience = wait(query.wait)?;
-    let trace = request.extensions().get::<TraceId>().cloned();
-    let trace = trace.unwrap_or_else(|| TraceId::generate(&state.services.clock, &state.services.entropy));
     let wanted = read(&state, request.into_body()).await?;
-    let url: SourceUrl = wanted.url.parse().map_err(|refused: UrlRefused| {
-        Problem::new(Cause::BadRequest, format!("the url is not fetched: {refused}")).with("member", "url")
-    })?;
+    let url: SourceUrl = wanted
+        .url
+        .parse()
+        .map_err(|refused: UrlRefused| Problem::from(refused))?;
     fetched::foresee(&state, &caller.site.tenant, &url)?;
     let wishes = Wishes {
         once,

@@ -1,12 +1,12 @@
 //! `GET /v1/media`, `GET` and `DELETE /v1/media/{id}`.
 
 use super::{
-    upload::finished,
+    upload::{finished, wait},
     views::{MediaView, id},
 };
 use crate::{
     accept,
-    extract::Caller,
+    extract::{Caller, Traced},
     problem::{Cause, Problem},
     state::State,
     stay,
@@ -25,12 +25,11 @@ use mediamill_shared::{
         expiries::{self, Expiry},
         jobs,
     },
-    ids::{JobId, MediaId, TraceId},
+    ids::{JobId, MediaId},
     jobs::{DeleteMedia, JobKind, JobState},
     tenancy::store::holders::Deleted,
 };
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
 use utoipa::{IntoParams, ToSchema};
 
 const PAGE: i64 = 50;
@@ -238,14 +237,12 @@ pub(crate) async fn edit(
 pub(crate) async fn delete(
     Shared(state): Shared<State>,
     caller: Caller,
+    Traced(trace): Traced,
     Path(text): Path<String>,
     query: Result<Query<WaitQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(query) = query.map_err(|error| Problem::new(Cause::BadRequest, error.body_text()))?;
-    let wait = query.wait.unwrap_or(0);
-    if wait > 60 {
-        return Err(Problem::new(Cause::BadRequest, "wait is 0 to 60 seconds"));
-    }
+    let patience = wait(query.wait)?;
     let media: MediaId = id(&text)?;
     if caller.site.db.media(&media).await?.is_none() {
         return Err(Problem::new(
@@ -258,7 +255,6 @@ pub(crate) async fn delete(
     let holders = caller.site.db.holders(&media).await?;
     let holder = holders.contains(&caller.user).then(|| caller.user.clone());
     let job = JobId::generate(&services.clock, &services.entropy);
-    let trace = TraceId::generate(&services.clock, &services.entropy);
     let payload = DeleteMedia {
         media: media.clone(),
         holder,
@@ -278,8 +274,8 @@ pub(crate) async fn delete(
             );
         }
     }
-    if wait > 0
-        && let Some(rows) = finished(&state, std::slice::from_ref(&job), Duration::from_secs(wait)).await?
+    if !patience.is_zero()
+        && let Some(rows) = finished(&state, std::slice::from_ref(&job), patience).await?
         && rows.iter().all(|row| row.state == JobState::Done)
     {
         return Ok(StatusCode::NO_CONTENT.into_response());

@@ -3,7 +3,7 @@
 use super::views::{JobView, MediaView};
 use crate::{
     accept::{self, Answer, Incoming, Staged, Uploaded, Wishes},
-    extract::{Caller, IdempotencyKey},
+    extract::{Caller, IdempotencyKey, Traced},
     problem::{Cause, Problem},
     state::State,
     stay,
@@ -18,7 +18,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use mediamill_shared::{
     control::jobs::JobRow,
-    ids::{JobId, MediaId, TraceId},
+    ids::{JobId, MediaId},
     jobs::JobState,
 };
 use serde::Deserialize;
@@ -87,6 +87,7 @@ pub(crate) struct Pictures {
 pub(crate) async fn upload(
     Shared(state): Shared<State>,
     caller: Caller,
+    Traced(trace): Traced,
     IdempotencyKey(once): IdempotencyKey,
     query: Result<Query<UploadQuery>, QueryRejection>,
     request: Request,
@@ -98,8 +99,6 @@ pub(crate) async fn upload(
             return Err(problem);
         }
     };
-    let trace = request.extensions().get::<TraceId>().cloned();
-    let trace = trace.unwrap_or_else(|| TraceId::generate(&state.services.clock, &state.services.entropy));
     let files = if is_multipart(request.headers()) {
         several(&state, &caller, request).await?
     } else {
@@ -172,21 +171,20 @@ pub(super) async fn finish(
 
 /// A body that says it is too long is not kept.
 fn refuse_by_length(caller: &Caller, headers: &HeaderMap) -> Result<(), Problem> {
-    let limit = caller.site.tenant.context().limits.upload_bytes;
+    let Some(limit) = caller.site.tenant.context().limits.largest_upload() else {
+        return Ok(());
+    };
     let length = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    let room = u64::try_from(limit).unwrap_or(0);
     // A multipart has several files, each with a limit of its own, and what is around them.
     let room = if is_multipart(headers) {
-        room.saturating_mul(MOST_FILES as u64)
+        limit.unsigned().saturating_mul(MOST_FILES as u64)
     } else {
-        room
+        limit.unsigned()
     };
     match length {
-        Some(length) if limit > 0 && length > room => {
-            Err(Problem::new(Cause::TooLarge, format!("an upload may have {limit} bytes")).with("limit", limit))
-        }
+        Some(length) if length > room => Err(accept::too_large(limit)),
         _ => Ok(()),
     }
 }

@@ -107,10 +107,7 @@ async fn fetch(job: &FetchMedia, staged: &ObjectKey, cx: &JobContext) -> Result<
 
 async fn stage(job: &FetchMedia, staged: &ObjectKey, cx: &JobContext) -> Result<Stored, JobError> {
     let failed = |error: FetchError| error.of_attempt(cx.attempt);
-    let limit = match cx.tenant()?.context().limits.upload_bytes {
-        0 => ByteCount::new(i64::MAX),
-        limit => ByteCount::new(limit),
-    };
+    let limit = cx.tenant()?.context().limits.largest_upload().unwrap_or(ByteCount::MAX);
     let mut answer = cx.fetcher.get(&job.url, limit).await.map_err(failed)?;
     let head = answer.head(HEAD).await.map_err(failed)?;
     check(&head, cx)?;

@@ -1,8 +1,9 @@
 //! `POST /v1/tus`: an upload begins.
 
-use super::{BODY, describe, finish, found, go_on::go_on, set, spoken_by, trace_of};
+use super::{BODY, describe, finish, found, go_on::go_on, set, spoken_by};
 use crate::{
-    extract::Caller,
+    accept,
+    extract::{Caller, Traced},
     problem::{Cause, Problem},
     resumable::{self as pieces, Concat, Metadata, content_type, number, text},
     routes::upload::drain,
@@ -63,7 +64,7 @@ pub(crate) async fn create(
     let location = format!("/v1/tus/{}", upload.id);
     let with_upload = content_type(&head.headers) == Some(BODY);
     let went_on = if upload.kind == UploadKind::Final {
-        finish(&state, caller, &upload, trace_of(&state, &head)).await
+        finish(&state, caller, &upload, Traced::of(&state, &head.extensions).0).await
     } else if with_upload {
         go_on(&state, caller, upload, &head, body).await
     } else {
@@ -115,7 +116,7 @@ async fn begin(state: &State, caller: &Caller, headers: &HeaderMap) -> Result<Up
         None => (UploadKind::Whole, known_or_deferred(length, headers)?, Vec::new()),
     };
     if let Some(length) = length {
-        pieces::fits(tenant, length)?;
+        accept::fits(tenant, length)?;
     }
     if length == Some(ByteCount::ZERO) && kind != UploadKind::Partial {
         return Err(Problem::new(Cause::EmptyUpload, "the upload has no bytes"));

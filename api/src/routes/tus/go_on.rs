@@ -1,8 +1,9 @@
 //! The body of a `PATCH`, or of a `POST` that begins with one.
 
-use super::{BODY, finished, is_due, trace_of};
+use super::{BODY, finished, is_due};
 use crate::{
-    extract::Caller,
+    accept,
+    extract::{Caller, Traced},
     problem::{Cause, Problem},
     resumable::{self as pieces, Checksum, content_type, number, text},
     routes::upload::{drain, in_time},
@@ -31,7 +32,7 @@ pub(super) async fn go_on(
         }
     };
     let (upload, end, checksum) = asked;
-    let (owned, trace) = (state.clone(), trace_of(state, head));
+    let (owned, trace) = (state.clone(), Traced::of(state, &head.extensions).0);
     pieces::apart(&state.services, async move {
         let state = &owned;
         let body = in_time(state, body.into_data_stream());
@@ -101,7 +102,7 @@ async fn with_length(state: &State, tenant: &Tenant, upload: Upload, length: Byt
         let detail = format!("{} bytes have arrived already", upload.received.get());
         return Err(Problem::new(Cause::BadRequest, detail));
     }
-    pieces::fits(tenant, length)?;
+    accept::fits(tenant, length)?;
     if length == ByteCount::ZERO && upload.kind == UploadKind::Whole {
         return Err(Problem::new(Cause::EmptyUpload, "the upload has no bytes"));
     }

@@ -7,7 +7,7 @@ mod go_on;
 
 use super::upload::drain;
 use crate::{
-    extract::{Caller, Site},
+    extract::{Caller, Site, Traced},
     problem::{Cause, Problem},
     resumable::{self as pieces, ALGORITHMS, Finished, text},
     state::State,
@@ -70,11 +70,6 @@ fn spoken_by(headers: &HeaderMap) -> Result<(), Problem> {
     Err(Problem::new(Cause::ProtocolVersion, detail))
 }
 
-fn trace_of(state: &State, head: &Parts) -> TraceId {
-    let trace = head.extensions.get::<TraceId>().cloned();
-    trace.unwrap_or_else(|| TraceId::generate(&state.services.clock, &state.services.entropy))
-}
-
 /// Tells what the server can.
 #[utoipa::path(options, path = "/v1/tus", tag = "resumable",
     responses((status = 204, description = "`Tus-Version`, `Tus-Extension`, `Tus-Max-Size`, `Tus-Checksum-Algorithm`.")))]
@@ -84,7 +79,7 @@ pub(crate) async fn options(site: Site) -> Response {
     set(headers, "tus-version", VERSION);
     set(headers, "tus-extension", EXTENSIONS);
     set(headers, "tus-checksum-algorithm", ALGORITHMS);
-    if let Some(limit) = pieces::largest(&site.tenant) {
+    if let Some(limit) = site.tenant.context().limits.largest_upload() {
         set(headers, "tus-max-size", &limit.get().to_string());
     }
     response
@@ -219,7 +214,7 @@ async fn answer(state: State, caller: Caller, id: &str, request: Request) -> Res
         }
     };
     match method {
-        Method::HEAD => tell(&state, caller, upload, trace_of(&state, &head)).await,
+        Method::HEAD => tell(&state, caller, upload, Traced::of(&state, &head.extensions).0).await,
         Method::PATCH => {
             let upload = go_on::go_on(&state, caller, upload, &head, body).await?;
             let mut response = StatusCode::NO_CONTENT.into_response();

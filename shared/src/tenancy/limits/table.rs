@@ -5,6 +5,7 @@
 //! contexts are written in it.
 
 use super::{Enforcement, FormatSet, LimitOverrides, Unit};
+use crate::units::ByteCount;
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
 
 macro_rules! limits {
@@ -193,6 +194,15 @@ impl Limits {
     #[must_use]
     pub const fn allows(&self, limit: Limit) -> bool {
         self.get(limit) != 0
+    }
+
+    /// The largest upload. `None`: nothing bounds it.
+    #[must_use]
+    pub const fn largest_upload(&self) -> Option<ByteCount> {
+        match self.upload_bytes {
+            0 => None,
+            limit => Some(ByteCount::new(limit)),
+        }
     }
 
     /// Image formats that may be uploaded.

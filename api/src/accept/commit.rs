@@ -1,0 +1,210 @@
+//! Committing: what an accepted request may cost is counted and reserved, then its rows are committed and offered to the queue.
+
+use crate::{
+    extract::Caller,
+    problem::{Cause, Problem},
+    state::State,
+};
+use mediamill_shared::{
+    control::{
+        accept::{self, Accepted, Content, Idempotency, Request},
+        jobs::NewJob,
+    },
+    ids::{JobId, MediaId, TraceId},
+    jobs::Job,
+    quota::{Claim, RateError, Taken},
+    services::Services,
+    telemetry::names,
+    tenancy::{Tenant, TenantDb},
+};
+
+/// A tenant that changes under a request so often is judged by the next one.
+pub(crate) const JUDGEMENTS: usize = 3;
+
+/// What became of a commit.
+pub(crate) enum Committed {
+    /// The jobs are committed and offered to the queue.
+    New,
+    /// The same request was accepted before: its answer.
+    Replayed(String),
+    /// Nothing was: a job is making a picture of the same bytes.
+    BeingMade(Content),
+    /// Nothing was: a job has made, or could not make, a picture of the same bytes.
+    Made(Content),
+    /// Nothing was: the tenant is another by now, and has to be judged anew.
+    Outdated(Tenant),
+}
+
+/// Counts the uploads of `claim` against the tenant's hour, and does what [`commit_reserved`] does. What was accepted before is
+/// answered again, whatever is left now.
+pub(crate) async fn commit_counted(
+    services: &Services,
+    caller: &Caller,
+    tenant: &Tenant,
+    db: &TenantDb,
+    claim: Claim,
+    request: Request<'_>,
+) -> Result<Committed, (Problem, bool)> {
+    let taken = match take(services, caller, tenant, claim).await {
+        Ok(taken) => taken,
+        Err(refused) => return before_or(services, tenant, request.once, refused).await,
+    };
+    let committed = commit_reserved(services, tenant, db, claim, request).await;
+    if !matches!(committed, Ok(Committed::New) | Err((_, false))) {
+        give_back(services, caller, tenant, taken).await;
+    }
+    match committed {
+        Err((problem, true)) => before_or(services, tenant, request.once, problem).await,
+        other => other,
+    }
+}
+
+/// Reserves `claim` and commits `request`. Where nothing was accepted the claim is given back. With an error: whether it is known
+/// that nothing was committed; if not, the claim stays, and ends with its counter.
+pub(crate) async fn commit_reserved(
+    services: &Services,
+    tenant: &Tenant,
+    db: &TenantDb,
+    claim: Claim,
+    request: Request<'_>,
+) -> Result<Committed, (Problem, bool)> {
+    let reserved = services.quota.reserve(tenant, db, claim).await;
+    reserved.map_err(|error| (error.into(), true))?;
+    let committed = commit(services, tenant, request).await;
+    match &committed {
+        Ok(Committed::New) | Err((_, false)) => {}
+        Ok(Committed::Replayed(_) | Committed::Outdated(_) | Committed::BeingMade(_) | Committed::Made(_))
+        | Err((_, true)) => {
+            services.quota.release(tenant, claim).await;
+        }
+    }
+    committed
+}
+
+/// Commits what is accepted of `tenant`. With an error: whether it is known that nothing was committed.
+async fn commit(services: &Services, tenant: &Tenant, request: Request<'_>) -> Result<Committed, (Problem, bool)> {
+    let now = services.clock.now();
+    let (stamp, published) = (tenant.context().stamp(), services.queue.rows_are_messages());
+    let accepted = accept::accept(&services.control, tenant.id(), stamp, request, now, published).await;
+    match accepted.map_err(|error| (error.into(), false))? {
+        Accepted::New => {
+            for job in request.jobs {
+                metrics::counter!(names::JOBS_ACCEPTED, "kind" => job.kind.as_str()).increment(1);
+                services.outbox.offer(job.pool, job.envelope(now));
+            }
+            Ok(Committed::New)
+        }
+        Accepted::Replayed(answer) => Ok(Committed::Replayed(answer)),
+        Accepted::BeingMade(content) => Ok(Committed::BeingMade(content)),
+        Accepted::Made(content) => Ok(Committed::Made(content)),
+        Accepted::KeyReused => {
+            let detail = "the idempotency key was used for other files before";
+            Err((Problem::new(Cause::IdempotencyKeyReused, detail), true))
+        }
+        Accepted::NotActive(state) => {
+            let detail = state.map_or_else(
+                || "the tenant is gone".to_owned(),
+                |state| format!("the tenant is {state}"),
+            );
+            Err((Problem::new(Cause::TenantSuspended, detail), true))
+        }
+        Accepted::Outdated => {
+            let present = services.resolver.refresh(tenant.id()).await;
+            match present.map_err(|error| (error.into(), true))? {
+                Some(present) => Ok(Committed::Outdated(present)),
+                None => Err((Problem::new(Cause::UnknownHost, "the tenant is gone"), true)),
+            }
+        }
+    }
+}
+
+/// Commits a job that no limit is asked about.
+pub(crate) async fn commit_unjudged(services: &Services, tenant: &Tenant, job: &NewJob) -> Result<(), Problem> {
+    let mut tenant = tenant.clone();
+    for _ in 0..JUDGEMENTS {
+        let request = Request {
+            jobs: std::slice::from_ref(job),
+            ..Request::default()
+        };
+        let committed = commit(services, &tenant, request).await;
+        match committed.map_err(|(problem, _)| problem)? {
+            Committed::New | Committed::Replayed(_) | Committed::BeingMade(_) | Committed::Made(_) => return Ok(()),
+            Committed::Outdated(present) => tenant = present,
+        }
+    }
+    Err(being_changed())
+}
+
+/// The answer that this very request got before, if it did; else the problem.
+async fn before_or(
+    services: &Services,
+    tenant: &Tenant,
+    once: Option<&Idempotency>,
+    problem: Problem,
+) -> Result<Committed, (Problem, bool)> {
+    let Some(once) = once else { return Err((problem, true)) };
+    let before = accept::recall(&services.control, tenant.id(), &once.name).await;
+    match before.map_err(|error| (error.into(), true))? {
+        Some((hash, answer)) if hash == once.request_hash => Ok(Committed::Replayed(answer)),
+        Some(_) | None => Err((problem, true)),
+    }
+}
+
+/// Refuses an upload of a tenant that has none left in this hour before its bytes are read. It is counted when it is
+/// accepted.
+pub(crate) async fn room_for_one(state: &State, caller: &Caller) -> Result<(), Problem> {
+    let (tenant, now) = (&caller.site.tenant, state.services.clock.now());
+    if tenant.context().limits.uploads_hour == 0 {
+        return Ok(());
+    }
+    let standing = state.services.quota.uploads_standing(tenant, now).await?;
+    caller.rates.tell(standing);
+    Ok(standing.room_for(1, now)?)
+}
+
+/// Counts the uploads against the tenant's hour, and has the answer tell so.
+async fn take(services: &Services, caller: &Caller, tenant: &Tenant, claim: Claim) -> Result<Option<Taken>, Problem> {
+    let taken = services
+        .quota
+        .take_uploads(tenant, claim.media, services.clock.now())
+        .await;
+    match &taken {
+        Ok(Some(taken)) => caller.rates.tell(taken.standing()),
+        Err(RateError::Over(over)) => caller.rates.tell(over.standing),
+        Ok(None) | Err(RateError::Db(_)) => {}
+    }
+    Ok(taken?)
+}
+
+/// Gives back what [`take`] counted: nothing was accepted.
+async fn give_back(services: &Services, caller: &Caller, tenant: &Tenant, taken: Option<Taken>) {
+    if let Some(taken) = taken {
+        caller.rates.tell(taken.standing_without());
+        services.quota.give_back(tenant, taken).await;
+    }
+}
+
+/// A job of `tenant` about `media`.
+pub(crate) fn tenant_job<J: Job>(
+    id: &JobId,
+    payload: &J,
+    tenant: &Tenant,
+    media: &MediaId,
+    trace: &TraceId,
+) -> Result<NewJob, Problem> {
+    let mut job = NewJob::of(id.clone(), payload, trace.clone()).map_err(|error| {
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "answering 500: a payload cannot be written"
+        );
+        Problem::new(Cause::Internal, "something went wrong here")
+    })?;
+    job.tenant = Some(tenant.id().clone());
+    job.subject = Some(media.to_string());
+    job.context_version = tenant.context().version;
+    Ok(job)
+}
+
+pub(crate) fn being_changed() -> Problem {
+    Problem::new(Cause::Unavailable, "the tenant is being changed; try again in a moment")
+}
