@@ -132,10 +132,7 @@ impl Decoder {
 /// The engine's word that a picture is not to be had from these bytes.
 pub(crate) fn refused(error: MediaError) -> JobError {
     if matches!(error, MediaError::Cancelled) {
-        return JobError::Transient {
-            not_before: None,
-            source: Box::new(error),
-        };
+        return JobError::transient(error);
     }
     JobError::Permanent {
         reason: Reason::new(error.code(), error.to_string()),
@@ -150,10 +147,7 @@ fn not_made(error: NotMade, cx: &JobContext) -> JobError {
             source: Some(Box::new(refusal)),
         },
         NotMade::Died(died) => after_death(died, cx.attempt, cx.last_cause.as_deref()),
-        NotMade::NotStarted(error) => JobError::Transient {
-            not_before: None,
-            source: Box::new(error),
-        },
+        NotMade::NotStarted(error) => JobError::transient(error),
     }
 }
 
@@ -161,10 +155,7 @@ fn not_made(error: NotMade, cx: &JobContext) -> JobError {
 /// given up, with the last one's cause.
 fn after_death(died: Died, attempt: i64, last_cause: Option<&str>) -> JobError {
     if attempt < ATTEMPTS || last_cause != Some(Reason::DECODER_DIED) {
-        return JobError::Transient {
-            not_before: None,
-            source: Box::new(died),
-        };
+        return JobError::transient(died);
     }
     JobError::Permanent {
         reason: Reason::new(Reason::DECODER_DIED, format!("no decoder survives the picture: {died}")),

@@ -116,6 +116,15 @@ impl JobError {
             source: None,
         }
     }
+
+    /// A failure that another attempt may not meet, at the usual delay.
+    #[must_use]
+    pub fn transient(source: impl Into<BoxError>) -> Self {
+        Self::Transient {
+            not_before: None,
+            source: source.into(),
+        }
+    }
 }
 
 /// Classifies an error at the line where it is born.
@@ -128,10 +137,7 @@ pub trait ResultExt<T> {
 
 impl<T, E: Into<BoxError>> ResultExt<T> for Result<T, E> {
     fn transient(self) -> Result<T, JobError> {
-        self.map_err(|error| JobError::Transient {
-            not_before: None,
-            source: error.into(),
-        })
+        self.map_err(JobError::transient)
     }
 
     fn permanent(self, code: &'static str, text: impl Into<String>) -> Result<T, JobError> {

@@ -259,21 +259,24 @@ impl Storages {
                 if !row.state.is_read() {
                     continue;
                 }
-                match self.open(&row).await {
-                    Ok(objects) => set.open.push(Arc::new(Opened {
-                        spot: Spot::Storage(row.id.clone()),
-                        row: Some(row),
-                        objects,
-                    })),
-                    Err(error) => {
-                        tracing::error!(error = &error as &dyn std::error::Error, "a storage is passed over");
-                    }
-                }
+                set.open.extend(self.opened(row).await);
             }
             Ok(Arc::new(set))
         };
         let set = self.0.sets.try_get_with_by_ref(&owner, load).await;
         set.map_err(DbError::Batch)
+    }
+
+    /// A storage as a place. `None`: this process cannot open it, and says so.
+    async fn opened(&self, row: StorageRow) -> Option<Arc<Opened>> {
+        let objects = self.open(&row).await.inspect_err(|error| {
+            tracing::error!(error = error as &dyn std::error::Error, "a storage is passed over");
+        });
+        Some(Arc::new(Opened {
+            spot: Spot::Storage(row.id.clone()),
+            objects: objects.ok()?,
+            row: Some(row),
+        }))
     }
 
     /// Opens a storage, or takes the client that is open.
@@ -388,17 +391,7 @@ impl Storages {
         else {
             return Ok(None);
         };
-        match self.open(&row).await {
-            Ok(objects) => Ok(Some(Arc::new(Opened {
-                spot: spot.clone(),
-                row: Some(row),
-                objects,
-            }))),
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "a storage is passed over");
-                Ok(None)
-            }
-        }
+        Ok(self.opened(row).await)
     }
 
     /// One place of a tenant's files, to remove something there. `None`: nobody can ask it any more, since it was removed.

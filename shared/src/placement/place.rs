@@ -194,39 +194,19 @@ impl Storages {
     ) -> Result<Vec<Arc<Opened>>, DbError> {
         let mut candidates = self.candidates(tenant, original).await?;
         candidates.retain(|one| !places.held().contains(&one.spot) && self.0.health.is_well(&one.spot));
-        if matches!(candidates.as_slice(), [only] if only.spot == Spot::Main) {
-            return Ok(candidates);
-        }
-        let known: Vec<policy::Candidate> = candidates.iter().filter_map(|one| one.candidate()).collect();
         let turn = self.0.turn.fetch_add(1, Ordering::Relaxed);
-        let order = policy::order(&tenant.context().pictures.placement, &known, media, turn);
-        Ok(order
-            .into_iter()
-            .filter_map(|place| candidates.get(place).cloned())
-            .collect())
+        Ok(ordered(tenant, media, candidates, turn))
     }
 
     async fn plan(&self, tenant: &Tenant, media: &MediaId, original: bool, turn: usize) -> Result<Plan, PlaceError> {
         let candidates = self.candidates(tenant, original).await?;
-        let nowhere = || PlaceError::Nowhere {
-            what: if original { "originals" } else { "variants" },
-        };
-        if matches!(candidates.as_slice(), [only] if only.spot == Spot::Main) {
-            return Ok(Plan {
-                order: candidates,
-                wanted: 1,
-                done: Vec::new(),
+        let order = ordered(tenant, media, candidates, turn);
+        if order.is_empty() {
+            return Err(PlaceError::Nowhere {
+                what: if original { "originals" } else { "variants" },
             });
         }
-        let known: Vec<policy::Candidate> = candidates.iter().filter_map(|one| one.candidate()).collect();
         let placement = &tenant.context().pictures.placement;
-        let order: Vec<_> = policy::order(placement, &known, media, turn)
-            .into_iter()
-            .filter_map(|place| candidates.get(place).cloned())
-            .collect();
-        if order.is_empty() {
-            return Err(nowhere());
-        }
         let wanted = match placement.policy {
             Policy::Fixed => 1,
             Policy::Weighted | Policy::MostFree | Policy::RoundRobin => placement.replicas.min(order.len()),
@@ -274,6 +254,19 @@ impl Storages {
             }
         }
     }
+}
+
+/// Candidates in the order that the tenant's placement says. The installation's own store is the only one where it is one.
+fn ordered(tenant: &Tenant, media: &MediaId, candidates: Vec<Arc<Opened>>, turn: usize) -> Vec<Arc<Opened>> {
+    if matches!(candidates.as_slice(), [only] if only.spot == Spot::Main) {
+        return candidates;
+    }
+    let known: Vec<policy::Candidate> = candidates.iter().filter_map(|one| one.candidate()).collect();
+    let order = policy::order(&tenant.context().pictures.placement, &known, media, turn);
+    order
+        .into_iter()
+        .filter_map(|place| candidates.get(place).cloned())
+        .collect()
 }
 
 /// Writes a file. A storage that hangs is given less time here than its client would give it, since others may take the file.

@@ -102,10 +102,7 @@ impl FetchError {
                 reason: Reason::new(code, self.to_string()),
                 source: Some(Box::new(self)),
             },
-            None => JobError::Transient {
-                not_before: None,
-                source: Box::new(self),
-            },
+            None => JobError::transient(self),
         }
     }
 }

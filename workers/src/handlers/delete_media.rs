@@ -35,10 +35,7 @@ pub(crate) async fn run(job: DeleteMedia, cx: &JobContext) -> Result<(), JobErro
         }
     }
     if let Some(source) = failed {
-        return Err(JobError::Transient {
-            not_before: None,
-            source,
-        });
+        return Err(JobError::transient(source));
     }
     let gone: Shares = shares(&files)
         .into_iter()

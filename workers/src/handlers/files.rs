@@ -52,7 +52,7 @@ impl Source {
         let bytes = self.read(cx, None).await?;
         if bytes.len() as u64 != self.bytes.unsigned() {
             let problem = format!("{} of {} bytes of {} arrived", bytes.len(), self.bytes.get(), self.key);
-            return Err(transient(problem));
+            return Err(JobError::transient(problem));
         }
         Ok(bytes.into())
     }
@@ -83,21 +83,14 @@ impl Source {
                 reason: Reason::new(code, text),
                 source: Some(Box::new(error)),
             },
-            other => transient(other),
+            other => JobError::transient(other),
         }
     }
 }
 
 /// Another attempt at the job has it: what this one would do is done, or is being done.
 pub(super) fn overtaken() -> JobError {
-    transient("another attempt at the job has taken over")
-}
-
-fn transient(error: impl Into<BoxError>) -> JobError {
-    JobError::Transient {
-        not_before: None,
-        source: error.into(),
-    }
+    JobError::transient("another attempt at the job has taken over")
 }
 
 /// A file on its way to its place.
@@ -120,39 +113,34 @@ pub(super) struct Placed {
 /// Places files of `media`. Whatever is in the way, time or an operator can mend it: the picture was accepted.
 pub(super) async fn place(media: &MediaId, cx: &JobContext, files: Vec<File>) -> Result<Placed, JobError> {
     let tenant = cx.tenant()?;
-    let (mut new, mut rows) = (Vec::with_capacity(files.len()), Vec::with_capacity(files.len()));
-    for file in files {
-        let key = ObjectKey::placed(tenant.id(), media, &file.stored_as, file.format.extension()).permanent(
-            Reason::UNREADABLE_PAYLOAD,
-            "the variant's name is no part of an object key",
-        )?;
-        rows.push((file.format, file.width, file.height));
-        new.push((
-            NewFile {
-                key,
-                bytes: file.bytes,
-                content_type: file.format.mime(),
-                original: file.name == ORIGINAL,
-            },
-            file.name,
-        ));
-    }
-    let (new, names): (Vec<NewFile>, Vec<String>) = new.into_iter().unzip();
+    let new = files.iter().map(|file| {
+        let key = ObjectKey::placed(tenant.id(), media, &file.stored_as, file.format.extension());
+        Ok(NewFile {
+            key: key.permanent(
+                Reason::UNREADABLE_PAYLOAD,
+                "the variant's name is no part of an object key",
+            )?,
+            bytes: file.bytes.clone(),
+            content_type: file.format.mime(),
+            original: file.name == ORIGINAL,
+        })
+    });
+    let new = new.collect::<Result<Vec<_>, JobError>>()?;
     let placed = cx
         .storages
         .place(tenant, &cx.claimant(), media, &new)
         .await
-        .map_err(transient)?;
-    let files = placed.files.into_iter().zip(new).zip(names).zip(rows);
-    let files = files.map(|(((placed, file), name), (format, width, height))| {
+        .map_err(JobError::transient)?;
+    let rows = placed.files.into_iter().zip(new).zip(files);
+    let files = rows.map(|((placed, NewFile { key, .. }), file)| {
         let Stored { bytes, sha256 } = placed.stored;
         Variant {
             media: media.clone(),
-            name,
-            format: format.name().to_owned(),
-            object: file.key,
-            width: width.into(),
-            height: height.into(),
+            name: file.name,
+            format: file.format.name().to_owned(),
+            object: key,
+            width: file.width.into(),
+            height: file.height.into(),
             bytes,
             sha256,
             places: placed.places,
@@ -298,7 +286,7 @@ async fn stray(
         let Some(opened) = opened else { continue };
         let listed = match placed_below(media, cx, &opened).await {
             Ok(listed) => listed,
-            Err(error) if spot == Spot::Main => return Err(transient(error)),
+            Err(error) if spot == Spot::Main => return Err(JobError::transient(error)),
             Err(error) => {
                 let error: &dyn std::error::Error = error.as_ref();
                 tracing::warn!(storage = %spot, error, "taking it that the same files were placed there");

@@ -5,14 +5,14 @@
 
 use super::{
     files::{File, Source, overtaken, place, settle, tidy, undo},
-    over_quota, picture_settings,
+    over_quota, picture_settings, reserve_beyond,
 };
 use crate::{admission::Permit, context::JobContext, decoder::refused, helpers::VariantsAlone};
 use mediamill_media::Rendered;
 use mediamill_shared::{
     jobs::{Job, JobError, MakeVariant, Reason, ResultExt},
     objects::ObjectKey,
-    quota::{Claim, ReserveError},
+    quota::Claim,
     tenancy::{
         TenantDb, most_files,
         store::{
@@ -63,35 +63,20 @@ async fn tried(job: &MakeVariant, cx: &JobContext) -> Result<(), JobError> {
     }
     let original = db.variant(&job.media, ORIGINAL).await.transient()?.ok_or_else(gone)?;
     let (rendered, permit) = render(job, cx, original).await?;
-    // What was reserved is a guess.
-    let beyond = ByteCount::of_u64(u64::try_from(rendered.bytes.len()).unwrap_or(u64::MAX)).minus(job.reserved);
-    let claim = Claim {
-        media: 0,
-        bytes: beyond.max(ByteCount::ZERO),
-    };
-    cx.quota
-        .reserve(cx.tenant()?, &db, claim)
-        .await
-        .map_err(|error| match error {
-            ReserveError::Over(over) => over_quota(&over),
-            ReserveError::Db(error) => JobError::Transient {
-                not_before: None,
-                source: Box::new(error),
-            },
-        })?;
+    let beyond = reserve_beyond(job.reserved, ByteCount::of(rendered.bytes.len()), cx, &db).await?;
     let kept = keep(job, cx, &db, rendered, permit).await;
     match kept {
         Ok(Some(bytes)) => {
             let less = Usage {
-                bytes: bytes.minus(job.reserved.plus(claim.bytes)),
+                bytes: bytes.minus(job.reserved.plus(beyond)),
                 ..Usage::default()
             };
             cx.quota.correct(cx.tenant()?, less).await;
             Ok(())
         }
-        Ok(None) => release(job.reserved.plus(claim.bytes), cx).await,
+        Ok(None) => release(job.reserved.plus(beyond), cx).await,
         Err(error) => {
-            release(claim.bytes, cx).await?;
+            release(beyond, cx).await?;
             Err(error)
         }
     }

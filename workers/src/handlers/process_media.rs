@@ -5,7 +5,7 @@
 
 use super::{
     files::{File, Placed, Source, overtaken, place as place_files, settle, settle_line, shares, tidy, undo},
-    over_quota, picture_settings,
+    over_quota, picture_settings, reserve_beyond,
 };
 use crate::{admission::Permit, context::JobContext, decoder::refused, helpers::Everything};
 use mediamill_media::{Facts, Processed};
@@ -14,7 +14,7 @@ use mediamill_shared::{
     ids::MediaId,
     jobs::{JobError, ProcessMedia, Reason, ResultExt},
     objects::{ObjectKey, Store},
-    quota::{Claim, ReserveError},
+    quota::Claim,
     telemetry::names,
     tenancy::{
         Limit, TenantDb,
@@ -120,7 +120,7 @@ pub(super) async fn make(job: &ProcessMedia, cx: &JobContext, db: &TenantDb) -> 
         .await?;
     metrics::histogram!(names::MEDIA_STAGE_SECONDS, "stage" => "pixels").record(watch.elapsed());
 
-    let beyond = reserve_beyond(job, cx, db, &processed).await?;
+    let beyond = reserve_beyond(job.reserved, size(&processed), cx, db).await?;
     let kept = keep(job, cx, db, processed, permit).await;
     if let Err(error) = kept {
         cx.quota
@@ -135,25 +135,6 @@ pub(super) async fn make(job: &ProcessMedia, cx: &JobContext, db: &TenantDb) -> 
         return Err(error);
     }
     cx.objects.delete(&source.key).await.transient()
-}
-
-/// What was reserved is the upload; its files may take more, and have to fit too.
-async fn reserve_beyond(
-    job: &ProcessMedia,
-    cx: &JobContext,
-    db: &TenantDb,
-    processed: &Processed,
-) -> Result<ByteCount, JobError> {
-    let bytes = size(processed).minus(job.reserved).max(ByteCount::ZERO);
-    let reserved = cx.quota.reserve(cx.tenant()?, db, Claim { media: 0, bytes }).await;
-    reserved.map_err(|error| match error {
-        ReserveError::Over(over) => over_quota(&over),
-        ReserveError::Db(error) => JobError::Transient {
-            not_before: None,
-            source: Box::new(error),
-        },
-    })?;
-    Ok(bytes)
 }
 
 /// A picture that expired before it was made would be seen by nobody.

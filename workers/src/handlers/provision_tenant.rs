@@ -12,10 +12,7 @@ pub(super) fn classified(error: LifecycleError) -> JobError {
     match error {
         LifecycleError::Refused(refused) => JobError::permanent(Reason::REFUSED, refused.to_string()),
         error @ (LifecycleError::Db(_) | LifecycleError::Resolve(_) | LifecycleError::Payload(_)) => {
-            JobError::Transient {
-                not_before: None,
-                source: error.into(),
-            }
+            JobError::transient(error)
         }
     }
 }

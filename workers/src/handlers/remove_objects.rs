@@ -22,10 +22,5 @@ pub(crate) async fn run(job: RemoveObjects, cx: &JobContext) -> Result<(), JobEr
         }
         failed = delete(&spot, &key, cx).await.err().or(failed);
     }
-    failed.map_or(Ok(()), |source| {
-        Err(JobError::Transient {
-            not_before: None,
-            source,
-        })
-    })
+    failed.map_or(Ok(()), |source| Err(JobError::transient(source)))
 }

@@ -196,10 +196,7 @@ impl Worker {
         let work = AssertUnwindSafe((entry.run)(claimed.payload.as_bytes(), cx)).catch_unwind();
         let result = tokio::time::timeout(entry.timeout, work).await;
         drop(cancelled);
-        let transient = |text: String| JobError::Transient {
-            not_before: None,
-            source: BoxError::from(text),
-        };
+        let transient = |text: String| JobError::transient(text);
         match result {
             Ok(Ok(result)) => result,
             Ok(Err(panic)) => Err(transient(format!(
@@ -218,10 +215,7 @@ impl Worker {
         } else {
             "transient"
         };
-        let error = JobError::Transient {
-            not_before: None,
-            source,
-        };
+        let error = JobError::transient(source);
         let chain = chain(&error);
         let attempt = u32::try_from(claimed.attempt).unwrap_or(u32::MAX);
         let Some(delay) = entry.retry.delay_after(attempt, self.services.entropy.fraction()) else {
