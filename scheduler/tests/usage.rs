@@ -186,17 +186,11 @@ async fn told(services: &Services, tenant: &Tenant) -> Vec<String> {
 }
 
 async fn a_limit_that_comes_near_is_told_once(world: World) {
-    let (services, own) = (&world.services, world.tenant().await);
     let change = Change {
         limits: Some(LimitOverrides::default().set(Limit::Media, 5)),
         ..Change::default()
     };
-    services
-        .lifecycle
-        .change(own.id(), &change, &Actor::cli())
-        .await
-        .unwrap();
-    let tenant = services.resolver.refresh(own.id()).await.unwrap().unwrap();
+    let (services, tenant) = (&world.services, world.change(change).await);
     worked(services, &tenant, 4, 10).await;
     for changed in [1, 0] {
         assert_eq!(run_once(services, "watch-limits").await.unwrap().changed, changed);

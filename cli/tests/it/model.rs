@@ -155,12 +155,7 @@ impl Scene {
             limits: Some(LimitOverrides::from_json(r#"{"media": 1000, "stored_bytes": "1 GB"}"#).unwrap()),
             ..Change::default()
         };
-        let tenant = world.tenant().await.id().clone();
-        services
-            .lifecycle
-            .change(&tenant, &change, &Actor::cli())
-            .await
-            .unwrap();
+        world.change(change).await;
         let other = another_user(&world).await;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

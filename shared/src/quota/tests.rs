@@ -1,11 +1,7 @@
 //! What the counters promise, with the cache and the database of both sides.
 
 use super::*;
-use crate::{
-    control::{audit::Actor, changes::Change},
-    tenancy::LimitOverrides,
-    testing::World,
-};
+use crate::{control::changes::Change, tenancy::LimitOverrides, testing::World};
 use futures_util::future::join_all;
 
 crate::on_both_sides!(
@@ -65,21 +61,14 @@ async fn a_lost_counter_is_seeded_from_rows_and_open_jobs(world: World) {
     // Two jobs that nobody works on: their reservations stand in their rows.
     world.upload(vec![1; 100]).await;
     world.upload(vec![2; 100]).await;
-    let own = world.tenant().await;
     let limits = LimitOverrides::default()
         .set(Limit::Media, 4)
         .set(Limit::StoredBytes, 400);
-    let services = &world.services;
     let change = Change {
         limits: Some(limits),
         ..Change::default()
     };
-    services
-        .lifecycle
-        .change(own.id(), &change, &Actor::cli())
-        .await
-        .unwrap();
-    let tenant = services.resolver.refresh(own.id()).await.unwrap().unwrap();
+    let (services, tenant) = (&world.services, world.change(change).await);
     let db = tenant.db().unwrap();
     for _ in 0..2 {
         services.quota.forget(tenant.id()).await;

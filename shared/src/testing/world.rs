@@ -8,7 +8,7 @@ use super::{
 use crate::{
     clock::{Clock, Entropy, Stopwatch},
     config::Config,
-    control::{accept, audit::Actor, jobs, jobs::JobRow, storages, tenants},
+    control::{accept, audit::Actor, changes::Change, jobs, jobs::JobRow, storages, tenants},
     ids::{JobId, MediaId, TenantId, TraceId},
     jobs::{JobState, ProcessMedia},
     objects::{ObjectKey, Objects, Store},
@@ -147,6 +147,18 @@ impl World {
             .await
             .expect("a resolver that answers")
             .expect("a tenant")
+    }
+
+    /// Changes the first tenant: as it is from then on.
+    ///
+    /// # Panics
+    /// When it cannot be changed.
+    pub async fn change(&self, change: Change) -> Tenant {
+        let (services, tenant) = (&self.services, self.tenant().await);
+        let changed = services.lifecycle.change(tenant.id(), &change, &Actor::cli()).await;
+        changed.expect("a change that is allowed");
+        let present = services.resolver.refresh(tenant.id()).await;
+        present.expect("a resolver that answers").expect("a tenant")
     }
 
     /// A second tenant, on a host of its own.

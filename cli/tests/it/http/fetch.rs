@@ -4,11 +4,11 @@
 use super::{Site, problem, rates::early_in_the_hour};
 use mediamill_media::sample;
 use mediamill_shared::{
-    control::{audit::Actor, changes::Change, jobs},
+    control::jobs,
     ids::JobId,
     jobs::JobState,
     objects::{ObjectKey, Store},
-    tenancy::{Limit, LimitOverrides, PictureSettings},
+    tenancy::{Limit, LimitOverrides},
     testing::{
         World, differences,
         web::{Reply, Web},
@@ -116,17 +116,6 @@ async fn failed(site: &Site, url: &str) -> (String, i64) {
     let shown = read(site.get(accepted["media"][0]["url"].as_str().unwrap()).await, 200).await;
     assert_eq!(shown["state"], "failed", "{shown}");
     (row.cause_code.unwrap(), row.attempts)
-}
-
-async fn set(site: &Site, pictures: &str, limits: &str) {
-    let change = Change {
-        pictures: Some(PictureSettings::from_json(pictures).unwrap()),
-        limits: Some(LimitOverrides::from_json(limits).unwrap()),
-        ..Change::default()
-    };
-    let id = site.world.tenant().await.id().clone();
-    let lifecycle = &site.world.services.lifecycle;
-    lifecycle.change(&id, &change, &Actor::cli()).await.unwrap();
 }
 
 async fn used(site: &Site) -> i64 {
@@ -245,7 +234,7 @@ async fn what_is_never_fetched_is_refused_before_it_is_accepted(world: World, we
         "bad-request",
     )
     .await;
-    set(&site, "{}", r#"{"upload_url": false}"#).await;
+    site.set("{}", r#"{"upload_url": false}"#).await;
     let off = problem(
         fetch(&site, "", json!({ "url": web.url("/1.jpg") })).await,
         403,
@@ -276,7 +265,8 @@ async fn misfits() -> Web {
 
 async fn what_a_url_gives_is_judged_like_an_upload(world: World, web: Web) {
     let site = Site::of(world).await;
-    set(&site, "{}", r#"{"upload_bytes": 200000, "image_formats": "JPEG,PNG"}"#).await;
+    site.set("{}", r#"{"upload_bytes": 200000, "image_formats": "JPEG,PNG"}"#)
+        .await;
     for (path, code, asked) in [
         ("/text", "not-an-image", 1),
         ("/empty", "not-an-image", 1),
@@ -346,7 +336,8 @@ async fn a_server_that_comes_back_gives_the_picture(world: World, web: Web) {
 
 async fn the_same_bytes_give_the_picture_that_is_there(world: World, web: Web) {
     let site = Site::of(world).await;
-    set(&site, r#"{"duplicates": "return-existing"}"#, r#"{"media": 2}"#).await;
+    site.set(r#"{"duplicates": "return-existing"}"#, r#"{"media": 2}"#)
+        .await;
     let first = site.ready(5).await;
     // What is reserved for it meanwhile is given back each time.
     for _ in 0..3 {
@@ -363,7 +354,7 @@ async fn the_same_bytes_give_the_picture_that_is_there(world: World, web: Web) {
 
 async fn the_same_url_at_once_is_one_picture(world: World, web: Web) {
     let site = Site::of(world).await;
-    set(&site, r#"{"duplicates": "return-existing"}"#, "{}").await;
+    site.set(r#"{"duplicates": "return-existing"}"#, "{}").await;
     let all = futures_util::future::join_all((0..6).map(|_| fetched(&site, web.url("/7.jpg")))).await;
     assert!(all.iter().all(|picture| picture["id"] == all[0]["id"]), "{all:?}");
     assert_eq!(used(&site).await, 1);
@@ -374,7 +365,7 @@ async fn limits_hold_as_for_uploads(world: World, web: Web) {
     early_in_the_hour(&world).await;
     let site = Site::of(world).await;
     let ask = async || fetch(&site, "?wait=60", json!({ "url": web.url("/8.jpg") })).await;
-    set(&site, "{}", r#"{"media": 1}"#).await;
+    site.set("{}", r#"{"media": 1}"#).await;
     read(ask().await, 201).await;
     let over = problem(ask().await, 403, "over-quota").await;
     assert_eq!(over["limit_name"], "media");
@@ -391,12 +382,12 @@ async fn limits_hold_as_for_uploads(world: World, web: Web) {
         .bytes
         .get()
         + 20_000;
-    set(&site, "{}", &format!(r#"{{"stored_bytes": {full}}}"#)).await;
+    site.set("{}", &format!(r#"{{"stored_bytes": {full}}}"#)).await;
     site.world.services.quota.forget(site.world.tenant().await.id()).await;
     let over = problem(ask().await, 422, "media-failed").await;
     assert_eq!(over["jobs"][0]["cause"]["code"], "over-quota", "{over}");
     // Both of them are this hour's, whatever became of them.
-    set(&site, "{}", r#"{"uploads_hour": 2}"#).await;
+    site.set("{}", r#"{"uploads_hour": 2}"#).await;
     let late = problem(ask().await, 429, "rate-limited").await;
     assert_eq!(late["limit_name"], "uploads_hour");
     assert_eq!((used(&site).await, web.asked().len()), (1, 2));

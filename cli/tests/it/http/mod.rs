@@ -14,7 +14,9 @@ mod uploads;
 use mediamill_api::router;
 use mediamill_media::sample;
 use mediamill_shared::{
+    control::changes::Change,
     ids::TenantId,
+    tenancy::{LimitOverrides, PictureSettings},
     testing::{PATIENCE, World},
 };
 use mediamill_workers::Settings;
@@ -80,6 +82,16 @@ impl Site {
     /// A request of the tenant.
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.bare(method, path).bearer_auth(&self.key)
+    }
+
+    /// What the site, and its provider, say of it.
+    async fn set(&self, pictures: &str, limits: &str) {
+        let change = Change {
+            pictures: Some(PictureSettings::from_json(pictures).unwrap()),
+            limits: Some(LimitOverrides::from_json(limits).unwrap()),
+            ..Change::default()
+        };
+        self.world.change(change).await;
     }
 
     async fn upload(&self, path: &str, bytes: impl Into<reqwest::Body>) -> Response {

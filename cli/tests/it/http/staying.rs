@@ -3,9 +3,8 @@
 use super::{Site, problem};
 use mediamill_media::sample;
 use mediamill_shared::{
-    control::{audit::Actor, changes::Change},
     ids::UserId,
-    tenancy::{KeyText, LimitOverrides, PictureSettings, store::users::Role},
+    tenancy::{KeyText, store::users::Role},
     testing::{PATIENCE, World},
 };
 use reqwest::{Method, StatusCode, header, multipart};
@@ -17,22 +16,6 @@ mediamill_shared::on_both_sides!(
     a_picture_is_gone_when_its_time_is_over,
     a_site_says_how_long_pictures_stay,
 );
-
-/// What the site says of its pictures.
-async fn set(site: &Site, pictures: &str, limits: &str) {
-    let change = Change {
-        pictures: Some(PictureSettings::from_json(pictures).unwrap()),
-        limits: Some(LimitOverrides::from_json(limits).unwrap()),
-        ..Change::default()
-    };
-    let id = site.world.tenant().await.id().clone();
-    site.world
-        .services
-        .lifecycle
-        .change(&id, &change, &Actor::cli())
-        .await
-        .unwrap();
-}
 
 /// A key of another user of the site.
 async fn another_user(site: &Site, name: &str) -> String {
@@ -60,7 +43,7 @@ async fn used(site: &Site) -> i64 {
 
 async fn the_same_bytes_give_the_picture_that_is_there(world: World) {
     let site = Site::of(world).await;
-    set(&site, r#"{"duplicates": "return-existing"}"#, "{}").await;
+    site.set(r#"{"duplicates": "return-existing"}"#, "{}").await;
     let first = site.ready(1).await;
     let id = first["id"].as_str().unwrap();
     let again = read(site.upload("/v1/media", sample::small(1)).await, StatusCode::OK).await;
@@ -117,7 +100,7 @@ async fn the_same_bytes_give_the_picture_that_is_there(world: World) {
 
 async fn the_same_bytes_at_once_are_one_picture(world: World) {
     let site = Site::of(world).await;
-    set(&site, r#"{"duplicates": "return-existing"}"#, "{}").await;
+    site.set(r#"{"duplicates": "return-existing"}"#, "{}").await;
     let uploads = (0..8).map(|_| site.upload("/v1/media?wait=60", sample::small(7)));
     let mut ids = std::collections::BTreeSet::new();
     for answer in futures_util::future::join_all(uploads).await {
@@ -126,7 +109,7 @@ async fn the_same_bytes_at_once_are_one_picture(world: World) {
         ids.insert(answer["media"][0]["id"].as_str().unwrap().to_owned());
     }
     assert_eq!((ids.len(), used(&site).await), (1, 1));
-    set(&site, "{}", "{}").await;
+    site.set("{}", "{}").await;
     let (one, two) = (site.ready(7).await, site.ready(7).await);
     assert_ne!(one["id"], two["id"]);
     assert_eq!(used(&site).await, 3);
@@ -197,7 +180,8 @@ async fn a_site_says_how_long_pictures_stay(world: World) {
         let told_by = problem(answer, 400, "bad-request").await;
         assert!(told_by["detail"].as_str().unwrap().contains(told), "{told_by}");
     }
-    set(&site, r#"{"expiration": "P1M"}"#, r#"{"lifetime_seconds": 3600}"#).await;
+    site.set(r#"{"expiration": "P1M"}"#, r#"{"lifetime_seconds": 3600}"#)
+        .await;
     let picture = site.ready(1).await;
     let moment = |member: &str| mediamill_shared::interval::moment(picture[member].as_str().unwrap()).unwrap();
     let stays = moment("expires_at").since(moment("created_at")).as_secs();

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     cache::{Cache, CacheContext},
-    control::{audit::Actor, changes::Change},
+    control::changes::Change,
     tenancy::LimitOverrides,
     testing::World,
 };
@@ -32,17 +32,11 @@ async fn three_accepted(world: &World, limit: i64) -> Tenant {
     for byte in 0..3 {
         world.upload(vec![byte; 10]).await;
     }
-    let (services, own) = (&world.services, world.tenant().await);
     let change = Change {
         limits: Some(uploads(limit)),
         ..Change::default()
     };
-    services
-        .lifecycle
-        .change(own.id(), &change, &Actor::cli())
-        .await
-        .unwrap();
-    services.resolver.refresh(own.id()).await.unwrap().unwrap()
+    world.change(change).await
 }
 
 fn over(answer: Result<Option<Taken>, RateError>) -> OverRate {
