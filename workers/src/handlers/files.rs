@@ -170,11 +170,15 @@ pub(super) fn shares<'a>(files: impl IntoIterator<Item = &'a Variant>) -> Shares
 /// writes that failed, have claimed room.
 pub(super) async fn settle(cx: &JobContext, placed: &Placed) -> Result<(), JobError> {
     let shares = shares(&placed.files);
-    if cx.attempt == 1 && placed.leftovers.is_empty() && shares.is_empty() {
-        // Nothing was claimed.
-        return Ok(());
+    if cx.attempt > 1 || !placed.leftovers.is_empty() {
+        return settle_line(&cx.claimant(), cx, &shares).await;
     }
-    settle_line(&cx.claimant(), cx, &shares).await
+    // What was claimed is what was placed.
+    if shares.is_empty() || cx.is_latest().await? {
+        Ok(())
+    } else {
+        Err(overtaken())
+    }
 }
 
 /// Sets a line of the storages' ledger, unless another attempt has the job.
