@@ -19,7 +19,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
     info(title = "mediamill", description = "Uploads in, cleaned pictures out. The tenant is decided by `Host`."),
     modifiers(&Keys),
     tags((name = "media"), (name = "jobs"), (name = "usage"), (name = "files"), (name = "link-keys"),
-        (name = "resumable", description = "Uploads in pieces by the tus protocol 1.0.0: see docs/resumable.md."), (name = "tenants"),
+        (name = "resumable", description = "Uploads in pieces by the tus protocol 1.0.0: see docs/resumable.md."),
+        (name = "direct", description = "Uploads whose bytes go to the store itself: see docs/direct.md."), (name = "tenants"),
         (name = "tenants-api", description = "For providers, compatible with Chevereto's Tenants API: see docs/tenants-api.md."))
 )]
 struct Description;
@@ -70,6 +71,10 @@ pub(crate) fn described() -> (axum::Router<State>, utoipa::openapi::OpenApi) {
         .routes(routes!(routes::batches::resume))
         .routes(routes!(routes::batches::cancel))
         .routes(routes!(routes::batches::retry))
+        .routes(routes!(routes::direct::create))
+        .routes(routes!(routes::direct::show, routes::direct::remove))
+        .routes(routes!(routes::direct::complete))
+        .routes(routes!(routes::direct::content))
         .merge(routes::tus::router())
         .merge(operators())
         .split_for_parts()

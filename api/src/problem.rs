@@ -131,6 +131,10 @@ causes! {
     UploadGone = "upload-gone", GONE;
     /// The upload is being finished: ask again in a moment.
     UploadBusy = "upload-busy", LOCKED;
+    /// The upload's bytes are not in the store yet.
+    UploadIncomplete = "upload-incomplete", CONFLICT;
+    /// What arrived is not what was announced.
+    UploadMismatch = "upload-mismatch", UNPROCESSABLE_ENTITY;
     /// The tenant has as many unfinished uploads as it may: finish or end some first.
     TooManyUploads = "too-many-uploads", TOO_MANY_REQUESTS;
     /// Something went wrong here; the trace id finds it in the logs.

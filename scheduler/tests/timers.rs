@@ -403,6 +403,7 @@ async fn begun(services: &Services, tenant: &TenantId, ago: Duration, left: Dura
         parts: Vec::new(),
         created_at: then,
         expires_at: then.after(left),
+        direct: None,
     };
     let bounds = Bounds {
         uploads: 10,

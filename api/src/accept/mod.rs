@@ -6,7 +6,9 @@ mod staged;
 pub(crate) use commit::{
     Committed, JUDGEMENTS, being_changed, commit_counted, commit_reserved, commit_unjudged, room_for_one, tenant_job,
 };
-pub(crate) use staged::{HEAD, Incoming, Staged, fits, foresee, plain_name, remove, stage, too_large};
+pub(crate) use staged::{
+    HEAD, Incoming, Staged, check_kind, fits, foresee, plain_name, remove, stage, store, takes, too_large,
+};
 
 use crate::{
     extract::Caller,
@@ -29,7 +31,6 @@ use mediamill_shared::{
     units::{ByteCount, Millis},
 };
 use sha2::{Digest, Sha256};
-use staged::takes;
 use std::collections::BTreeMap;
 
 /// What became of a request.

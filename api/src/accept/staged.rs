@@ -15,7 +15,7 @@ use mediamill_shared::{
     tenancy::{ImageFormat, Tenant},
     units::ByteCount,
 };
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 
 /// Bytes that tell a format.
 pub(crate) const HEAD: usize = 64;
@@ -86,28 +86,8 @@ pub(crate) async fn stage(
     let key = ObjectKey::staged(caller.site.tenant.id(), &job);
     let limit = caller.site.tenant.context().limits.largest_upload();
     let limit = limit.unwrap_or(ByteCount::MAX);
-    // The store wants a body that borrows nothing: chunks go through a small channel, at the store's pace.
-    let (send, receive) = tokio::sync::mpsc::channel::<Result<Bytes, BoxError>>(2);
-    let forward = async move {
-        let mut chunks = stream::iter([Ok(head.freeze())]).chain(incoming);
-        while let Some(chunk) = chunks.next().await {
-            let (item, refused) = match chunk {
-                Ok(bytes) => (Ok(bytes), None),
-                Err(problem) => (Err(BoxError::from("the request's body failed")), Some(problem)),
-            };
-            let gone = send.send(item).await.is_err();
-            if refused.is_some() || gone {
-                return refused;
-            }
-        }
-        None
-    };
-    let body: Body = Box::pin(tokio_stream::wrappers::ReceiverStream::new(receive));
-    let (stored, refused) = tokio::join!(services.objects.put_stream(&key, body, limit), forward);
-    if let Some(problem) = refused {
-        return Err(problem);
-    }
-    let stored = stored?;
+    let whole = stream::iter([Ok(head.freeze())]).chain(incoming);
+    let stored = store(services, &key, whole, limit).await?;
     if job.created_at().after(services.config.upload_timeout) < services.clock.now() {
         // Removed in the background here, and by the sweeper at the latest.
         remove(services, key);
@@ -130,12 +110,67 @@ pub(crate) async fn stage(
     })
 }
 
+/// Streams a body of at most `limit` to `key`; one that fails leaves nothing there.
+pub(crate) async fn store(
+    services: &Services,
+    key: &ObjectKey,
+    chunks: impl Stream<Item = Result<Bytes, Problem>> + Send,
+    limit: ByteCount,
+) -> Result<Stored, Problem> {
+    // The store wants a body that borrows nothing: chunks go through a small channel, at the store's pace.
+    let (send, receive) = tokio::sync::mpsc::channel::<Result<Bytes, BoxError>>(2);
+    let forward = async move {
+        let mut chunks = pin!(chunks);
+        while let Some(chunk) = chunks.next().await {
+            let (item, refused) = match chunk {
+                Ok(bytes) => (Ok(bytes), None),
+                Err(problem) => (Err(BoxError::from("the request's body failed")), Some(problem)),
+            };
+            let gone = send.send(item).await.is_err();
+            if refused.is_some() || gone {
+                return refused;
+            }
+        }
+        None
+    };
+    let body: Body = Box::pin(tokio_stream::wrappers::ReceiverStream::new(receive));
+    let (stored, refused) = tokio::join!(services.objects.put_stream(key, body, limit), forward);
+    match refused {
+        Some(problem) => Err(problem),
+        None => Ok(stored?),
+    }
+}
+
+impl Staged {
+    /// Bytes that lie where `job`'s wait already. They stay, whatever becomes of this, until somebody says that no job has them.
+    pub(crate) fn in_place(
+        services: &Services,
+        tenant: &Tenant,
+        job: JobId,
+        file_name: Option<&str>,
+        format: ImageFormat,
+        stored: Stored,
+    ) -> Self {
+        Self {
+            services: services.clone(),
+            media: MediaId::generate(&services.clock, &services.entropy),
+            file_name: file_name.and_then(plain_name),
+            format,
+            key: ObjectKey::staged(tenant.id(), &job),
+            job,
+            stored,
+            kept: true,
+        }
+    }
+}
+
 /// Judges an upload by its first bytes, before the rest is there; [`super::uploads`] has the last word.
 pub(crate) fn foresee(tenant: &Tenant, head: &[u8]) -> Result<(), Problem> {
     takes(tenant, check_kind(head.get(..HEAD).unwrap_or(head))?)
 }
 
-fn check_kind(head: &[u8]) -> Result<ImageFormat, Problem> {
+/// The format of what begins so.
+pub(crate) fn check_kind(head: &[u8]) -> Result<ImageFormat, Problem> {
     if head.is_empty() {
         return Err(Problem::new(Cause::EmptyUpload, "the upload has no bytes"));
     }
@@ -186,7 +221,8 @@ pub(crate) fn too_large(limit: ByteCount) -> Problem {
     Problem::new(Cause::TooLarge, format!("an upload may have {limit}")).with("limit", limit.get())
 }
 
-pub(super) fn takes(tenant: &Tenant, format: ImageFormat) -> Result<(), Problem> {
+/// Refuses a format that the tenant may not send.
+pub(crate) fn takes(tenant: &Tenant, format: ImageFormat) -> Result<(), Problem> {
     if tenant.context().limits.image_formats().contains(format) {
         return Ok(());
     }

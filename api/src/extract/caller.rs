@@ -16,6 +16,7 @@ use mediamill_shared::{
 };
 
 /// A request with a key of the tenant at its host.
+#[derive(Clone)]
 pub(crate) struct Caller {
     pub(crate) site: Site,
     pub(crate) key: KeyId,

@@ -9,6 +9,7 @@ use axum::{extract::FromRequestParts, http::request::Parts};
 use mediamill_shared::tenancy::{Tenant, TenantDb};
 
 /// The tenant that is served at the request's host, and its tables.
+#[derive(Clone)]
 pub(crate) struct Site {
     pub(crate) tenant: Tenant,
     pub(crate) db: TenantDb,

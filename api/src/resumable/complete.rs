@@ -3,7 +3,7 @@
 //! Idempotent by the upload's id, under which the job is accepted: whoever finishes it again, after a crash at any line,
 //! finds the same job. Every try stages one object under a job id of its own, so that two tries never share one.
 
-use super::Metadata;
+use super::{Metadata, direct};
 use crate::{
     accept::{self, Answer, Incoming, Uploaded, Wishes},
     extract::Caller,
@@ -16,12 +16,12 @@ use mediamill_shared::{
         accept::recall,
         resumable::{self, Piece, Upload, UploadState},
     },
-    ids::{JobId, MediaId, TenantId, TraceId, UploadId},
+    ids::{JobId, MediaId, TenantId, TraceId},
     objects::{ObjectError, ObjectKey, Objects, Store},
     services::Services,
     units::{ByteCount, Millis},
 };
-use std::{pin::pin, time::Duration};
+use std::time::Duration;
 
 /// Whoever finishes an upload says so often that it is still at it.
 const RENEW: Duration = Duration::from_secs(10);
@@ -75,7 +75,7 @@ pub(crate) async fn complete(
             .ok_or_else(|| Problem::new(Cause::UploadBusy, "the upload is being finished by another request"));
     }
     let ended = {
-        let mut work = pin!(accepted(state, &caller, upload, trace));
+        let mut work = Box::pin(accepted(state, &caller, upload, trace));
         loop {
             tokio::select! {
                 ended = &mut work => break ended,
@@ -102,7 +102,10 @@ pub(crate) async fn complete(
                 now,
             )
             .await?;
-            clear(services, &tenant, upload);
+            let in_use = upload.direct.as_ref().map(|direct| &direct.job);
+            if in_use.is_none() || in_use != finished.job.as_ref() {
+                clear(services, &tenant, upload);
+            }
             Ok(finished)
         }
         Err(problem) if is_final(problem.cause()) => {
@@ -129,6 +132,7 @@ fn is_final(cause: Cause) -> bool {
             | Cause::UnsupportedMediaType
             | Cause::EmptyUpload
             | Cause::UploadGone
+            | Cause::UploadMismatch
     )
 }
 
@@ -146,9 +150,13 @@ async fn accepted(state: &State, caller: &Caller, upload: &Upload, trace: &Trace
         once: Some(once),
         stay: metadata.stay()?,
     };
-    let pieces = pieces(services, upload).await?;
-    let body = bytes_of(services.objects.clone(), pieces);
-    let staged = accept::stage(state, caller, name.as_deref(), body).await?;
+    let staged = if let Some(announced) = &upload.direct {
+        direct::staged(services, &caller.site.tenant, upload, announced, name.as_deref()).await?
+    } else {
+        let pieces = pieces(services, upload).await?;
+        let body = bytes_of(services.objects.clone(), pieces);
+        accept::stage(state, caller, name.as_deref(), body).await?
+    };
     let answer = accept::uploads(state, caller, vec![staged], wishes, trace).await?;
     let (Answer::Now(Uploaded { body: text, .. }) | Answer::Replayed(text)) = answer;
     Finished::parse(&text).ok_or_else(|| {
@@ -217,15 +225,19 @@ pub(crate) async fn discard(
     Ok(())
 }
 
-/// Removes the pieces of an upload and of its parts in the background; what that misses, the scheduler sweeps.
+/// Removes what is stored of an upload and of its parts in the background; what that misses, the scheduler sweeps.
 fn clear(services: &Services, tenant: &TenantId, upload: &Upload) {
-    let uploads = std::iter::once(&upload.id).chain(&upload.parts);
-    clear_all(services, uploads.map(|id| ObjectKey::pieces(tenant, id)).collect());
+    let parts = upload.parts.iter().map(|part| ObjectKey::pieces(tenant, part));
+    clear_all(services, parts.collect());
+    clear_own(services, tenant, upload);
 }
 
 /// The same of an upload alone: the parts of a final one are uploads of their own.
-pub(crate) fn clear_own(services: &Services, tenant: &TenantId, upload: &UploadId) {
-    clear_all(services, vec![ObjectKey::pieces(tenant, upload)]);
+pub(crate) fn clear_own(services: &Services, tenant: &TenantId, upload: &Upload) {
+    match &upload.direct {
+        Some(direct) => accept::remove(services, ObjectKey::staged(tenant, &direct.job)),
+        None => clear_all(services, vec![ObjectKey::pieces(tenant, &upload.id)]),
+    }
 }
 
 fn clear_all(services: &Services, folders: Vec<String>) {

@@ -78,6 +78,15 @@ impl Metadata {
         Ok(Self { text, values })
     }
 
+    /// Metadata of these names and values.
+    pub(crate) fn of(pairs: &[(&str, Option<&str>)]) -> Result<Self, Problem> {
+        let given = pairs.iter().filter_map(|(name, value)| Some((name, (*value)?)));
+        let pairs: Vec<String> = given
+            .map(|(name, value)| format!("{name} {}", STANDARD.encode(value)))
+            .collect();
+        Self::parse(&pairs.join(","))
+    }
+
     /// How long the picture is to stay, by `expires_at` or `expiration`.
     pub(crate) fn stay(&self) -> Result<Option<Stay>, Problem> {
         let text = |name: &str| self.values.get(name).map(|value| String::from_utf8_lossy(value));

@@ -1,6 +1,9 @@
 //! `POST /v1/media/from-url`: an upload that is fetched.
 
-use super::upload::{finish, wait};
+use super::{
+    json,
+    upload::{finish, wait},
+};
 use crate::{
     accept::Wishes,
     extract::{Caller, IdempotencyKey, Traced},
@@ -10,16 +13,12 @@ use crate::{
     stay,
 };
 use axum::{
-    body::{Body, to_bytes},
     extract::{Query, Request, State as Shared},
     response::Response,
 };
 use mediamill_shared::fetch::{SourceUrl, UrlRefused};
 use serde::Deserialize;
 use utoipa::ToSchema;
-
-/// Longest body: a URL, and a few words about it.
-const LONGEST_BODY: usize = 16 * 1024;
 
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -76,7 +75,7 @@ pub(crate) async fn upload(
 ) -> Result<Response, Problem> {
     let Query(query) = query.map_err(|error| Problem::new(Cause::BadRequest, error.body_text()))?;
     let patience = wait(query.wait)?;
-    let wanted = read(&state, request.into_body()).await?;
+    let wanted: FromUrl = json::read(&state, request.into_body()).await?;
     let url: SourceUrl = wanted
         .url
         .parse()
@@ -92,15 +91,4 @@ pub(crate) async fn upload(
     };
     let answer = fetched::upload(&state, &caller, source, wishes, &trace).await?;
     finish(&state, &caller, answer, patience).await
-}
-
-async fn read(state: &State, body: Body) -> Result<FromUrl, Problem> {
-    let bytes = tokio::time::timeout(state.services.config.body_timeout, to_bytes(body, LONGEST_BODY)).await;
-    let bytes = bytes.map_err(|_| Problem::new(Cause::BodyTimeout, "the body did not arrive in time"))?;
-    let bytes = bytes.map_err(|_| {
-        let detail = format!("the body broke off, or has more than {LONGEST_BODY} bytes");
-        Problem::new(Cause::BodyTooLong, detail)
-    })?;
-    serde_json::from_slice(&bytes)
-        .map_err(|error| Problem::new(Cause::BadRequest, format!("the body is not what is asked for: {error}")))
 }

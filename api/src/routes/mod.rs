@@ -1,10 +1,12 @@
 //! One file for each family of routes.
 
 pub(crate) mod batches;
+pub(crate) mod direct;
 pub(crate) mod files;
 pub(crate) mod from_url;
 pub(crate) mod health;
 pub(crate) mod jobs;
+mod json;
 pub(crate) mod limits;
 pub(crate) mod link_keys;
 pub(crate) mod media;

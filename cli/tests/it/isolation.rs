@@ -25,28 +25,44 @@ enum Kind {
     Public,
     /// Who has a key of the tenant at whose host it is.
     Tenant,
+    /// Who was told a token; no key opens it.
+    Token,
     /// The provider: a tenant's key opens nothing.
     Operator,
 }
+
+/// A direct upload.
+const ANNOUNCED: &str = r#"{"bytes": 100, "type": "image/jpeg"}"#;
 
 /// One entry for each route.
 fn kind(method: &str, path: &str) -> Option<Kind> {
     Some(match (method, path) {
         ("get", "/m/{id}/{variant}") => Kind::Public,
+        ("put", "/v1/uploads/{id}/content") => Kind::Token,
         (
             "get",
             "/v1/jobs/{id}"
             | "/v1/jobs/{id}/events"
             | "/v1/media"
             | "/v1/media/{id}"
+            | "/v1/uploads/{id}"
             | "/v1/usage"
             | "/v1/limits"
             | "/v1/link-keys",
         )
-        | ("post", "/v1/media" | "/v1/media/from-url" | "/v1/link-keys" | "/v1/tus" | "/v1/tus/{id}")
+        | (
+            "post",
+            "/v1/media"
+            | "/v1/media/from-url"
+            | "/v1/link-keys"
+            | "/v1/tus"
+            | "/v1/tus/{id}"
+            | "/v1/uploads"
+            | "/v1/uploads/{id}/complete",
+        )
         | ("patch", "/v1/media/{id}")
         | ("head" | "patch", "/v1/tus/{id}")
-        | ("delete", "/v1/media/{id}" | "/v1/link-keys/{id}" | "/v1/tus/{id}") => Kind::Tenant,
+        | ("delete", "/v1/media/{id}" | "/v1/link-keys/{id}" | "/v1/tus/{id}" | "/v1/uploads/{id}") => Kind::Tenant,
         (_, path) if path.starts_with("/_/") || path.starts_with("/v1/tenants") => Kind::Operator,
         _ => return None,
     })
@@ -59,6 +75,8 @@ struct Owned {
     link_key: String,
     /// In pieces, of which none has arrived.
     upload: String,
+    /// Announced, with nothing sent.
+    direct: String,
     file: Vec<u8>,
 }
 
@@ -88,8 +106,12 @@ async fn owned(site: &Site) -> Owned {
     let upload = upload.header("tus-resumable", "1.0.0").header("upload-length", 100);
     let upload = upload.send().await.unwrap();
     let upload = upload.headers()[header::LOCATION].to_str().unwrap();
+    let direct = site.http.post(format!("http://{}/v1/uploads", site.address));
+    let direct = direct.header(header::HOST, World::HOST).bearer_auth(&site.world.key);
+    let direct: Value = direct.body(ANNOUNCED).send().await.unwrap().json().await.unwrap();
     Owned {
         upload: upload.trim_start_matches("/v1/tus/").to_owned(),
+        direct: direct["id"].as_str().unwrap().to_owned(),
         media,
         job,
         link_key: key["id"].as_str().unwrap().to_owned(),
@@ -104,6 +126,8 @@ impl Owned {
             &self.job
         } else if path.contains("/tus/") {
             &self.upload
+        } else if path.contains("/uploads/") {
+            &self.direct
         } else if path.contains("/link-keys/") {
             &self.link_key
         } else {
@@ -123,7 +147,7 @@ impl Owned {
         let holds = |needle: &[u8]| body.windows(needle.len()).any(|window| window == needle);
         assert!(!holds(&self.file), "{what}: the file");
         if (200..300).contains(&status) {
-            for id in [&self.media, &self.job, &self.link_key, &self.upload] {
+            for id in [&self.media, &self.job, &self.link_key, &self.upload, &self.direct] {
                 assert!(
                     !holds(id.as_bytes()),
                     "{what}: {status} {}",
@@ -174,6 +198,8 @@ async fn no_route_gives_one_tenant_what_another_has(world: World) {
             } else if path == "/v1/media/from-url" {
                 // A name that nobody has: RFC 6761.
                 request = request.body(r#"{"url": "https://pictures.invalid/a.jpg"}"#);
+            } else if path == "/v1/uploads" {
+                request = request.body(ANNOUNCED);
             } else if method == "post" && kind == Kind::Tenant {
                 request = request.body(sample::small(3));
             }
@@ -186,7 +212,7 @@ async fn no_route_gives_one_tenant_what_another_has(world: World) {
                 Kind::Tenant if own && !names_an_object => assert!((200..300).contains(&status), "{what}: {status}"),
                 Kind::Tenant if !own => assert_eq!(status, 401, "{what}"),
                 // At a tenant's host there is no operator's route.
-                Kind::Public | Kind::Tenant | Kind::Operator => assert_eq!(status, 404, "{what}"),
+                Kind::Public | Kind::Tenant | Kind::Token | Kind::Operator => assert_eq!(status, 404, "{what}"),
             }
             let body = answer.bytes().await.unwrap();
             if !(kind == Kind::Public && host == World::HOST) {

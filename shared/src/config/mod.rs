@@ -297,7 +297,7 @@ keys! {
     queue_url: Url = "embedded:",
     /// Context cache, counters, leases: `memory:` (one process) or `redis://:password@host:port/0` (`rediss` for TLS).
     cache_url: Url = "memory:",
-    /// Object storage: `file:///path` or `s3://bucket/prefix?endpoint=https://host&region=…&access_key=…&secret_key=…`; `presign=true` redirects viewers to the store.
+    /// Object storage: `file:///path` or `s3://bucket/prefix?endpoint=https://host&region=…&access_key=…&secret_key=…`; `presign=true` redirects viewers to the store, and lets clients upload to it (`docs/direct.md`).
     objects_url: Url = "file://{data_dir}/objects",
     /// Address that the api listens on.
     listen: SocketAddr = "127.0.0.1:8080",
@@ -311,13 +311,13 @@ keys! {
     max_pixels: i64 = "200000000",
     /// Longest pause within a request's body.
     body_timeout: Duration = "30s",
-    /// Longest time that one upload may take. Staged bytes that no job wants are removed when they are twice as old.
+    /// Longest time that one upload may take, one straight to the store from its announcement to its completion. Staged bytes that no job wants are removed when they are twice as old.
     upload_timeout: Duration = "1h",
     /// How long an upload in pieces (`docs/resumable.md`) may take from its first request to its last byte; it is given up then.
     resumable_expiry: Duration = "24h",
-    /// Uploads in pieces that a tenant may have open at a time.
+    /// Uploads in pieces, and straight to the store, that a tenant may have open at a time.
     resumable_uploads: u32 = "1000",
-    /// Bytes that a tenant's open uploads in pieces may hold together, announced ones included.
+    /// Bytes that those may hold together, announced ones included.
     resumable_bytes: ByteCount = "50 GB",
     /// Longest time that fetching one upload from a URL may take, redirects included. It is cut at 3 minutes, whatever this says.
     fetch_timeout: Duration = "60s",

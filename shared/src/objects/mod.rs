@@ -153,6 +153,28 @@ pub struct Stored {
 pub struct Stat {
     /// Size.
     pub bytes: ByteCount,
+    /// SHA-256 of all its bytes, lower-case hexadecimal, where the store has computed it when they were written and keeps it.
+    pub sha256: Option<String>,
+}
+
+/// What somebody else may write under a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announced {
+    /// Size.
+    pub bytes: ByteCount,
+    /// Media type.
+    pub content_type: String,
+    /// SHA-256, lower-case hexadecimal; `None`: of whatever bytes.
+    pub sha256: Option<String>,
+}
+
+/// A `PUT` that writes an object, for whoever holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedPut {
+    /// Where to.
+    pub url: Url,
+    /// Headers that must be sent with it, `content-length` among them.
+    pub headers: Vec<(String, String)>,
 }
 
 /// An object, or a part of it, as it arrives.
@@ -232,6 +254,15 @@ pub trait Store: Send + Sync {
     /// A URL that gives the object to whoever holds it, for `ttl` (1 s to 7 days, cut to that); `None` when this store
     /// cannot or should not. Whether the object exists is not asked.
     fn presign(&self, key: &ObjectKey, ttl: Duration) -> impl Future<Output = Result<Option<Url>, ObjectError>> + Send;
+
+    /// A request that writes an object as it was announced, and no other, as often as it is sent within `ttl` (1 s to 7 days, cut
+    /// to that); `None` when this store cannot or should not.
+    fn presign_put(
+        &self,
+        key: &ObjectKey,
+        announced: &Announced,
+        ttl: Duration,
+    ) -> impl Future<Output = Result<Option<SignedPut>, ObjectError>> + Send;
 
     /// Whether the store answers and the place exists, within two seconds.
     fn ping(&self) -> impl Future<Output = Result<(), ObjectError>> + Send;
@@ -355,6 +386,15 @@ impl Store for Objects {
 
     async fn presign(&self, key: &ObjectKey, ttl: Duration) -> Result<Option<Url>, ObjectError> {
         either!(self, store => store.presign(key, ttl).await)
+    }
+
+    async fn presign_put(
+        &self,
+        key: &ObjectKey,
+        announced: &Announced,
+        ttl: Duration,
+    ) -> Result<Option<SignedPut>, ObjectError> {
+        either!(self, store => store.presign_put(key, announced, ttl).await)
     }
 
     async fn ping(&self) -> Result<(), ObjectError> {

@@ -70,6 +70,20 @@ impl World {
     /// # Panics
     /// When it cannot be made.
     pub async fn embedded_with(more: &[(&'static str, String)]) -> Self {
+        Self::embedded_as(more, None).await
+    }
+
+    /// The same with S3 instead of the directory, whose server clients may be sent to.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn embedded_with_s3() -> Self {
+        let objects = S3Server::start().await.expect("an S3 server");
+        let url = format!("{}&presign=true", objects.url("objects").expect("a URL"));
+        Self::embedded_as(&[("objects_url", url)], Some(objects)).await
+    }
+
+    async fn embedded_as(more: &[(&'static str, String)], objects: Option<S3Server>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let database = ControlDb::sqlite().await;
         let mut pairs = vec![
@@ -77,7 +91,7 @@ impl World {
             ("database_url", database.url.to_string()),
         ];
         pairs.extend(more.iter().cloned());
-        Self::open(pairs, database, None, None, folder).await
+        Self::open(pairs, database, None, objects, folder).await
     }
 
     /// On PostgreSQL, RabbitMQ, Redis and S3.
@@ -88,11 +102,23 @@ impl World {
         Self::distributed_with(&[]).await
     }
 
+    /// The same, with an S3 server that clients may be sent to.
+    ///
+    /// # Panics
+    /// When there are no servers.
+    pub async fn distributed_presigning() -> Self {
+        Self::distributed_as(&[], "&presign=true").await
+    }
+
     /// The same, with configuration of its own.
     ///
     /// # Panics
     /// When there are no servers.
     pub async fn distributed_with(more: &[(&'static str, String)]) -> Self {
+        Self::distributed_as(more, "").await
+    }
+
+    async fn distributed_as(more: &[(&'static str, String)], parameters: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let database = ControlDb::postgres().await;
         let objects = S3Server::start().await.expect("an S3 server");
@@ -102,7 +128,10 @@ impl World {
             ("database_url", database.url.to_string()),
             ("queue_url", host.url.to_string()),
             ("cache_url", format!("{}?prefix=test-{}:", servers::redis(), host.name)),
-            ("objects_url", objects.url("objects").expect("a URL").to_string()),
+            (
+                "objects_url",
+                format!("{}{parameters}", objects.url("objects").expect("a URL")),
+            ),
         ];
         if !more.iter().any(|(key, _)| *key == "master_keys") {
             // The embedded side has one without a word.

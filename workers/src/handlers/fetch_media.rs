@@ -16,12 +16,12 @@ use mediamill_shared::{
     ids::{JobId, UserId},
     jobs::{FetchMedia, JobError, ProcessMedia, Reason, ResultExt},
     objects::{Body, ObjectError, ObjectKey, Store, Stored},
+    placement::checksum,
     quota::Claim,
     telemetry::names,
     tenancy::{ImageFormat, TenantDb},
     units::ByteCount,
 };
-use sha2::{Digest, Sha256};
 use std::time::Duration;
 
 /// Bytes that tell a format, and that it is none of its relatives.
@@ -79,18 +79,12 @@ async fn staged_before(staged: &ObjectKey, cx: &JobContext) -> Result<Option<Sto
     if cx.attempt == 1 {
         return Ok(None);
     }
-    let fetched = match cx.objects.get(staged, None).await {
-        Ok(fetched) => fetched,
-        Err(ObjectError::Missing { .. }) => return Ok(None),
-        Err(error) => return Err(error).transient(),
+    let Some(stat) = cx.objects.stat(staged).await.transient()? else {
+        return Ok(None);
     };
-    let (mut body, mut hash, bytes) = (fetched.body, Sha256::new(), fetched.total);
-    while let Some(chunk) = body.next().await {
-        hash.update(&chunk.transient()?);
-    }
     Ok(Some(Stored {
-        bytes,
-        sha256: hex::encode(hash.finalize()),
+        bytes: stat.bytes,
+        sha256: checksum(&cx.objects, staged).await.transient()?,
     }))
 }
 

@@ -14,6 +14,7 @@ use mediamill_shared::{
     tenancy::store::media::{ORIGINAL, Variant},
     units::ByteCount,
 };
+use sha2::{Digest, Sha256};
 use std::{collections::BTreeSet, ops::Range};
 
 /// First look at a file; photographs nearly always tell their size within it.
@@ -24,6 +25,8 @@ const HEAD: u64 = 256 * 1024;
 pub(super) struct Source {
     pub(super) key: ObjectKey,
     pub(super) bytes: ByteCount,
+    /// Of all of it, lower-case hexadecimal.
+    pub(super) sha256: String,
     /// `None`: it is staged.
     pub(super) places: Option<Places>,
     /// What it means that it is not there.
@@ -47,14 +50,25 @@ impl Source {
         }
     }
 
-    /// All of it.
+    /// All of it, as it was written.
     pub(super) async fn fetch(&self, cx: &JobContext) -> Result<Bytes, JobError> {
         let bytes = self.read(cx, None).await?;
         if bytes.len() as u64 != self.bytes.unsigned() {
             let problem = format!("{} of {} bytes of {} arrived", bytes.len(), self.bytes.get(), self.key);
             return Err(JobError::transient(problem));
         }
-        Ok(bytes.into())
+        let bytes = Bytes::from(bytes);
+        let hashed = bytes.clone();
+        let sha256 = tokio::task::spawn_blocking(move || hex::encode(Sha256::digest(&hashed)));
+        let sha256 = sha256.await.transient()?;
+        if sha256 != self.sha256 {
+            let text = format!(
+                "{} is not what was written: its checksum is {sha256}, {} is recorded",
+                self.key, self.sha256
+            );
+            return Err(JobError::permanent(Reason::FILE_DAMAGED, text));
+        }
+        Ok(bytes)
     }
 
     async fn read(&self, cx: &JobContext, range: Option<Range<u64>>) -> Result<Vec<u8>, JobError> {

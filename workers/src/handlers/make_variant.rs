@@ -161,6 +161,7 @@ async fn render(job: &MakeVariant, cx: &JobContext, original: Variant) -> Result
     let source = Source {
         key: original.object,
         bytes: original.bytes,
+        sha256: original.sha256,
         places: Some(original.places),
         missing: (Reason::FILE_MISSING, "the picture's original is not in its store"),
     };

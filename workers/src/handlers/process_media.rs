@@ -96,6 +96,7 @@ pub(super) async fn make(job: &ProcessMedia, cx: &JobContext, db: &TenantDb) -> 
     let source = Source {
         key: staged_key(job)?,
         bytes: job.bytes,
+        sha256: job.sha256.clone(),
         places: None,
         missing: (
             Reason::STAGED_BYTES_MISSING,

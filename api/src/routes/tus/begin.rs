@@ -15,8 +15,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use mediamill_shared::{
-    control::resumable::{self, Bounds, Created, NewUpload, Upload, UploadKind},
-    ids::{KeyId, UploadId},
+    control::resumable::{self, NewUpload, Upload, UploadKind},
+    ids::UploadId,
     tenancy::Tenant,
     units::ByteCount,
 };
@@ -121,49 +121,20 @@ async fn begin(state: &State, caller: &Caller, headers: &HeaderMap) -> Result<Up
     if length == Some(ByteCount::ZERO) && kind != UploadKind::Partial {
         return Err(Problem::new(Cause::EmptyUpload, "the upload has no bytes"));
     }
-    let key = caller.key.clone();
-    record(state, tenant, key, kind, length, parts, metadata.text).await
-}
-
-/// A new upload's row.
-async fn record(
-    state: &State,
-    tenant: &Tenant,
-    key: KeyId,
-    kind: UploadKind,
-    length: Option<ByteCount>,
-    parts: Vec<UploadId>,
-    metadata: String,
-) -> Result<Upload, Problem> {
     let (services, now) = (&state.services, state.services.clock.now());
     let new = NewUpload {
         id: UploadId::generate(&services.clock, &services.entropy),
         tenant: tenant.id().clone(),
-        key,
+        key: caller.key.clone(),
         kind,
         length,
-        metadata,
+        metadata: metadata.text,
         parts,
         created_at: now,
         expires_at: now.after(services.config.resumable_expiry),
+        direct: None,
     };
-    let bounds = Bounds {
-        uploads: services.config.resumable_uploads.into(),
-        bytes: services.config.resumable_bytes,
-        unknown: pieces::largest_unknown(services, tenant),
-    };
-    match resumable::create(&services.control, &new, bounds).await? {
-        Created::New => found(state, tenant, &new.id).await,
-        Created::There(there) => found(state, tenant, &there).await,
-        Created::Full { uploads, bytes } => {
-            let detail = format!(
-                "{uploads} uploads of {bytes} are not finished, and a site may have {} of {}",
-                bounds.uploads, bounds.bytes
-            );
-            let problem = Problem::new(Cause::TooManyUploads, detail);
-            Err(problem.with("uploads", uploads).with("bytes", bytes.get()))
-        }
-    }
+    pieces::record(services, tenant, &new).await
 }
 
 /// "The request MUST include one of": `Upload-Length`, or `Upload-Defer-Length: 1`.

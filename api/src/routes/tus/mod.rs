@@ -19,7 +19,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use mediamill_shared::{
-    control::resumable::{self, Upload, UploadKind, UploadState},
+    control::resumable::{Upload, UploadKind, UploadState},
     ids::{TraceId, UploadId},
     tenancy::Tenant,
     units::Millis,
@@ -85,17 +85,13 @@ pub(crate) async fn options(site: Site) -> Response {
     response
 }
 
-/// An upload of the tenant that is not over.
+/// An upload of the tenant that is not over, and comes in pieces.
 async fn found(state: &State, tenant: &Tenant, id: &UploadId) -> Result<Upload, Problem> {
-    let upload = resumable::get(&state.services.control, tenant.id(), id).await?;
-    let upload = upload.ok_or_else(|| Problem::new(Cause::NotFound, format!("there is no upload {id} here")))?;
-    let gone = |detail: String| Err(Problem::new(Cause::UploadGone, detail));
-    match upload.state {
-        UploadState::Open if upload.expires_at <= state.services.clock.now() => gone("its time is over".into()),
-        UploadState::Open | UploadState::Done => Ok(upload),
-        UploadState::Refused => gone(format!("it was refused: {}", upload.refusal.unwrap_or_default())),
-        UploadState::Gone => gone("it was ended, its time is over, or it became part of another".into()),
+    let upload = pieces::found(&state.services, tenant, id).await?;
+    if upload.direct.is_some() {
+        return Err(pieces::unknown(id.as_str()));
     }
+    Ok(upload)
 }
 
 /// Tells how much of an upload has arrived. One that is all there and was not judged, since a process died over it, is
@@ -202,8 +198,7 @@ async fn answer(state: State, caller: Caller, id: &str, request: Request) -> Res
     let (head, body) = request.into_parts();
     let asked = async {
         spoken_by(&head.headers)?;
-        let unknown = || Problem::new(Cause::NotFound, format!("there is no upload {id:?} here"));
-        let id: UploadId = id.parse().map_err(|_| unknown())?;
+        let id: UploadId = id.parse().map_err(|_| pieces::unknown(id))?;
         Ok((method_of(&head)?, found(&state, &caller.site.tenant, &id).await?))
     };
     let (method, upload) = match asked.await {
@@ -303,15 +298,7 @@ async fn finished(state: &State, caller: Caller, upload: Upload, trace: &TraceId
 
 /// Ends an upload.
 async fn end(state: &State, tenant: &Tenant, upload: &Upload) -> Result<Response, Problem> {
-    let services = &state.services;
-    let closed = resumable::close(&services.control, tenant.id(), &upload.id, services.clock.now()).await?;
-    if !closed {
-        return Err(Problem::new(
-            Cause::UploadBusy,
-            "the upload is being finished: it cannot be ended now",
-        ));
-    }
-    pieces::clear_own(services, tenant.id(), &upload.id);
+    pieces::end(&state.services, tenant, upload).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

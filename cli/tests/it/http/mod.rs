@@ -3,6 +3,7 @@
 mod access;
 mod bad_input;
 mod delivery;
+mod direct;
 mod fetch;
 mod on_demand;
 mod rates;

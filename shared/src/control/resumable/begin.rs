@@ -1,6 +1,6 @@
 //! An upload begins.
 
-use super::{BY_PARTS, UploadKind, joined};
+use super::{BY_PARTS, Direct, UploadKind, joined};
 use crate::{
     control::jobs::text,
     db::{Bounded, Db, DbError, During, sql},
@@ -14,7 +14,8 @@ sql! {
         CAST(COALESCE(SUM(CASE WHEN kind = 'final' THEN 0 WHEN length IS NULL THEN $2 ELSE length END), 0) AS BIGINT) \
         FROM resumable_uploads WHERE tenant = $1 AND state = 'open'";
     CREATE = "INSERT INTO resumable_uploads (id, tenant, api_key, kind, state, length, received, pieces, metadata, parts, claimed_until, \
-        created_at, expires_at) VALUES ($1, $2, $3, $4, 'open', $5, $6, 0, $7, $8, 0, $9, $10) \
+        created_at, expires_at, content_type, sha256, direct_job, token_hash) \
+        VALUES ($1, $2, $3, $4, 'open', $5, $6, 0, $7, $8, 0, $9, $10, $11, $12, $13, $14) \
         ON CONFLICT (tenant, parts) WHERE kind = 'final' DO NOTHING RETURNING id";
 }
 
@@ -40,6 +41,8 @@ pub struct NewUpload {
     pub created_at: Millis,
     /// When it is given up.
     pub expires_at: Millis,
+    /// Of one whose bytes the client puts into the store itself.
+    pub direct: Option<Direct>,
 }
 
 /// What a tenant's open uploads may be together.
@@ -108,7 +111,11 @@ pub async fn create(db: &Db, new: &NewUpload, bounds: Bounds) -> Result<Created,
         .bind(new.metadata.clone())
         .bind(parts.clone())
         .bind(new.created_at.get())
-        .bind(new.expires_at.get());
+        .bind(new.expires_at.get())
+        .bind(new.direct.as_ref().map(|direct| direct.content_type.clone()))
+        .bind(new.direct.as_ref().and_then(|direct| direct.sha256.clone()))
+        .bind(new.direct.as_ref().map(|direct| direct.job.to_string()))
+        .bind(new.direct.as_ref().and_then(|direct| direct.token_hash.clone()));
     let made = query.fetch_optional(&mut *tx).bounded(WHAT).await?.is_some();
     if let (false, Some(parts)) = (made, &parts) {
         // Somebody was first, in the same instant.

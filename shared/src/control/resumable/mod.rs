@@ -1,4 +1,4 @@
-//! Uploads that come in pieces: what has arrived of each, and what became of it.
+//! Uploads that come in pieces, or by the client's own hand into the store: what has arrived of each, and what became of it.
 //!
 //! An upload is *open* until its bytes became a job (*done*), were judged and turned down (*refused*), or somebody gave it
 //! up or its time was over (*gone*). `received` only grows, and every writer names the value that it knows: of two that go
@@ -50,9 +50,23 @@ crate::jobs::names!(
 
 sql! {
     BY_PARTS = "SELECT id FROM resumable_uploads WHERE tenant = $1 AND parts = $2 AND kind = 'final'";
-    GET = "SELECT id, api_key, kind, state, length, received, pieces, metadata, parts, claimed_until, media, job, refusal, expires_at \
-        FROM resumable_uploads WHERE tenant = $1 AND id = $2";
+    GET = "SELECT id, api_key, kind, state, length, received, pieces, metadata, parts, claimed_until, media, job, refusal, expires_at, \
+        content_type, sha256, direct_job, token_hash FROM resumable_uploads WHERE tenant = $1 AND id = $2";
     PIECES = "SELECT start, bytes, object FROM resumable_pieces WHERE upload = $1 ORDER BY start";
+}
+
+/// What is known of an upload whose bytes the client puts into the store itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Direct {
+    /// The job that it will be: the bytes lie at [`ObjectKey::staged`] of it.
+    pub job: JobId,
+    /// The media type that was announced.
+    pub content_type: String,
+    /// SHA-256 that was announced, lower-case hexadecimal.
+    pub sha256: Option<String>,
+    /// SHA-256 of the token that the api takes the bytes for, lower-case hexadecimal; `None` where the store takes them by a signed
+    /// URL.
+    pub token_hash: Option<String>,
 }
 
 /// An upload as it stands.
@@ -86,6 +100,8 @@ pub struct Upload {
     pub refusal: Option<String>,
     /// When it is given up.
     pub expires_at: Millis,
+    /// Of one whose bytes do not come in pieces; `received` says nothing of it.
+    pub direct: Option<Direct>,
 }
 
 impl Upload {
@@ -151,7 +167,22 @@ fn read(row: &AnyRow) -> Result<Upload, DbError> {
         job: optional(row, 11)?,
         refusal: row.try_get(12).during(WHAT)?,
         expires_at: Millis::new(row.try_get(13).during(WHAT)?),
+        direct: direct(row)?,
     })
+}
+
+fn direct(row: &AnyRow) -> Result<Option<Direct>, DbError> {
+    const WHAT: &str = "read an upload";
+    let content_type: Option<String> = row.try_get(14).during(WHAT)?;
+    let Some(content_type) = content_type else {
+        return Ok(None);
+    };
+    Ok(Some(Direct {
+        job: text(row, 16)?,
+        content_type,
+        sha256: row.try_get(15).during(WHAT)?,
+        token_hash: row.try_get(17).during(WHAT)?,
+    }))
 }
 
 /// The pieces of an upload, in order.

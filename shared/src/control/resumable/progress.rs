@@ -13,8 +13,8 @@ sql! {
     ADVANCE = "UPDATE resumable_uploads SET received = $1, pieces = pieces + $2 WHERE id = $3 AND state = 'open' AND received = $4 \
         AND (length IS NULL OR length >= $1) AND expires_at > $5 RETURNING id";
     ADD (4) = "INSERT INTO resumable_pieces (upload, start, bytes, object) VALUES {rows}";
-    CLAIM = "UPDATE resumable_uploads SET claimed_until = $1 WHERE id = $2 AND state = 'open' AND received = length AND claimed_until <= $3 \
-        RETURNING id";
+    CLAIM = "UPDATE resumable_uploads SET claimed_until = $1 WHERE id = $2 AND state = 'open' \
+        AND (received = length OR direct_job IS NOT NULL) AND claimed_until <= $3 RETURNING id";
     HOLD = "UPDATE resumable_uploads SET claimed_until = $1 WHERE id = $2 AND state = 'open' AND claimed_until = $3 RETURNING id";
 }
 
@@ -89,7 +89,7 @@ pub async fn append(
     Ok(true)
 }
 
-/// Claims an upload whose bytes are all there, until `until`. Returns whether nobody else has it.
+/// Claims an upload whose bytes are all there, or of which only the store knows, until `until`. Returns whether nobody else has it.
 ///
 /// # Errors
 /// When the database is away.

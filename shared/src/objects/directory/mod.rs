@@ -12,8 +12,8 @@ mod listing;
 mod temporary;
 
 use super::{
-    Body, Fetched, Listed, ObjectError, ObjectKey, Stat, Store, Stored, Subject, listing_prefix, metered::Metered,
-    within,
+    Announced, Body, Fetched, Listed, ObjectError, ObjectKey, SignedPut, Stat, Store, Stored, Subject, listing_prefix,
+    metered::Metered, within,
 };
 use crate::{
     clock::{Clock, Entropy},
@@ -173,6 +173,7 @@ impl Store for DirectoryStore {
         {
             Ok((_, total)) => Ok(Some(Stat {
                 bytes: ByteCount::of_u64(total),
+                sha256: None,
             })),
             Err(ObjectError::Missing { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -196,6 +197,15 @@ impl Store for DirectoryStore {
     }
 
     async fn presign(&self, _key: &ObjectKey, _ttl: Duration) -> Result<Option<Url>, ObjectError> {
+        Ok(None)
+    }
+
+    async fn presign_put(
+        &self,
+        _key: &ObjectKey,
+        _announced: &Announced,
+        _ttl: Duration,
+    ) -> Result<Option<SignedPut>, ObjectError> {
         Ok(None)
     }
 

@@ -8,7 +8,7 @@
 //! | `region` | `AWS_REGION`, then `us-east-1` | |
 //! | `access_key`, `secret_key`, `session_token` | `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` | |
 //! | `path_style` | `true` with an `endpoint`, else `false` | bucket in the path, not in the host name |
-//! | `presign` | `false` | whether readers may be sent to the bucket itself |
+//! | `presign` | `false` | whether readers and uploaders may be sent to the bucket itself |
 //! | `ca` | the system's roots | file of PEM certificates that are trusted instead of the system's roots |
 //!
 //! Promises beyond the port's: every body is signed with its SHA-256, so the server refuses what was damaged on its way
@@ -28,8 +28,8 @@ mod settings;
 mod upload;
 
 use super::{
-    Body, Fetched, Listed, ObjectError, ObjectKey, Stat, Store, Stored, Subject, listing_prefix, metered::Metered,
-    within,
+    Announced, Body, Fetched, Listed, ObjectError, ObjectKey, SignedPut, Stat, Store, Stored, Subject, listing_prefix,
+    metered::Metered, within,
 };
 use crate::{clock::Clock, units::ByteCount};
 use aws_sdk_s3::{
@@ -38,7 +38,9 @@ use aws_sdk_s3::{
     operation::get_object::GetObjectOutput,
     presigning::PresigningConfig,
     primitives::ByteStream,
+    types::ChecksumMode,
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use client::Deadlines;
 use fault::{Meaning, fault, meaning, odd, wrong};
@@ -143,28 +145,43 @@ impl Bucket {
         })
     }
 
-    async fn stat(&self, key: &ObjectKey) -> Result<Option<u64>, ObjectError> {
+    async fn stat(&self, key: &ObjectKey) -> Result<Option<Stat>, ObjectError> {
         let answer = self
             .client
             .head_object()
             .bucket(&self.name)
             .key(self.path(key))
+            .checksum_mode(ChecksumMode::Enabled)
             .send()
             .await;
         match answer {
-            Ok(head) => length(head.content_length)
-                .map(Some)
-                .ok_or_else(|| wrong(key.into(), "look at", "no length in the answer")),
+            Ok(head) => {
+                let total = length(head.content_length);
+                let total = total.ok_or_else(|| wrong(key.into(), "look at", "no length in the answer"))?;
+                Ok(Some(Stat {
+                    bytes: ByteCount::of_u64(total),
+                    sha256: head.checksum_sha256().and_then(whole_sha256),
+                }))
+            }
             Err(error) if meaning(&error) == Meaning::Missing => Ok(None),
             Err(error) => Err(fault(key.into(), "look at", error)),
         }
+    }
+
+    fn presigning(&self, key: &ObjectKey, ttl: Duration) -> Result<PresigningConfig, ObjectError> {
+        let now = UNIX_EPOCH + Duration::from_millis(u64::try_from(self.clock.now().get()).unwrap_or(0));
+        PresigningConfig::builder()
+            .start_time(now)
+            .expires_in(ttl.clamp(*PRESIGNED.start(), *PRESIGNED.end()))
+            .build()
+            .map_err(|error| odd(key, "presign", error))
     }
 
     /// What there is to say about a range that the server did not give: most likely it begins past the end.
     async fn out_of_range(&self, key: &ObjectKey, range: Range<u64>) -> ObjectError {
         match self.stat(key).await {
             Ok(None) => ObjectError::Missing { key: key.clone() },
-            Ok(Some(total)) => match within(key, Some(range), total) {
+            Ok(Some(stat)) => match within(key, Some(range), stat.bytes.unsigned()) {
                 Err(error) => error,
                 // Replaced by a longer one since, or a server that is wrong.
                 Ok(_) => wrong(key.into(), "read", "the range was refused, but the object has it"),
@@ -200,11 +217,11 @@ impl Store for S3Store {
             None => None,
             Some(range) if range.is_empty() => {
                 // HTTP has no empty range.
-                let total = self.0.stat(key).await?;
-                let total = total.ok_or_else(|| ObjectError::Missing { key: key.clone() })?;
+                let stat = self.0.stat(key).await?;
+                let stat = stat.ok_or_else(|| ObjectError::Missing { key: key.clone() })?;
                 return Ok(Fetched {
-                    total: ByteCount::of_u64(total),
-                    range: within(key, Some(range.clone()), total)?,
+                    total: stat.bytes,
+                    range: within(key, Some(range.clone()), stat.bytes.unsigned())?,
                     body: stream::empty().boxed(),
                 });
             }
@@ -235,10 +252,7 @@ impl Store for S3Store {
     }
 
     async fn stat(&self, key: &ObjectKey) -> Result<Option<Stat>, ObjectError> {
-        let total = self.0.stat(key).await?;
-        Ok(total.map(|total| Stat {
-            bytes: ByteCount::of_u64(total),
-        }))
+        self.0.stat(key).await
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<(), ObjectError> {
@@ -289,12 +303,7 @@ impl Store for S3Store {
         if !bucket.presign {
             return Ok(None);
         }
-        let now = UNIX_EPOCH + Duration::from_millis(u64::try_from(bucket.clock.now().get()).unwrap_or(0));
-        let config = PresigningConfig::builder()
-            .start_time(now)
-            .expires_in(ttl.clamp(*PRESIGNED.start(), *PRESIGNED.end()))
-            .build()
-            .map_err(|error| odd(key, "presign", error))?;
+        let config = bucket.presigning(key, ttl)?;
         // To check a response the SDK would ask for its checksum in a signed header, which no browser sends.
         let plain =
             aws_sdk_s3::Config::builder().response_checksum_validation(ResponseChecksumValidation::WhenRequired);
@@ -312,6 +321,38 @@ impl Store for S3Store {
         Ok(Some(url))
     }
 
+    async fn presign_put(
+        &self,
+        key: &ObjectKey,
+        announced: &Announced,
+        ttl: Duration,
+    ) -> Result<Option<SignedPut>, ObjectError> {
+        let bucket = &self.0;
+        if !bucket.presign {
+            return Ok(None);
+        }
+        let config = bucket.presigning(key, ttl)?;
+        let checksum = announced.sha256.as_ref().map(hex::decode).transpose();
+        let checksum = checksum.map_err(|error| odd(key, "presign", error))?;
+        let request = bucket
+            .client
+            .put_object()
+            .bucket(&bucket.name)
+            .key(bucket.path(key))
+            .content_length(announced.bytes.get())
+            .content_type(&announced.content_type)
+            .set_checksum_sha256(checksum.map(|bytes| STANDARD.encode(bytes)));
+        let signed = request.presigned(config).await;
+        let signed = signed.map_err(|error| fault(key.into(), "presign", error))?;
+        let headers = signed
+            .headers()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Ok(Some(SignedPut {
+            url: signed.uri().parse().map_err(|error| odd(key, "presign", error))?,
+            headers: headers.collect(),
+        }))
+    }
+
     async fn ping(&self) -> Result<(), ObjectError> {
         let request = self.0.client.head_bucket().bucket(&self.0.name);
         match tokio::time::timeout(PING, request.send()).await {
@@ -324,6 +365,13 @@ impl Store for S3Store {
             }),
         }
     }
+}
+
+/// The checksum of an object that was written at once; one that was written in parts has a checksum of their checksums, with a
+/// dash and their number at its end.
+fn whole_sha256(encoded: &str) -> Option<String> {
+    let bytes = STANDARD.decode(encoded).ok()?;
+    (bytes.len() == 32).then(|| hex::encode(bytes))
 }
 
 fn length(given: Option<i64>) -> Option<u64> {

@@ -134,11 +134,83 @@ async fn a_presigned_url_gives_the_object_and_nothing_else() {
     assert_eq!(fetch(&expired).await.0, 403);
 }
 
+/// Sends a body to where a signed request says, with its headers but for those that `changed` names anew.
+async fn put(signed: &SignedPut, changed: &[(&str, &str)], body: &[u8]) -> u16 {
+    let url = &signed.url;
+    let path = &url[url::Position::BeforePath..];
+    let host = &url[url::Position::BeforeHost..url::Position::BeforePath];
+    let mut headers: std::collections::BTreeMap<_, _> = signed
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    headers.extend(changed.iter().copied());
+    let headers: Vec<String> = headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
+    let headers = headers.concat();
+    let request = format!("PUT {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n");
+    let mut connection = TcpStream::connect(url.socket_addrs(|| None).unwrap()[0]).await.unwrap();
+    connection
+        .write_all(&[request.as_bytes(), body].concat())
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await.unwrap();
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_signed_put_writes_what_was_announced_and_nothing_else() {
+    let server = S3Server::start().await.unwrap();
+    let url = with(&server.url("pictures").unwrap(), "presign", "true");
+    let store = store_at(&url);
+    let (body, hour) = (b"a picture", Duration::from_hours(1));
+    let sha256 = hex::encode(Sha256::digest(body));
+    for checksum in [None, Some(sha256.clone())] {
+        let announced = Announced {
+            bytes: ByteCount::of(body.len()),
+            content_type: "image/png".into(),
+            sha256: checksum.clone(),
+        };
+        let object = key(if checksum.is_some() { "a/checked" } else { "a/any" });
+        let signed = store.presign_put(&object, &announced, hour).await.unwrap().unwrap();
+        let named = |name: &str| signed.headers.iter().any(|(header, _)| header == name);
+        assert!(named("content-length") && named("content-type"), "{:?}", signed.headers);
+        for (changed, body) in [
+            (&[("content-length", "10")][..], &b"a picture!"[..]),
+            (&[("content-length", "3")][..], b"a p"),
+            (&[("content-type", "text/html")][..], body),
+        ] {
+            assert_eq!(put(&signed, changed, body).await, 403, "{changed:?}");
+        }
+        let expected = if checksum.is_some() { 400 } else { 200 };
+        assert_eq!(put(&signed, &[], b"a Picture").await, expected);
+        assert_eq!(put(&signed, &[], body).await, 200);
+        let stat = store.stat(&object).await.unwrap().unwrap();
+        assert_eq!(stat.bytes, announced.bytes);
+        // This server keeps a checksum where it got one.
+        assert_eq!(stat.sha256, checksum);
+        let past = Clock::manual(Clock::system().now().before(2 * hour));
+        let past = S3Store::open(&url, past).unwrap();
+        let expired = past.presign_put(&object, &announced, hour).await.unwrap().unwrap();
+        assert_eq!(put(&expired, &[], body).await, 403);
+    }
+}
+
 #[tokio::test]
 async fn nothing_is_presigned_unless_the_url_says_so() {
     let server = S3Server::start().await.unwrap();
     let store = store_at(&server.url("pictures").unwrap());
-    assert_eq!(store.presign(&key("a"), Duration::from_mins(1)).await.unwrap(), None);
+    let minute = Duration::from_mins(1);
+    assert_eq!(store.presign(&key("a"), minute).await.unwrap(), None);
+    let announced = Announced {
+        bytes: ByteCount::of(1),
+        content_type: "image/png".into(),
+        sha256: None,
+    };
+    assert_eq!(store.presign_put(&key("a"), &announced, minute).await.unwrap(), None);
 }
 
 #[tokio::test]
