@@ -6,6 +6,7 @@ mod chart;
 mod client;
 mod corpus;
 mod drain;
+mod fairness;
 mod faults;
 mod installation;
 mod mixed;
@@ -53,6 +54,8 @@ enum Driver {
     Quota(quota::Args),
     /// Empties a provider's storage while clients upload and read, and proves that every picture is served all the time
     Drain(drain::Args),
+    /// Has one tenant dump thousands of pictures and others upload one each meanwhile, with fair dispatch and without
+    Fairness(fairness::Args),
     /// Sends many large uploads in pieces at once, and measures what an api process holds of them in memory
     Resumable(resumable::Args),
     /// Measures how fast hosts are resolved from each layer, by how many there are, beside a bare `GET` of Redis
@@ -82,6 +85,7 @@ async fn drive(driver: Driver) -> anyhow::Result<()> {
             Driver::Resumable(args) => Box::pin(resumable::run(args)).await,
             Driver::Resolve(args) => Box::pin(resolve::run(args)).await,
             Driver::Quota(args) => Box::pin(quota::run(args)).await,
+            Driver::Fairness(args) => Box::pin(fairness::run(args)).await,
             Driver::Drain(args) => Box::pin(drain::run(args)).await,
             Driver::Provision(args) => Box::pin(provision::run(args)).await,
         }

@@ -65,8 +65,19 @@ pub(crate) struct Side {
 
 impl Side {
     pub(crate) async fn start(engine: Engine, binary: &Path, clock: &Clock) -> anyhow::Result<Self> {
+        Self::start_with(engine, binary, &[], clock).await
+    }
+
+    /// The same, with configuration of its own.
+    pub(crate) async fn start_with(
+        engine: Engine,
+        binary: &Path,
+        more: &[(&'static str, String)],
+        clock: &Clock,
+    ) -> anyhow::Result<Self> {
         // Storages' credentials are sealed with it.
-        let own = [("master_keys", Keyring::generate(&Entropy::system()).reveal().to_owned())];
+        let mut own = vec![("master_keys", Keyring::generate(&Entropy::system()).reveal().to_owned())];
+        own.extend(more.iter().cloned());
         let processes = match engine {
             Engine::Postgres => {
                 let installation = Installation::start(binary, "{}", 2, &own, clock).await?;

@@ -94,6 +94,7 @@ impl Timers {
     pub fn standard() -> Self {
         Self::default()
             .with::<timers::dispatch::Dispatch>()
+            .with::<timers::turns::MendTurns>()
             .with::<timers::recover::Recover>()
             .with::<timers::refresh::RefreshContexts>()
             .with::<timers::reconcile::ReconcileUsage>()

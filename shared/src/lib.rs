@@ -25,6 +25,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod db;
+pub mod dispatch;
 pub mod fetch;
 pub mod ids;
 pub mod interval;

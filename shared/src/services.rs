@@ -5,6 +5,7 @@ use crate::{
     clock::{Clock, Entropy},
     config::Config,
     db::{Db, OpenError},
+    dispatch::{Dispatch, DispatchParts},
     jobs::Outbox,
     objects::{ObjectError, Objects},
     placement::{Storages, StoragesParts},
@@ -48,6 +49,8 @@ pub struct Services {
     pub quota: Quota,
     /// From committed rows to the queue.
     pub outbox: Outbox,
+    /// Whose jobs go to the queue when there are too many for all.
+    pub dispatch: Dispatch,
     /// The servers that tenants are on.
     pub databases: TenantDatabases,
     /// How tenants come, change, move and go.
@@ -155,6 +158,16 @@ impl Services {
         );
         let quota = Quota::new(control.clone(), cache.clone());
         let outbox = Outbox::start(control.clone(), queue.clone(), clock.clone(), &shutdown);
+        let dispatch = Dispatch::new(
+            DispatchParts {
+                control: control.clone(),
+                cache: cache.clone(),
+                queue: queue.clone(),
+                resolver: resolver.clone(),
+                clock: clock.clone(),
+            },
+            config.fair_dispatch.then_some(config.dispatch_share.max(1).into()),
+        );
         let lifecycle = Lifecycle::new(
             LifecycleParts {
                 control: control.clone(),
@@ -190,6 +203,7 @@ impl Services {
             resolver,
             quota,
             outbox,
+            dispatch,
             databases,
             lifecycle,
             batches,

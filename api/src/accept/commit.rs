@@ -11,12 +11,13 @@ use mediamill_shared::{
         jobs::NewJob,
     },
     ids::{JobId, MediaId, TraceId},
-    jobs::Job,
+    jobs::{Job, Lane, Pool},
     quota::{Claim, RateError, Taken},
     services::Services,
     telemetry::names,
     tenancy::{Tenant, TenantDb},
 };
+use std::{borrow::Cow, collections::BTreeSet};
 
 /// A tenant that changes under a request so often is judged by the next one.
 pub(crate) const JUDGEMENTS: usize = 3;
@@ -85,12 +86,28 @@ pub(crate) async fn commit_reserved(
 async fn commit(services: &Services, tenant: &Tenant, request: Request<'_>) -> Result<Committed, (Problem, bool)> {
     let now = services.clock.now();
     let (stamp, published) = (tenant.context().stamp(), services.queue.rows_are_messages());
+    let (jobs, places) = placed(services, tenant, request.jobs).await;
+    let request = Request { jobs: &jobs, ..request };
     let accepted = accept::accept(&services.control, tenant.id(), stamp, request, now, published).await;
-    match accepted.map_err(|error| (error.into(), false))? {
+    let accepted = accepted.map_err(|error| (error.into(), false))?;
+    if accepted != Accepted::New {
+        for (pool, count) in places {
+            services.dispatch.give_back(tenant.id(), pool, count).await;
+        }
+    }
+    match accepted {
         Accepted::New => {
-            for job in request.jobs {
+            for job in jobs.iter() {
                 metrics::counter!(names::JOBS_ACCEPTED, "kind" => job.kind.as_str()).increment(1);
-                services.outbox.offer(job.pool, job.envelope(now));
+                if !job.held {
+                    services.outbox.offer(job.pool, job.envelope(now));
+                }
+            }
+            for pool in Pool::ALL {
+                let held = jobs.iter().filter(|job| job.held && job.pool == *pool).count();
+                if held > 0 {
+                    services.dispatch.held(*pool, held).await;
+                }
             }
             Ok(Committed::New)
         }
@@ -116,6 +133,28 @@ async fn commit(services: &Services, tenant: &Tenant, request: Request<'_>) -> R
             }
         }
     }
+}
+
+/// The jobs, those marked as held for which their tenant has no place in the queue now; and the places that were taken.
+async fn placed<'a>(
+    services: &Services,
+    tenant: &Tenant,
+    jobs: &'a [NewJob],
+) -> (Cow<'a, [NewJob]>, Vec<(Pool, usize)>) {
+    let mut placed = Cow::Borrowed(jobs);
+    let mut places = Vec::new();
+    let kinds: BTreeSet<(Pool, Lane)> = jobs.iter().map(|job| (job.pool, job.lane)).collect();
+    for (pool, lane) in kinds {
+        let these = |job: &NewJob| job.pool == pool && job.lane == lane;
+        let count = jobs.iter().filter(|job| these(job)).count();
+        let admitted = services.dispatch.admit(tenant, pool, lane, count).await;
+        places.push((pool, admitted));
+        if admitted < count {
+            let rest = placed.to_mut().iter_mut().filter(|job| these(job)).skip(admitted);
+            rest.for_each(|job| job.held = true);
+        }
+    }
+    (placed, places)
 }
 
 /// Commits a job that no limit is asked about.

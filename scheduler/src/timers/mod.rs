@@ -17,5 +17,6 @@ pub(crate) mod roll_up;
 pub(crate) mod storage_tasks;
 pub(crate) mod sweep;
 pub(crate) mod sweep_resumable;
+pub(crate) mod turns;
 pub(crate) mod undo;
 pub(crate) mod watch_limits;

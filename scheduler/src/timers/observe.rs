@@ -19,6 +19,7 @@ impl Timer for ObserveQueues {
     async fn run(services: &Services) -> Result<Report, TimerError> {
         let now = services.clock.now();
         let counts = jobs::counts(&services.control).await?;
+        let held = jobs::held(&services.control).await?;
         for pool in Pool::ALL {
             let waiting = counts
                 .iter()
@@ -29,7 +30,9 @@ impl Timer for ObserveQueues {
                 .unwrap_or_default();
             metrics::gauge!(names::QUEUE_OLDEST_SECONDS, "pool" => pool.as_str()).set(oldest.as_secs_f64());
             let depth = services.queue.depth(*pool).await?;
-            for (state, messages) in [("ready", depth.ready), ("dead", depth.dead)] {
+            let held = held.iter().find(|(other, _)| other == pool);
+            let held = held.map_or(0, |(_, count)| count.unsigned_abs());
+            for (state, messages) in [("ready", depth.ready), ("dead", depth.dead), ("held", held)] {
                 metrics::gauge!(names::QUEUE_MESSAGES, "pool" => pool.as_str(), "state" => state).set(messages as f64);
             }
         }

@@ -82,13 +82,16 @@ pub struct Signal {
 }
 
 /// Every channel there is.
-pub const CHANNELS: &[&str] = &[JOB_CHANNEL, TENANT_CHANNEL, STORAGE_CHANNEL];
+pub const CHANNELS: &[&str] = &[JOB_CHANNEL, TENANT_CHANNEL, STORAGE_CHANNEL, HELD_CHANNEL];
 /// A job changed its state: the message is `<job id> <state>`.
 pub const JOB_CHANNEL: &str = "jobs";
 /// A tenant, a host or a plan changed: `t <id>`, `h <host>`, `p <plan>`.
 pub const TENANT_CHANNEL: &str = "tenants";
 /// Storages of a tenant changed, or, with `-`, the provider's.
 pub const STORAGE_CHANNEL: &str = "storages";
+
+/// Jobs are held: the message is their pool. Workers that have nothing to do have them released.
+pub const HELD_CHANNEL: &str = "held";
 
 /// The port. Outside this crate only [`Cache`] is named.
 pub trait CachePort: Send + Sync {

@@ -319,6 +319,10 @@ keys! {
     resumable_uploads: u32 = "1000",
     /// Bytes that those may hold together, announced ones included.
     resumable_bytes: ByteCount = "50 GB",
+    /// Whether tenants with many jobs wait for those with few; off, the queue is first come, first served.
+    fair_dispatch: bool = "true",
+    /// Jobs of a tenant in each pool's queue, while others wait too, for each 1 of its limit `dispatch_weight`. Workers that would be idle take more.
+    dispatch_share: u32 = "4",
     /// Longest time that fetching one upload from a URL may take, redirects included. It is cut at 3 minutes, whatever this says.
     fetch_timeout: Duration = "60s",
     /// Ports that uploads are fetched from, separated by commas or white space.

@@ -120,6 +120,7 @@ pub async fn accept(
     for job in request.jobs {
         jobs::insert(&mut tx, job, now, published).await?;
     }
+    jobs::note_turns(&mut tx, request.jobs).await?;
     for expiry in request.expiries {
         expiries::note_in(&mut tx, expiry).await?;
     }

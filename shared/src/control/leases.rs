@@ -11,15 +11,15 @@ use sqlx::Row;
 
 sql! {
     TAKE = "UPDATE jobs SET lease_owner = $1, lease_until = $2 WHERE id IN (SELECT id FROM jobs \
-        WHERE pool = $3 AND state IN ('queued', 'running') AND due_at <= $4 AND lease_until <= $4 ORDER BY due_at, id LIMIT $5) \
+        WHERE pool = $3 AND held = 0 AND state IN ('queued', 'running') AND due_at <= $4 AND lease_until <= $4 ORDER BY due_at, id LIMIT $5) \
         RETURNING id, tenant, kind, pool, attempts, context_version, trace";
     NEXT_DUE = "SELECT MIN(CASE WHEN due_at > lease_until THEN due_at ELSE lease_until END) FROM jobs \
-        WHERE pool = $1 AND state IN ('queued', 'running')";
+        WHERE pool = $1 AND held = 0 AND state IN ('queued', 'running')";
     RENEW (1) = "UPDATE jobs SET lease_until = $1 WHERE lease_owner = $2 AND lease_until > 0 AND id IN (VALUES {rows})";
     GIVE_BACK (1) = "UPDATE jobs SET lease_until = 0 WHERE lease_owner = $1 AND id IN (VALUES {rows})";
     HOLD = "UPDATE jobs SET lease_until = 0, due_at = CASE WHEN due_at > $1 THEN due_at ELSE $1 END \
         WHERE id = $2 AND lease_owner = $3 AND state IN ('queued', 'running')";
-    DEPTH = "SELECT CAST(COALESCE(SUM(CASE WHEN state = 'queued' AND due_at <= $1 AND lease_until <= $1 THEN 1 ELSE 0 END), 0) AS BIGINT), \
+    DEPTH = "SELECT CAST(COALESCE(SUM(CASE WHEN state = 'queued' AND held = 0 AND due_at <= $1 AND lease_until <= $1 THEN 1 ELSE 0 END), 0) AS BIGINT), \
         CAST(COALESCE(SUM(CASE WHEN state = 'dead' THEN 1 ELSE 0 END), 0) AS BIGINT) FROM jobs \
         WHERE pool = $2 AND state IN ('queued', 'running', 'dead')";
 }

@@ -18,6 +18,7 @@ fn control_statements() -> Vec<(&'static str, &'static str, Sql, usize)> {
         ("claims", jobs::claims::STATEMENTS),
         ("counts", jobs::counts::STATEMENTS),
         ("dead", jobs::dead::STATEMENTS),
+        ("held", jobs::held::STATEMENTS),
         ("outbox", jobs::outbox::STATEMENTS),
         ("accept", accept::STATEMENTS),
         ("activity", activity::STATEMENTS),

@@ -134,6 +134,16 @@ names!(
 );
 
 names!(
+    /// Who waits for a job.
+    Lane, "lane" {
+        /// Somebody does.
+        Interactive = "interactive",
+        /// Nobody does: an import, say. It comes after the others, and is not starved by them.
+        Bulk = "bulk",
+    }
+);
+
+names!(
     /// Where a job stands.
     JobState, "job state" {
         /// Accepted; waiting for a worker, or for its next attempt.

@@ -27,10 +27,12 @@ metrics! {
     Histogram HTTP_SECONDS = "mediamill_http_request_seconds": "Time to the head of an answer, seconds, by route and method.";
     Counter ACCEPTED_BYTES = "mediamill_accepted_bytes_total": "Bytes of accepted uploads.";
     Counter JOBS_ACCEPTED = "mediamill_jobs_accepted_total": "Jobs accepted, by kind.";
+    Counter JOBS_HELD = "mediamill_jobs_held_total": "Accepted jobs that waited for their tenant's turn, by pool.";
+    Counter JOBS_RELEASED = "mediamill_jobs_released_total": "Held jobs whose turn has come, by pool.";
     Counter JOBS_FINISHED = "mediamill_jobs_finished_total": "Attempts ended, by kind and outcome: done, retried, failed, dead, returned.";
     Histogram JOB_SECONDS = "mediamill_job_seconds": "Time of an attempt, seconds, by kind.";
     Histogram MEDIA_STAGE_SECONDS = "mediamill_media_stage_seconds": "Time of a picture's stage, seconds: fetch, pixels, place.";
-    Gauge QUEUE_MESSAGES = "mediamill_queue_messages": "Messages, by pool and state: ready, dead.";
+    Gauge QUEUE_MESSAGES = "mediamill_queue_messages": "Jobs in the queue, by pool and state: ready, dead; held, those that wait for their tenant's turn.";
     Gauge QUEUE_OLDEST_SECONDS = "mediamill_queue_oldest_seconds": "How long the oldest due job has waited, seconds, by pool.";
     Gauge WORKER_SLOTS = "mediamill_worker_slots": "Slots of this worker, by pool and state: total, busy.";
     Gauge WORKER_MEMORY_BYTES = "mediamill_worker_memory_bytes": "Memory budget of this worker, bytes, by state: total, used.";

@@ -1,6 +1,6 @@
 //! One claimed attempt: run under its timeout, judged, settled, noted.
 
-use super::{Ack, Worker};
+use super::{Ack, Turns, Worker, state_after};
 use crate::{context::JobContext, helpers::Died, registry::Entry};
 use futures_util::FutureExt;
 use mediamill_shared::{
@@ -43,7 +43,7 @@ const fn works_for_tenant(kind: JobKind) -> bool {
 
 impl Worker {
     /// Runs one claimed attempt and settles it. `None`: it could not be settled, and the message goes back.
-    pub(super) async fn attempt(&self, claimed: Claimed) -> Option<Ack> {
+    pub(super) async fn attempt(&self, claimed: Claimed, turns: Option<&Turns>) -> Option<Ack> {
         let watch = Stopwatch::start();
         let kind = claimed.kind;
         let (outcome, ack) = self.judge(&claimed).await;
@@ -56,6 +56,7 @@ impl Worker {
         };
         metrics::counter!(names::JOBS_FINISHED, "kind" => kind.as_str(), "outcome" => label).increment(1);
         metrics::histogram!(names::JOB_SECONDS, "kind" => kind.as_str()).record(watch.elapsed());
+        let over = state_after(&outcome).is_final();
         let settlement = Settlement {
             id: claimed.id.clone(),
             attempt: claimed.attempt,
@@ -63,6 +64,9 @@ impl Worker {
         };
         let ours = self.insist(|| self.settlements.call(settlement.clone())).await?;
         if ours {
+            if let (true, Some(turns), Some(tenant)) = (over, turns, &claimed.tenant) {
+                turns.ended(tenant);
+            }
             self.note(&claimed).await;
         } else {
             tracing::info!(job.id = %claimed.id, attempt = claimed.attempt, "another worker has claimed this job since: its settlement counts");

@@ -2,10 +2,12 @@
 
 mod attempt;
 mod settings;
+mod turns;
 
 pub use settings::{PoolSettings, Settings};
 
 use crate::{admission::Admission, decoder::Decoder, fetch::Fetcher, registry::Registry};
+use futures_util::future::join_all;
 use mediamill_shared::{
     cache::{CachePort, JOB_CHANNEL},
     clock::Stopwatch,
@@ -27,6 +29,7 @@ use std::{
 };
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use turns::Turns;
 
 /// How often a worker says that its jobs are alive: well within [`SILENCE`].
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -65,18 +68,23 @@ pub async fn run(services: Services, settings: Settings) {
     }
     let tasks = TaskTracker::new();
     let idle = CancellationToken::new();
+    let pools: Vec<(PoolSettings, Arc<Turns>)> = settings
+        .pools
+        .iter()
+        .map(|pool| (*pool, Arc::new(Turns::new(pool.pool, pool.slots))))
+        .collect();
     tokio::join!(
         async {
-            let pools = settings
-                .pools
+            let serving = pools
                 .iter()
-                .map(|pool| serve(Arc::clone(&worker), *pool, tasks.clone()));
-            futures_util::future::join_all(pools).await;
+                .map(|(pool, turns)| serve(Arc::clone(&worker), *pool, Arc::clone(turns), tasks.clone()));
+            join_all(serving).await;
             tasks.close();
             tasks.wait().await;
             idle.cancel();
         },
         beat(&worker, &idle),
+        join_all(pools.iter().map(|(_, turns)| turns.keep(&worker, &idle))),
     );
     worker.decoder.close().await;
     tracing::info!(worker = %worker.name, "worker stopped");
@@ -108,7 +116,7 @@ pub async fn run_now(services: &Services, id: &JobId, patience: Duration) -> Res
                 && let Claim::Yours(claimed) = worker.claims.call(id.clone()).await?
             {
                 worker.running().insert(id.clone());
-                worker.attempt(*claimed).await;
+                worker.attempt(*claimed, None).await;
                 worker.running().remove(id);
                 continue;
             }
@@ -161,7 +169,7 @@ const fn state_after(outcome: &Outcome) -> JobState {
 }
 
 /// One pool's loop: a slot first, then a message for it, so that nothing is taken that cannot be run.
-async fn serve(worker: Arc<Worker>, settings: PoolSettings, tasks: TaskTracker) {
+async fn serve(worker: Arc<Worker>, settings: PoolSettings, turns: Arc<Turns>, tasks: TaskTracker) {
     let slots = Arc::new(Semaphore::new(settings.slots.max(1)));
     let shutdown = &worker.services.shutdown;
     let mut consumer = worker
@@ -183,7 +191,7 @@ async fn serve(worker: Arc<Worker>, settings: PoolSettings, tasks: TaskTracker) 
             () = shutdown.soft() => break,
             delivery = consumer.next() => delivery,
         };
-        let worker = Arc::clone(&worker);
+        let (worker, turns) = (Arc::clone(&worker), Arc::clone(&turns));
         tasks.spawn(async move {
             let busy = metrics::gauge!(names::WORKER_SLOTS, "pool" => settings.pool.as_str(), "state" => "busy");
             busy.increment(1.0);
@@ -191,7 +199,7 @@ async fn serve(worker: Arc<Worker>, settings: PoolSettings, tasks: TaskTracker) 
             tokio::select! {
                 // A dropped delivery goes back to the queue.
                 () = hard.hard() => {}
-                () = worker.handle(delivery) => {}
+                () = worker.handle(delivery, &turns) => {}
             }
             busy.decrement(1.0);
             drop(slot);
@@ -262,7 +270,7 @@ impl Worker {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn handle(&self, delivery: Delivery) {
+    async fn handle(&self, delivery: Delivery, turns: &Turns) {
         let envelope = match delivery.envelope() {
             Ok(envelope) => envelope,
             Err(error) => {
@@ -275,6 +283,7 @@ impl Worker {
             }
         };
         let id = envelope.job().clone();
+        let _in_hand = turns.begin(&id);
         if !self.running().insert(id.clone()) {
             // A second message of a job that runs here: the first one's row decides.
             acked(delivery.again_in(SILENCE).await);
@@ -290,7 +299,7 @@ impl Worker {
         let ack = match claim {
             Claim::Over => Ack::Done,
             Claim::Busy => Ack::Again(SILENCE),
-            Claim::Yours(claimed) => match self.attempt(*claimed).await {
+            Claim::Yours(claimed) => match self.attempt(*claimed, Some(turns)).await {
                 Some(ack) => ack,
                 None => return,
             },

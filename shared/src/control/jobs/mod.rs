@@ -7,25 +7,28 @@
 pub(super) mod claims;
 pub(super) mod counts;
 pub(super) mod dead;
+pub(super) mod held;
 pub(super) mod outbox;
 
 pub use claims::{Claim, Claimed, Outcome, SILENCE, Settlement, claim, settle, touch};
 pub use counts::{Count, accepted_between, counts, reserved};
 pub use dead::{Purged, dead, purge, retry};
+pub(super) use held::note_turns;
+pub use held::{Turn, forget_turn, held, in_queue, mend_turns, release, take_turn, turns};
 pub(crate) use outbox::read_envelope;
 pub use outbox::{mark_published, mark_republished, stranded, unpublished};
 
 use crate::{
     db::{Bounded, Db, DbError, During, halving, sql},
     ids::{JobId, TenantId, TraceId},
-    jobs::{Envelope, Job, JobKind, JobState, Pool},
+    jobs::{Envelope, Job, JobKind, JobState, Lane, Pool},
     units::{ByteCount, Millis},
 };
 use sqlx::{Any, AnyConnection, Row, any::AnyRow};
 
 sql! {
-    INSERT (18) = "INSERT INTO jobs (id, tenant, subject, kind, pool, state, payload, context_version, trace, attempts, deliveries, \
-        reserved_bytes, created_at, due_at, published_at, touched_at, lease_owner, lease_until) VALUES {rows}";
+    INSERT (20) = "INSERT INTO jobs (id, tenant, subject, kind, pool, state, payload, context_version, trace, attempts, deliveries, \
+        reserved_bytes, created_at, due_at, published_at, touched_at, lease_owner, lease_until, lane, held) VALUES {rows}";
     GET = "SELECT id, tenant, subject, kind, state, attempts, cause_code, cause, created_at, due_at, finished_at FROM jobs WHERE id = $1";
     BY_SUBJECT = "SELECT id, tenant, subject, kind, state, attempts, cause_code, cause, created_at, due_at, finished_at FROM jobs \
         WHERE subject = $1 AND tenant = $2 ORDER BY id DESC LIMIT 1";
@@ -56,6 +59,10 @@ pub struct NewJob {
     pub trace: TraceId,
     /// What the fast counters hold for it.
     pub reserved: ByteCount,
+    /// Whether somebody waits for it.
+    pub lane: Lane,
+    /// It is not for the queue yet: it waits for its tenant's turn.
+    pub held: bool,
 }
 
 impl NewJob {
@@ -74,6 +81,8 @@ impl NewJob {
             context_version: 0,
             trace,
             reserved: ByteCount::ZERO,
+            lane: Lane::Interactive,
+            held: false,
         })
     }
 
@@ -119,7 +128,7 @@ pub struct JobRow {
     pub finished_at: Option<Millis>,
 }
 
-/// Largest number of rows in one inserted statement: 18 columns each, within both engines' limit of parameters.
+/// Largest number of rows in one inserted statement: 20 columns each, within both engines' limit of parameters.
 const INSERT_ROWS: usize = 256;
 
 /// Inserts one job within a transaction. `published_at` is set when the row already is the message.
@@ -165,7 +174,7 @@ async fn insert_rows(
     while !rest.is_empty() {
         let (these, others) = rest.split_at(halving(rest.len()));
         rest = others;
-        let mut query = INSERT.rows(1, these.len(), 18);
+        let mut query = INSERT.rows(1, these.len(), 20);
         for job in these {
             query = query
                 .bind(job.id.as_str().to_owned())
@@ -182,10 +191,12 @@ async fn insert_rows(
                 .bind(job.reserved.get())
                 .bind(now.get())
                 .bind(now.get())
-                .bind(published.then_some(now.get()))
+                .bind((published && !job.held).then_some(now.get()))
                 .bind(now.get())
                 .bind(None::<String>)
-                .bind(0_i64);
+                .bind(0_i64)
+                .bind(job.lane.as_str())
+                .bind(i64::from(job.held));
         }
         query.execute(&mut *connection).bounded("accept a job").await?;
     }

@@ -13,9 +13,9 @@ use sqlx::{Row, any::AnyRow};
 sql! {
     PUBLISHED (1) = "UPDATE jobs SET published_at = $1 WHERE published_at IS NULL AND id IN (VALUES {rows})";
     UNPUBLISHED = "SELECT id, tenant, kind, pool, attempts, context_version, trace FROM jobs \
-        WHERE state = 'queued' AND published_at IS NULL AND created_at <= $1 ORDER BY created_at LIMIT $2";
+        WHERE held = 0 AND state = 'queued' AND published_at IS NULL AND created_at <= $1 ORDER BY created_at LIMIT $2";
     STRANDED = "SELECT id, tenant, kind, pool, attempts, context_version, trace FROM jobs \
-        WHERE pool = $1 AND state IN ('queued', 'running') AND published_at IS NOT NULL AND due_at <= $2 AND touched_at <= $2 \
+        WHERE pool = $1 AND held = 0 AND state IN ('queued', 'running') AND published_at IS NOT NULL AND due_at <= $2 AND touched_at <= $2 \
         ORDER BY due_at, id LIMIT $3";
     TOUCHED (1) = "UPDATE jobs SET published_at = $1, touched_at = $1 WHERE state || '' = 'queued' AND id IN (VALUES {rows})";
 }

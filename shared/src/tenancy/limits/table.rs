@@ -140,8 +140,8 @@ limits! {
     Frames frames: Count = 0, Worker;
     /// Variants of one picture, those that links ask for among them. Settings with more are refused; of settings that are there the first ones are made.
     Variants variants: Count = 0, Worker;
-    /// Jobs that workers have in hand at a time.
-    JobsInFlight jobs_in_flight: Count = 0, Reserved;
+    /// Jobs that are in the queue, or in workers' hands, at a time; more are accepted and wait for their turn.
+    JobsInFlight jobs_in_flight: Count = 0, Dispatch;
     /// Webhooks.
     Webhooks webhooks: Count = 0, Reserved;
     /// Host names.
@@ -174,6 +174,8 @@ limits! {
     BulkImporter bulk_importer: Toggle = 1, Application, "CHEVERETO_ENABLE_BULK_IMPORTER";
     /// Whether what a camera noted (model, exposure, time) is kept beside a picture.
     ExifFacts exif_facts: Toggle = 1, Worker;
+    /// How many jobs of this tenant are released for one of a tenant with 1, where both have more than workers can take.
+    DispatchWeight dispatch_weight: Count = 1, Dispatch;
 }
 
 impl Limit {

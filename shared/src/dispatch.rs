@@ -1,0 +1,291 @@
+//! Fair dispatch: whose jobs are in the queue when there are more than workers can take.
+//!
+//! - A tenant has a *share* of each pool's queue. What it has there is counted in the cache, as a quota is: seeded from the rows,
+//!   and again when its time is up, so a place that nobody gave back comes back by itself.
+//! - A job that is accepted while its tenant's share is full is *held*: it stays in `jobs`, and `dispatch_turns` says that its
+//!   tenant waits.
+//! - Workers release held jobs. When one has ended its tenant's next takes its place at once. Workers that would have nothing to do
+//!   release more, in turns, whatever the shares are: a share never keeps a worker idle.
+//! - Turns are weighted fair queueing: each released job puts its tenant's turn off by a cost that is the smaller the more the tenant
+//!   weighs, and the smallest turn is next. A tenant's bulk lane has turns of its own, four times as dear.
+//!
+//! The limit `jobs_in_flight` is a bound that nothing passes. Without a cache nobody counts, and the queue is first come, first
+//! served. Any number of processes do this at once; the rows decide who has released a job.
+
+use crate::{
+    cache::{Added, Cache, CachePort, HELD_CHANNEL},
+    clock::Clock,
+    control::jobs::{self, Turn},
+    db::{Db, DbError},
+    ids::{JobId, TenantId},
+    jobs::{Lane, Pool, publish},
+    queue::Queue,
+    telemetry::names,
+    tenancy::{Limits, Resolver, Tenant},
+};
+use std::{collections::BTreeMap, time::Duration};
+
+/// Life of a count: the longest that a lost place stays lost.
+const COUNT_TTL: Duration = Duration::from_secs(60);
+/// Seeding and taking less than was asked for, before nothing is taken.
+const ATTEMPTS: u32 = 4;
+/// Waiting tenants that are looked at in one go.
+const LOOK_AT: i64 = 128;
+/// Jobs of a tenant that are released in one go.
+const AT_ONCE: i64 = 256;
+/// What a released job costs a tenant of weight 1.
+const COST: i64 = 1_000;
+/// What a turn of the bulk lane costs, and the part of the share that it has.
+const BULK: i64 = 4;
+
+/// What [`Dispatch`] is made of.
+#[derive(Clone, Debug)]
+pub struct DispatchParts {
+    /// The control database.
+    pub control: Db,
+    /// Where places are counted.
+    pub cache: Cache,
+    /// Where released jobs go.
+    pub queue: Queue,
+    /// Whose limits hold.
+    pub resolver: Resolver,
+    /// Time.
+    pub clock: Clock,
+}
+
+/// Decides what goes to the queue now. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Dispatch {
+    parts: DispatchParts,
+    /// Places of a tenant of weight 1 in each pool. `None`: as many as there are.
+    share: Option<i64>,
+}
+
+/// Why held jobs are to be released.
+#[derive(Debug, Clone, Default)]
+pub struct Occasion {
+    /// Tenants whose jobs have ended, and how many.
+    pub ended: BTreeMap<TenantId, i64>,
+    /// Jobs that could be begun at once, and are not there.
+    pub idle: usize,
+    /// Whether all who wait are looked at, and not those alone whose jobs have ended.
+    pub all: bool,
+}
+
+/// Places that were taken for a tenant's held jobs.
+struct Granted {
+    turn: Turn,
+    places: i64,
+    weight: i64,
+    /// What it may have altogether.
+    most: Option<i64>,
+}
+
+fn key(tenant: &TenantId, pool: Pool) -> String {
+    format!("dispatch:{pool}:{tenant}")
+}
+
+fn weight(limits: &Limits) -> i64 {
+    limits.dispatch_weight.max(1)
+}
+
+fn most(limits: &Limits) -> Option<i64> {
+    (limits.jobs_in_flight > 0).then_some(limits.jobs_in_flight)
+}
+
+impl Dispatch {
+    /// Dispatches by shares of `share` places, or first come, first served.
+    #[must_use]
+    pub const fn new(parts: DispatchParts, share: Option<i64>) -> Self {
+        Self { parts, share }
+    }
+
+    /// Takes places for `count` jobs that `tenant` is about to have accepted. Returns how many there were: the others are held.
+    pub async fn admit(&self, tenant: &Tenant, pool: Pool, lane: Lane, count: usize) -> usize {
+        let limits = &tenant.context().limits;
+        let Some(ceiling) = self.ceiling(limits, lane) else {
+            return count;
+        };
+        let asked = i64::try_from(count).unwrap_or(i64::MAX);
+        let taken = self.take(tenant.id(), pool, asked, ceiling).await;
+        usize::try_from(taken).unwrap_or(0)
+    }
+
+    /// Gives places back whose jobs were not accepted.
+    pub async fn give_back(&self, tenant: &TenantId, pool: Pool, count: usize) {
+        if self.share.is_some() {
+            self.free(tenant, pool, i64::try_from(count).unwrap_or(0)).await;
+        }
+    }
+
+    /// Tells workers that jobs are held: those that have nothing to do release them.
+    pub async fn held(&self, pool: Pool, count: usize) {
+        metrics::counter!(names::JOBS_HELD, "pool" => pool.as_str()).increment(count as u64);
+        // They look every second all the same.
+        let _ = self.parts.cache.signal(HELD_CHANNEL, &[pool.to_string()]).await;
+    }
+
+    /// What a tenant may have in a pool while others wait. `None`: as much as it likes.
+    fn ceiling(&self, limits: &Limits, lane: Lane) -> Option<i64> {
+        let share = self.share.map(|share| {
+            let whole = share.saturating_mul(weight(limits));
+            match lane {
+                Lane::Interactive => whole,
+                Lane::Bulk => (whole / BULK).max(1),
+            }
+        });
+        match (share, most(limits)) {
+            (Some(share), Some(most)) => Some(share.min(most)),
+            (share, most) => share.or(most),
+        }
+    }
+
+    /// Releases held jobs of `pool`, as the occasion asks for. Returns those that went to the queue.
+    ///
+    /// # Errors
+    /// When the database is away. What was released and not published, the scheduler publishes.
+    pub async fn release(&self, pool: Pool, occasion: Occasion) -> Result<Vec<JobId>, DbError> {
+        for (tenant, count) in &occasion.ended {
+            self.free(tenant, pool, *count).await;
+        }
+        let turns = jobs::turns(&self.parts.control, pool, LOOK_AT).await?;
+        if turns.is_empty() {
+            return Ok(Vec::new());
+        }
+        let granted = self.grant(pool, turns, &occasion).await;
+        let mut released = Vec::new();
+        for one in granted.into_iter().filter(|one| one.places > 0) {
+            released.extend(self.release_of(pool, one).await?);
+        }
+        Ok(released)
+    }
+
+    /// Takes places for those who wait: up to their shares, and beyond for workers that would be idle.
+    async fn grant(&self, pool: Pool, turns: Vec<Turn>, occasion: &Occasion) -> Vec<Granted> {
+        let mut granted = Vec::with_capacity(turns.len());
+        let mut idle = i64::try_from(occasion.idle).unwrap_or(i64::MAX);
+        for turn in turns {
+            // Whoever is gone, or cannot be looked up now, weighs what most weigh.
+            let limits = match self.parts.resolver.by_id(&turn.tenant).await {
+                Ok(Some(tenant)) => tenant.context().limits,
+                Ok(None) | Err(_) => Limits::default(),
+            };
+            let looked_at = occasion.all || occasion.ended.contains_key(&turn.tenant);
+            let places = match self.ceiling(&limits, turn.lane) {
+                _ if !looked_at => 0,
+                Some(ceiling) => self.take_up_to(&turn.tenant, pool, ceiling).await,
+                None => AT_ONCE,
+            };
+            idle = idle.saturating_sub(places);
+            granted.push(Granted {
+                turn,
+                places,
+                weight: weight(&limits),
+                most: most(&limits),
+            });
+        }
+        // One after another in their order, as long as somebody takes something.
+        let mut open = true;
+        while idle > 0 && open {
+            open = false;
+            let waiting = i64::try_from(granted.len()).unwrap_or(1);
+            let each = (idle / waiting).max(1);
+            for one in &mut granted {
+                let asked = each.min(idle).min(AT_ONCE.saturating_sub(one.places));
+                let taken = match asked {
+                    ..=0 => 0,
+                    _ => {
+                        let bound = one.most.unwrap_or(i64::MAX);
+                        self.take(&one.turn.tenant, pool, asked, bound).await
+                    }
+                };
+                one.places = one.places.saturating_add(taken);
+                idle = idle.saturating_sub(taken);
+                open |= taken > 0;
+            }
+        }
+        granted
+    }
+
+    async fn release_of(&self, pool: Pool, granted: Granted) -> Result<Vec<JobId>, DbError> {
+        let DispatchParts {
+            control, queue, clock, ..
+        } = &self.parts;
+        let Granted {
+            turn, places, weight, ..
+        } = granted;
+        let published = queue.rows_are_messages();
+        let released = jobs::release(control, pool, &turn, places, clock.now(), published).await;
+        let released = match released {
+            Ok(released) => released,
+            Err(error) => {
+                self.free(&turn.tenant, pool, places).await;
+                return Err(error);
+            }
+        };
+        let count = i64::try_from(released.len()).unwrap_or(places);
+        if count < places {
+            self.free(&turn.tenant, pool, places - count).await;
+            jobs::forget_turn(control, pool, &turn).await?;
+        }
+        if released.is_empty() {
+            return Ok(Vec::new());
+        }
+        let dear = match turn.lane {
+            Lane::Interactive => COST,
+            Lane::Bulk => COST * BULK,
+        };
+        let cost = count.saturating_mul((dear / weight).max(1));
+        jobs::take_turn(control, pool, &turn, cost).await?;
+        metrics::counter!(names::JOBS_RELEASED, "pool" => pool.as_str()).increment(released.len() as u64);
+        let ids = released.iter().map(|envelope| envelope.job().clone()).collect();
+        let messages = released.into_iter().map(|envelope| (pool, envelope)).collect();
+        publish(control, queue, clock, messages).await;
+        Ok(ids)
+    }
+
+    /// Takes as many places as are left up to `ceiling`.
+    async fn take_up_to(&self, tenant: &TenantId, pool: Pool, ceiling: i64) -> i64 {
+        self.take(tenant, pool, ceiling.min(AT_ONCE), ceiling).await
+    }
+
+    /// Takes up to `asked` places, so that there are at most `ceiling`. Returns how many.
+    async fn take(&self, tenant: &TenantId, pool: Pool, asked: i64, ceiling: i64) -> i64 {
+        let (key, cache) = (key(tenant, pool), &self.parts.cache);
+        let mut wanted = asked;
+        for _ in 0..ATTEMPTS {
+            match cache.add_within(&key, wanted, Some(ceiling)).await {
+                Ok(Added::Now(_)) => return wanted,
+                Ok(Added::Over(used)) => {
+                    wanted = ceiling.saturating_sub(used).min(wanted);
+                    if wanted <= 0 {
+                        return 0;
+                    }
+                }
+                Ok(Added::Absent) => {
+                    let Ok(used) = jobs::in_queue(&self.parts.control, tenant, pool).await else {
+                        return asked;
+                    };
+                    if cache.seed(&key, used, COUNT_TTL).await.is_err() {
+                        return asked;
+                    }
+                }
+                // Nobody counts.
+                Err(error) => {
+                    tracing::debug!(tenant.id = %tenant, error = %error, "a tenant's jobs are not counted: the cache did not answer");
+                    return asked;
+                }
+            }
+        }
+        0
+    }
+
+    async fn free(&self, tenant: &TenantId, pool: Pool, count: i64) {
+        let key = key(tenant, pool);
+        if count > 0
+            && let Err(error) = self.parts.cache.add_within(&key, -count, None).await
+        {
+            tracing::debug!(tenant.id = %tenant, error = %error, "a tenant's places come back when they are counted anew");
+        }
+    }
+}

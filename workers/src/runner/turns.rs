@@ -1,0 +1,137 @@
+//! A pool's part in fair dispatch: as jobs end here their tenants' next ones are released, and more where there is nothing to do.
+
+use super::Worker;
+use mediamill_shared::{
+    cache::{CachePort, HELD_CHANNEL},
+    clock::Clock,
+    dispatch::Occasion,
+    ids::{JobId, TenantId},
+    jobs::Pool,
+    units::Millis,
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::sync::{Notify, broadcast::error::RecvError};
+use tokio_util::sync::CancellationToken;
+
+/// A look at who waits, whatever was heard of them.
+const LOOK: Duration = Duration::from_secs(1);
+/// A released job that has not come to this worker by then has gone to another.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
+
+/// What a pool's loop and its jobs tell of each other.
+pub(super) struct Turns {
+    pool: Pool,
+    /// Jobs at a time that this worker has released itself, whatever their tenants' shares are. Fewer than it could run: a job of
+    /// somebody who has few finds a slot at once.
+    window: usize,
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    in_hand: usize,
+    ended: BTreeMap<TenantId, i64>,
+    /// Jobs that were released here and are on their way, and since when.
+    coming: HashMap<JobId, Millis>,
+}
+
+/// A job in hand. Dropped, it is not any more.
+pub(super) struct InHand<'a>(&'a Turns);
+
+impl Drop for InHand<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.in_hand = state.in_hand.saturating_sub(1);
+        drop(state);
+        self.0.changed.notify_one();
+    }
+}
+
+impl Turns {
+    pub(super) fn new(pool: Pool, slots: usize) -> Self {
+        Self {
+            pool,
+            window: slots.saturating_sub(slots / 4).max(1),
+            state: Mutex::default(),
+            changed: Notify::new(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A job has come.
+    pub(super) fn begin(&self, job: &JobId) -> InHand<'_> {
+        let mut state = self.state();
+        state.in_hand = state.in_hand.saturating_add(1);
+        state.coming.remove(job);
+        InHand(self)
+    }
+
+    /// A job of `tenant` is over: its place in the queue is free.
+    pub(super) fn ended(&self, tenant: &TenantId) {
+        let mut state = self.state();
+        let count = state.ended.entry(tenant.clone()).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    /// What has changed since it was last asked.
+    fn occasion(&self, clock: &Clock, all: bool) -> Occasion {
+        let since = clock.now().before(ON_ITS_WAY);
+        let mut state = self.state();
+        state.coming.retain(|_, at| *at > since);
+        let busy = state.in_hand.saturating_add(state.coming.len());
+        Occasion {
+            ended: std::mem::take(&mut state.ended),
+            idle: self.window.saturating_sub(busy),
+            all,
+        }
+    }
+
+    /// Has held jobs released until `idle`.
+    pub(super) async fn keep(&self, worker: &Worker, idle: &CancellationToken) {
+        let services = &worker.services;
+        let mut signals = services.cache.listen();
+        let mut heard = true;
+        loop {
+            let all = tokio::select! {
+                () = idle.cancelled() => break,
+                () = self.changed.notified() => false,
+                signal = signals.recv(), if heard => match signal {
+                    Ok(signal) if signal.channel == HELD_CHANNEL && signal.message == self.pool.as_str() => true,
+                    Ok(_) => continue,
+                    Err(RecvError::Lagged(_)) => true,
+                    Err(RecvError::Closed) => { heard = false; continue }
+                },
+                () = services.clock.sleep(LOOK) => true,
+            };
+            self.release(worker, all).await;
+        }
+        // Places of what has ended since.
+        self.release(worker, false).await;
+    }
+
+    async fn release(&self, worker: &Worker, all: bool) {
+        let services = &worker.services;
+        let mut occasion = self.occasion(&services.clock, all);
+        if services.shutdown.stopping() {
+            occasion.idle = 0;
+        }
+        match services.dispatch.release(self.pool, occasion).await {
+            Ok(released) => {
+                let now = services.clock.now();
+                self.state().coming.extend(released.into_iter().map(|job| (job, now)));
+            }
+            Err(error) => tracing::debug!(
+                pool = %self.pool, error = &error as &dyn std::error::Error,
+                "held jobs wait for the next look: they could not be released"
+            ),
+        }
+    }
+}
