@@ -100,6 +100,7 @@ pub(crate) async fn upload(
         };
         let mut row = tenant_job(&job, &payload, &tenant, &media, trace)?;
         row.reserved = RESERVED;
+        row.lane = wishes.lane.unwrap_or(row.lane);
         let expiries: Vec<Expiry> = expires_at
             .into_iter()
             .map(|at| Expiry {

@@ -218,12 +218,7 @@ async fn waiting(side: &Side) -> anyhow::Result<i64> {
 }
 
 /// An upload of each, one after another at a distance, whether those before are ready or not.
-async fn spaced(
-    clients: &[Client],
-    pictures: &Arc<[Picture]>,
-    args: &Args,
-    clock: &Clock,
-) -> anyhow::Result<Vec<f64>> {
+async fn spaced(clients: &[Client], pictures: &Arc<[Picture]>, args: &Args, clock: &Clock) -> anyhow::Result<Vec<f64>> {
     let apart = Duration::from_millis(args.apart);
     let uploads = clients.iter().zip(0_u32..).map(|(client, number)| async move {
         clock.sleep(apart * number).await;
@@ -241,7 +236,9 @@ async fn ready(
     clock: &Clock,
 ) -> anyhow::Result<f64> {
     let watch = Stopwatch::start();
-    let request = client.request(Method::POST, WAIT).body(picture(pictures, number).bytes.clone());
+    let request = client
+        .request(Method::POST, WAIT)
+        .body(picture(pictures, number).bytes.clone());
     let answer = request.timeout(Duration::from_secs(90)).send().await?;
     let status = answer.status();
     let body: Value = answer.json().await?;
@@ -251,7 +248,10 @@ async fn ready(
         let end = outcome(client, job, Duration::from_secs(args.patience), clock).await?;
         ensure!(end == "done", "a quiet tenant's picture ended as {end}");
     } else {
-        ensure!(status == reqwest::StatusCode::CREATED, "a quiet tenant's upload is answered {status}: {body}");
+        ensure!(
+            status == reqwest::StatusCode::CREATED,
+            "a quiet tenant's upload is answered {status}: {body}"
+        );
     }
     Ok(watch.elapsed().as_secs_f64() * 1e3)
 }
@@ -262,7 +262,11 @@ fn chart(runs: &[Run]) -> Chart {
         sorted.sort_by(f64::total_cmp);
         let count = sorted.len() as f64;
         let part = |place: usize| (place as f64 + 1.0) / count * 100.0;
-        sorted.into_iter().enumerate().map(|(place, ms)| (part(place), ms)).collect()
+        sorted
+            .into_iter()
+            .enumerate()
+            .map(|(place, ms)| (part(place), ms))
+            .collect()
     };
     let mut lines = Vec::new();
     for run in runs {

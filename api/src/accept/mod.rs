@@ -23,7 +23,7 @@ use mediamill_shared::{
         jobs::{self, NewJob},
     },
     ids::{JobId, MediaId, TraceId},
-    jobs::ProcessMedia,
+    jobs::{Lane, ProcessMedia},
     quota::Claim,
     services::Services,
     telemetry::names,
@@ -58,6 +58,8 @@ pub(crate) struct Wishes {
     pub(crate) once: Option<String>,
     /// How long the pictures are to stay.
     pub(crate) stay: Option<Stay>,
+    /// Whether somebody waits for them; without, somebody does.
+    pub(crate) lane: Option<Lane>,
 }
 
 /// What a file turned out to be.
@@ -116,8 +118,12 @@ pub(crate) async fn uploads(
                 .map(|(file, _)| file)
         };
         let rows = new()
-            .map(|file| media_job(file, caller, expires_at, unique, trace))
-            .collect::<Result<Vec<_>, _>>()?;
+            .map(|file| {
+                let mut job = media_job(file, caller, expires_at, unique, trace)?;
+                job.lane = wishes.lane.unwrap_or(job.lane);
+                Ok(job)
+            })
+            .collect::<Result<Vec<_>, Problem>>()?;
         let contents: Vec<Content> = new().filter(|_| unique).map(|file| file.content(&seen)).collect();
         let expiries: Vec<Expiry> = expires_at
             .into_iter()

@@ -149,6 +149,7 @@ async fn accepted(state: &State, caller: &Caller, upload: &Upload, trace: &Trace
     let wishes = Wishes {
         once: Some(once),
         stay: metadata.stay()?,
+        lane: metadata.lane()?,
     };
     let staged = if let Some(announced) = &upload.direct {
         direct::staged(services, &caller.site.tenant, upload, announced, name.as_deref()).await?

@@ -56,6 +56,7 @@ pub(crate) async fn announce(
     fits(tenant, announced.bytes)?;
     takes(tenant, announced.format)?;
     accept::room_for_one(state, caller).await?;
+    announced.metadata.lane()?;
     crate::stay::expiry(tenant, announced.metadata.stay()?, now)?;
     let (id, job) = (
         UploadId::generate(&services.clock, &services.entropy),

@@ -6,7 +6,11 @@ use crate::{
 };
 use axum::http::{HeaderMap, header};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use mediamill_shared::{ids::UploadId, units::ByteCount};
+use mediamill_shared::{
+    ids::UploadId,
+    jobs::{Lane, UnknownName},
+    units::ByteCount,
+};
 use std::collections::BTreeMap;
 
 /// Longest `Upload-Metadata`.
@@ -91,6 +95,15 @@ impl Metadata {
     pub(crate) fn stay(&self) -> Result<Option<Stay>, Problem> {
         let text = |name: &str| self.values.get(name).map(|value| String::from_utf8_lossy(value));
         stay::read(text("expires_at").as_deref(), text("expiration").as_deref())
+    }
+
+    /// Whether somebody waits for the picture, by `lane`.
+    pub(crate) fn lane(&self) -> Result<Option<Lane>, Problem> {
+        let lane = self
+            .values
+            .get("lane")
+            .map(|value| String::from_utf8_lossy(value).parse());
+        lane.transpose().map_err(|error: UnknownName| refuse(error.to_string()))
     }
 
     /// What the client calls the file.

@@ -45,6 +45,8 @@ pub(crate) struct NewDirect {
     sha256: Option<String>,
     /// Name of the file.
     file_name: Option<String>,
+    /// `bulk`: nobody waits for the picture. It is made after others of the site, and of other sites, that somebody waits for.
+    lane: Option<String>,
     /// When the picture expires, RFC 3339. Without, the site's own setting holds.
     expires_at: Option<String>,
     /// The same as an interval from its completion, ISO 8601 (`P30D`, `PT12H`), or seconds.
@@ -188,6 +190,7 @@ pub(crate) async fn create(
             ("filename", new.file_name.as_deref()),
             ("expires_at", new.expires_at.as_deref()),
             ("expiration", new.expiration.as_deref()),
+            ("lane", new.lane.as_deref()),
         ])?,
     };
     let (upload, put) = direct::announce(&state, &caller, announced).await?;

@@ -16,7 +16,10 @@ use axum::{
     extract::{Query, Request, State as Shared},
     response::Response,
 };
-use mediamill_shared::fetch::{SourceUrl, UrlRefused};
+use mediamill_shared::{
+    fetch::{SourceUrl, UrlRefused},
+    jobs::Lane,
+};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -25,6 +28,9 @@ use utoipa::ToSchema;
 pub(crate) struct FromUrlQuery {
     /// Answers when the work is done, at the latest after so many seconds (0 to 60).
     wait: Option<u64>,
+    /// `bulk`: nobody waits for the picture. It is made after others of the site, and of other sites, that somebody waits for.
+    #[param(value_type = Option<String>)]
+    lane: Option<Lane>,
 }
 
 /// What to fetch.
@@ -83,6 +89,7 @@ pub(crate) async fn upload(
     fetched::foresee(&state, &caller.site.tenant, &url)?;
     let wishes = Wishes {
         once,
+        lane: query.lane,
         stay: stay::read(wanted.expires_at.as_deref(), wanted.expiration.as_deref())?,
     };
     let source = Source {

@@ -19,7 +19,7 @@ use futures_util::{Stream, StreamExt, stream};
 use mediamill_shared::{
     control::jobs::JobRow,
     ids::{JobId, MediaId},
-    jobs::JobState,
+    jobs::{JobState, Lane},
 };
 use serde::Deserialize;
 use std::time::Duration;
@@ -36,6 +36,9 @@ const MOST_FILES: usize = 100;
 pub(crate) struct UploadQuery {
     /// Answers when the work is done, at the latest after so many seconds (0 to 60).
     wait: Option<u64>,
+    /// `bulk`: nobody waits for the pictures. They are made after others of the site, and of other sites, that somebody waits for.
+    #[param(value_type = Option<String>)]
+    lane: Option<Lane>,
     /// File name of a raw body; `X-File-Name` says it too.
     name: Option<String>,
     /// When the pictures expire, RFC 3339. Without, the site's own setting holds.
@@ -135,7 +138,11 @@ async fn wanted(
     Ok(Wanted {
         name: query.name,
         patience,
-        wishes: Wishes { once, stay },
+        wishes: Wishes {
+            once,
+            stay,
+            lane: query.lane,
+        },
     })
 }
 

@@ -88,6 +88,7 @@ async fn begin(state: &State, caller: &Caller, headers: &HeaderMap) -> Result<Up
     let tenant = &caller.site.tenant;
     let metadata = Metadata::parse(text(headers, "upload-metadata")?.unwrap_or_default())?;
     crate::stay::expiry(&caller.site.tenant, metadata.stay()?, state.services.clock.now())?;
+    metadata.lane()?;
     let length = number(headers, "upload-length")?;
     let (kind, length, parts) = match text(headers, "upload-concat")?.map(Concat::parse).transpose()? {
         Some(Concat::Final(_)) if length.is_some() || headers.contains_key("upload-defer-length") => {

@@ -18,7 +18,7 @@ sql! {
     MEND = "INSERT INTO dispatch_turns (pool, lane, tenant, turn) SELECT pool, lane, tenant, \
         COALESCE((SELECT MIN(turn) FROM dispatch_turns WHERE dispatch_turns.pool = jobs.pool), 0) FROM jobs \
         WHERE held = 1 AND state = 'queued' AND tenant IS NOT NULL GROUP BY pool, lane, tenant ON CONFLICT (pool, lane, tenant) DO NOTHING";
-    TURNS = "SELECT lane, tenant FROM dispatch_turns WHERE pool = $1 ORDER BY turn, tenant, lane LIMIT $2";
+    TURNS = "SELECT lane, tenant, turn FROM dispatch_turns WHERE pool = $1 ORDER BY turn, tenant, lane LIMIT $2";
     TAKE = "UPDATE dispatch_turns SET turn = turn + $1 WHERE pool = $2 AND lane = $3 AND tenant = $4";
     FORGET = "DELETE FROM dispatch_turns WHERE pool = $1 AND lane = $2 AND tenant = $3 AND NOT EXISTS \
         (SELECT id FROM jobs WHERE held = 1 AND state = 'queued' AND pool = $1 AND tenant = $3 AND lane = $2)";
@@ -36,6 +36,8 @@ pub struct Turn {
     pub lane: Lane,
     /// Whose.
     pub tenant: TenantId,
+    /// When it is, beside the others: the smallest is next.
+    pub at: i64,
 }
 
 /// Notes that those of `jobs` that are held wait for a turn.
@@ -77,6 +79,7 @@ pub async fn turns(db: &Db, pool: Pool, limit: i64) -> Result<Vec<Turn>, DbError
             Ok(Turn {
                 lane: text(row, 0)?,
                 tenant: text(row, 1)?,
+                at: row.try_get(2).during("look whose turn it is")?,
             })
         })
         .collect()

@@ -76,9 +76,32 @@ pub struct Occasion {
 struct Granted {
     turn: Turn,
     places: i64,
-    weight: i64,
+    /// What a place puts the turn off by.
+    cost: i64,
     /// What it may have altogether.
     most: Option<i64>,
+    /// It gets no more now.
+    full: bool,
+}
+
+/// How `places` are shared out by turns: for each of `granted` how many.
+fn shared_out(granted: &[Granted], places: i64) -> Vec<i64> {
+    let mut counts = vec![0; granted.len()];
+    let mut next: Vec<i64> = granted
+        .iter()
+        .map(|one| one.turn.at.saturating_add(one.cost.saturating_mul(one.places)))
+        .collect();
+    for _ in 0..places {
+        let open = granted.iter().zip(&next).enumerate().filter(|(_, (one, _))| !one.full);
+        let Some((place, _)) = open.min_by_key(|(_, (_, at))| **at) else {
+            break;
+        };
+        if let (Some(count), Some(at), Some(one)) = (counts.get_mut(place), next.get_mut(place), granted.get(place)) {
+            *count += 1;
+            *at = at.saturating_add(one.cost);
+        }
+    }
+    counts
 }
 
 fn key(tenant: &TenantId, pool: Pool) -> String {
@@ -177,31 +200,27 @@ impl Dispatch {
                 None => AT_ONCE,
             };
             idle = idle.saturating_sub(places);
+            let dear = match turn.lane {
+                Lane::Interactive => COST,
+                Lane::Bulk => COST * BULK,
+            };
             granted.push(Granted {
                 turn,
                 places,
-                weight: weight(&limits),
+                cost: (dear / weight(&limits)).max(1),
                 most: most(&limits),
+                full: places >= AT_ONCE,
             });
         }
-        // One after another in their order, as long as somebody takes something.
-        let mut open = true;
-        while idle > 0 && open {
-            open = false;
-            let waiting = i64::try_from(granted.len()).unwrap_or(1);
-            let each = (idle / waiting).max(1);
-            for one in &mut granted {
-                let asked = each.min(idle).min(AT_ONCE.saturating_sub(one.places));
-                let taken = match asked {
-                    ..=0 => 0,
-                    _ => {
-                        let bound = one.most.unwrap_or(i64::MAX);
-                        self.take(&one.turn.tenant, pool, asked, bound).await
-                    }
-                };
+        // Whoever may not have what would be its part leaves it to the others.
+        while idle > 0 && granted.iter().any(|one| !one.full) {
+            let parts = shared_out(&granted, idle.min(AT_ONCE));
+            for (one, asked) in granted.iter_mut().zip(parts).filter(|(_, asked)| *asked > 0) {
+                let bound = one.most.unwrap_or(i64::MAX);
+                let taken = self.take(&one.turn.tenant, pool, asked, bound).await;
                 one.places = one.places.saturating_add(taken);
+                one.full = taken < asked || one.places >= AT_ONCE;
                 idle = idle.saturating_sub(taken);
-                open |= taken > 0;
             }
         }
         granted
@@ -211,9 +230,7 @@ impl Dispatch {
         let DispatchParts {
             control, queue, clock, ..
         } = &self.parts;
-        let Granted {
-            turn, places, weight, ..
-        } = granted;
+        let Granted { turn, places, cost, .. } = granted;
         let published = queue.rows_are_messages();
         let released = jobs::release(control, pool, &turn, places, clock.now(), published).await;
         let released = match released {
@@ -231,12 +248,7 @@ impl Dispatch {
         if released.is_empty() {
             return Ok(Vec::new());
         }
-        let dear = match turn.lane {
-            Lane::Interactive => COST,
-            Lane::Bulk => COST * BULK,
-        };
-        let cost = count.saturating_mul((dear / weight).max(1));
-        jobs::take_turn(control, pool, &turn, cost).await?;
+        jobs::take_turn(control, pool, &turn, count.saturating_mul(cost)).await?;
         metrics::counter!(names::JOBS_RELEASED, "pool" => pool.as_str()).increment(released.len() as u64);
         let ids = released.iter().map(|envelope| envelope.job().clone()).collect();
         let messages = released.into_iter().map(|envelope| (pool, envelope)).collect();
@@ -289,3 +301,6 @@ impl Dispatch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
