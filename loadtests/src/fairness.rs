@@ -102,8 +102,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     } else {
         say(&format!(
             "quiet tenants' p99: {:.0} ms with fair dispatch, {:.0} ms without; may be {bound:.0} ms (twice idle, and a job for each of {} slots)",
-            at(&on.busy_ms, 99.0),
-            at(&off.busy_ms, 99.0),
+            at(&on.busy_ms, 99),
+            at(&off.busy_ms, 99),
             workers_slots(&args),
         ));
         say(&format!("throughput: {ratio:.2} of that without"));
@@ -124,26 +124,25 @@ fn workers_slots(args: &Args) -> u32 {
 
 /// Twice the time on an idle system, and one job's for each slot.
 fn bound(run: &Run, args: &Args) -> f64 {
-    2.0 * at(&run.idle_ms, 99.0) + f64::from(workers_slots(args)) * at(&run.idle_ms, 50.0)
+    2.0 * at(&run.idle_ms, 99) + f64::from(workers_slots(args)) * at(&run.idle_ms, 50)
 }
 
 /// The value that so many percent are at most.
-fn at(values: &[f64], percent: f64) -> f64 {
+fn at(values: &[f64], percent: usize) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    let count = sorted.len() as f64;
-    let place = (percent / 100.0 * count).ceil().max(1.0) as usize;
+    let place = (percent * sorted.len()).div_ceil(100).max(1);
     sorted.get(place - 1).or(sorted.last()).copied().unwrap_or(0.0)
 }
 
 fn tell(run: &Run) {
     say(&format!("fair dispatch {}", if run.fair { "on" } else { "off" }));
     for (name, times) in [("idle", &run.idle_ms), ("while the dump is worked off", &run.busy_ms)] {
-        let cells = [50.0, 90.0, 99.0].map(|percent| format!("p{percent:.0} {:.0}", at(times, percent)));
+        let cells = [50, 90, 99].map(|percent| format!("p{percent} {:.0}", at(times, percent)));
         say(&format!(
             "  {name:<30} {}  max {:.0} ms",
             cells.join("  "),
-            at(times, 100.0)
+            at(times, 100)
         ));
     }
     say(&format!(

@@ -127,22 +127,12 @@ impl Services {
         let objects = Objects::open(&config.objects_url, clock.clone(), entropy.clone()).await?;
         let secrets = Secrets::new(Keyring::load(&config, &entropy)?);
         let databases = TenantDatabases::open(&control, &config, &clock, &shutdown)?;
-        let settings = ResolverSettings {
-            ttl: config.tenant_cache_ttl,
-            entries: config.tenant_cache_entries,
-            defaults: Limits {
-                upload_bytes: config.max_upload_size.get(),
-                pixels: config.max_pixels,
-                ..Limits::default()
-            },
-            enforced: config.tenant_enforced.clone(),
-        };
         let resolver = Resolver::new(
             databases.clone(),
             control.clone(),
             cache.clone(),
             clock.clone(),
-            settings,
+            resolver_settings(&config),
             &shutdown,
         );
         let storages = Storages::new(
@@ -209,5 +199,18 @@ impl Services {
             batches,
             secrets,
         })
+    }
+}
+
+fn resolver_settings(config: &Config) -> ResolverSettings {
+    ResolverSettings {
+        ttl: config.tenant_cache_ttl,
+        entries: config.tenant_cache_entries,
+        defaults: Limits {
+            upload_bytes: config.max_upload_size.get(),
+            pixels: config.max_pixels,
+            ..Limits::default()
+        },
+        enforced: config.tenant_enforced.clone(),
     }
 }

@@ -141,7 +141,7 @@ async fn placed<'a>(
     tenant: &Tenant,
     jobs: &'a [NewJob],
 ) -> (Cow<'a, [NewJob]>, Vec<(Pool, usize)>) {
-    let mut placed = Cow::Borrowed(jobs);
+    let mut marked = Cow::Borrowed(jobs);
     let mut places = Vec::new();
     let kinds: BTreeSet<(Pool, Lane)> = jobs.iter().map(|job| (job.pool, job.lane)).collect();
     for (pool, lane) in kinds {
@@ -150,11 +150,11 @@ async fn placed<'a>(
         let admitted = services.dispatch.admit(tenant, pool, lane, count).await;
         places.push((pool, admitted));
         if admitted < count {
-            let rest = placed.to_mut().iter_mut().filter(|job| these(job)).skip(admitted);
+            let rest = marked.to_mut().iter_mut().filter(|job| these(job)).skip(admitted);
             rest.for_each(|job| job.held = true);
         }
     }
-    (placed, places)
+    (marked, places)
 }
 
 /// Commits a job that no limit is asked about.

@@ -23,7 +23,7 @@ use crate::{
     telemetry::names,
     tenancy::{Limits, Resolver, Tenant},
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Life of a count: the longest that a lost place stays lost.
 const COUNT_TTL: Duration = Duration::from_secs(60);
@@ -56,7 +56,7 @@ pub struct DispatchParts {
 /// Decides what goes to the queue now. Cloning shares it.
 #[derive(Clone, Debug)]
 pub struct Dispatch {
-    parts: DispatchParts,
+    parts: Arc<DispatchParts>,
     /// Places of a tenant of weight 1 in each pool. `None`: as many as there are.
     share: Option<i64>,
 }
@@ -119,7 +119,8 @@ fn most(limits: &Limits) -> Option<i64> {
 impl Dispatch {
     /// Dispatches by shares of `share` places, or first come, first served.
     #[must_use]
-    pub const fn new(parts: DispatchParts, share: Option<i64>) -> Self {
+    pub fn new(parts: DispatchParts, share: Option<i64>) -> Self {
+        let parts = Arc::new(parts);
         Self { parts, share }
     }
 
@@ -229,7 +230,7 @@ impl Dispatch {
     async fn release_of(&self, pool: Pool, granted: Granted) -> Result<Vec<JobId>, DbError> {
         let DispatchParts {
             control, queue, clock, ..
-        } = &self.parts;
+        } = &*self.parts;
         let Granted { turn, places, cost, .. } = granted;
         let published = queue.rows_are_messages();
         let released = jobs::release(control, pool, &turn, places, clock.now(), published).await;
