@@ -98,6 +98,7 @@ impl Timers {
             .with::<timers::recover::Recover>()
             .with::<timers::refresh::RefreshContexts>()
             .with::<timers::reconcile::ReconcileUsage>()
+            .with::<timers::reconcile_storages::ReconcileStorages>()
             .with::<timers::sweep::SweepStaged>()
             .with::<timers::sweep_resumable::SweepResumable>()
             .with::<timers::prune::Prune>()

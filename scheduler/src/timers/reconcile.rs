@@ -1,5 +1,5 @@
-//! Compares what tenants' usage rows say with their ledgers and their media rows, and starts drifting counters anew. Whose
-//! roll-up is not the sum of the ledger is rolled up again.
+//! Compares what tenants' usage rows say with their ledgers, and the fast counters with the rows, and starts drifting counters anew.
+//! Whose roll-up is not the sum of the ledger is rolled up again.
 
 use crate::timer::{Report, Timer, TimerError};
 use mediamill_shared::{
@@ -10,11 +10,14 @@ use mediamill_shared::{
     },
     services::Services,
     telemetry::names,
-    tenancy::TenantState,
+    tenancy::{Tenant, TenantDb, TenantState},
 };
 use std::time::Duration;
 
 const PAGE: i64 = 500;
+/// Looks at a counter that differs before it is drift, and the time between them.
+const LOOKS: u32 = 2;
+const APART: Duration = Duration::from_millis(100);
 
 pub(crate) struct ReconcileUsage;
 
@@ -44,6 +47,10 @@ impl Timer for ReconcileUsage {
                 if metering::total(&services.control, &row.id).await? != ledger.billed() {
                     activity::mark(&services.control, Watcher::RollUp, &row.id, services.clock.now()).await?;
                 }
+                if drifts(services, &tenant, &db).await? {
+                    report.changed = report.changed.saturating_add(1);
+                    services.quota.forget(&row.id).await;
+                }
                 if usage == ledger {
                     continue;
                 }
@@ -61,4 +68,25 @@ impl Timer for ReconcileUsage {
         metrics::gauge!(names::RESERVATION_DRIFT_BYTES).set(drift as f64);
         Ok(report)
     }
+}
+
+/// Whether a counter is not what the rows say, and still the same when it is looked at again.
+async fn drifts(services: &Services, tenant: &Tenant, db: &TenantDb) -> Result<bool, TimerError> {
+    let mut before = services.quota.drift(tenant, db).await?;
+    for _ in 0..LOOKS {
+        if before.is_empty() {
+            return Ok(false);
+        }
+        services.clock.sleep(APART).await;
+        let now = services.quota.drift(tenant, db).await?;
+        before.retain(|drift| now.contains(drift));
+    }
+    for drift in &before {
+        tracing::warn!(
+            tenant.id = %tenant.id(), limit = drift.resource.as_str(), counted = drift.counted, used = drift.used,
+            "a counter is not what the rows say: it is counted anew"
+        );
+        metrics::counter!(names::COUNTERS_RENEWED, "limit" => drift.resource.as_str()).increment(1);
+    }
+    Ok(!before.is_empty())
 }

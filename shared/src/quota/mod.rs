@@ -63,6 +63,17 @@ pub struct Claim {
     pub bytes: ByteCount,
 }
 
+/// A fast counter that is not what the rows say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drift {
+    /// Of which limit.
+    pub resource: Limit,
+    /// What the counter says.
+    pub counted: i64,
+    /// What is stored, and what open jobs may add.
+    pub used: i64,
+}
+
 /// A limit would be passed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{used} of {limit} {} are used or reserved, {asked} more do not fit", resource.as_str())]
@@ -160,6 +171,36 @@ impl Quota {
                 tracing::debug!(tenant.id = %tenant, error = %error, "a counter stays until its time is up");
             }
         }
+    }
+
+    /// Counters of `tenant` that are not what its rows say. What is being accepted or settled in this very moment looks like drift
+    /// once; drift stays.
+    ///
+    /// # Errors
+    /// When a database is away.
+    pub async fn drift(&self, tenant: &Tenant, db: &TenantDb) -> Result<Vec<Drift>, DbError> {
+        let limits = tenant.context().limits;
+        let mut found = Vec::new();
+        for resource in [Counter::Media, Counter::StoredBytes] {
+            if limits.get(resource.limit()) == 0 {
+                continue;
+            }
+            // A cache that does not answer, and a counter that is not there, say nothing wrong.
+            let key = key(tenant.id(), resource);
+            let Ok(Added::Now(counted)) = self.cache.add_within(&key, 0, None).await else {
+                continue;
+            };
+            let used = self.used(tenant.id(), db, resource).await?;
+            if counted != used {
+                let resource = resource.limit();
+                found.push(Drift {
+                    resource,
+                    counted,
+                    used,
+                });
+            }
+        }
+        Ok(found)
     }
 
     async fn add(&self, tenant: &TenantId, resource: Counter, delta: i64) {

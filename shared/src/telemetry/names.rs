@@ -45,6 +45,8 @@ metrics! {
     Counter OUTBOX_LEFT = "mediamill_outbox_left_total": "Accepted jobs left to the dispatcher because the queue did not take them.";
     Counter TIMER_RUNS = "mediamill_timer_runs_total": "Runs of timers, by timer and outcome: ok, error.";
     Gauge RESERVATION_DRIFT_BYTES = "mediamill_reservation_drift_bytes": "Bytes by which usage differs from its ledger, over all tenants.";
+    Counter COUNTERS_RENEWED = "mediamill_counters_renewed_total": "Fast counters that were not what the rows say, by limit.";
+    Gauge STORAGE_DRIFT_BYTES = "mediamill_storage_drift_bytes": "Bytes by which storages' figures differed from the rows of all tenants, at the last look.";
     Counter LIMIT_CROSSINGS = "mediamill_limit_crossings_total": "Lines that tenants' usage has crossed upwards, by limit and level: 80, 100 percent.";
     Counter RATE_REFUSALS = "mediamill_rate_refusals_total": "Requests refused because a limit with a period was used up, by limit.";
     Counter BYTES_OUT = "mediamill_bytes_out_total": "Bytes of files that were sent, over all tenants.";

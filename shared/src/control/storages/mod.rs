@@ -3,7 +3,9 @@
 pub(super) mod space;
 pub mod tasks;
 
-pub use space::{Claimant, Claimed, Share, Shares, claim, claimed, is_latest_attempt, prune, settle, shares};
+pub use space::{
+    Claimant, Claimed, Share, Shares, are_in_use, claim, claimed, correct, is_latest_attempt, prune, settle, shares,
+};
 
 use super::{
     audit::{self, Entry},

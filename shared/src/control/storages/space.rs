@@ -6,7 +6,10 @@
 //! attempt that another has taken over from changes nothing any more.
 
 use crate::{
-    control::{jobs::text, storages::StorageState},
+    control::{
+        jobs::text,
+        storages::{StorageRow, StorageState},
+    },
     db::{Bounded, Db, DbError, During, sql},
     ids::{JobId, TenantId},
     placement::Spot,
@@ -26,6 +29,9 @@ sql! {
     // Holds the storage's row; whether there is room is judged by what comes back.
     GROW = "UPDATE storages SET used = used + $1, objects = objects + $2 WHERE id = $3 RETURNING state, capacity, used";
     WRITE = "UPDATE storage_ledger SET bytes = $4, objects = $5 WHERE job = $1 AND part = $2 AND storage = $3";
+    BUSY = "SELECT id FROM jobs WHERE state IN ('queued', 'running', 'dead') AND (CAST($1 AS TEXT) IS NULL OR tenant = $1) AND kind IN \
+        ('media.process', 'media.fetch', 'media.variant', 'media.delete', 'media.move', 'media.verify', 'objects.remove') LIMIT 1";
+    CORRECT = "UPDATE storages SET used = $1, objects = $2 WHERE id = $3 AND used = $4 AND objects = $5 RETURNING id";
     // A job that is still there may be run again.
     PRUNE = "DELETE FROM storage_ledger WHERE at < $1 AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.id = storage_ledger.job)";
 }
@@ -295,4 +301,27 @@ pub async fn prune(db: &Db, before: Millis) -> Result<u64, DbError> {
     let query = PRUNE.query().bind(before.get());
     let done = query.execute(db.write()).bounded("forget old shares of storages");
     done.await.map(|done| done.rows_affected())
+}
+
+/// Whether a job that is not over may still change what lies in storages of `tenant`, or in anybody's.
+///
+/// # Errors
+/// When the database is away.
+pub async fn are_in_use(db: &Db, tenant: Option<&TenantId>) -> Result<bool, DbError> {
+    let query = BUSY.query().bind(tenant.map(|tenant| tenant.as_str().to_owned()));
+    let row = query
+        .fetch_optional(db.read())
+        .bounded("look for jobs that use storages");
+    Ok(row.await?.is_some())
+}
+
+/// Sets a storage's figures, if they are still what they were. Returns whether they were.
+///
+/// # Errors
+/// When the database is away.
+pub async fn correct(db: &Db, was: &StorageRow, used: ByteCount, objects: i64) -> Result<bool, DbError> {
+    let query = CORRECT.query().bind(used.get()).bind(objects).bind(was.id.to_string());
+    let query = query.bind(was.used.get()).bind(was.objects);
+    let row = query.fetch_optional(db.write()).bounded("mend a storage's figures");
+    Ok(row.await?.is_some())
 }

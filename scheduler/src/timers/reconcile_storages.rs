@@ -1,0 +1,94 @@
+//! Compares what storages' figures say with the rows of all tenants, and mends them.
+//!
+//! A storage that open jobs may still put files into, or take them out of, is left for the next look: rows and figures do not change in
+//! one moment. Dead jobs are such: what they have claimed stays claimed until an operator retries or purges them.
+
+use crate::timer::{Report, Timer, TimerError};
+use mediamill_shared::{
+    control::{
+        storages::{self, StorageRow},
+        tenants::{self, Filter},
+    },
+    ids::StorageId,
+    placement::Spot,
+    services::Services,
+    telemetry::names,
+    tenancy::store::places::Held,
+};
+use std::{collections::BTreeMap, time::Duration};
+
+/// Rows read at a time.
+const PAGE: i64 = 500;
+
+pub(crate) struct ReconcileStorages;
+
+impl Timer for ReconcileStorages {
+    const NAME: &'static str = "reconcile-storages";
+    const EVERY: Duration = Duration::from_secs(3_600);
+
+    async fn run(services: &Services) -> Result<Report, TimerError> {
+        let before = figures(services).await?;
+        if before.is_empty() {
+            return Ok(Report::default());
+        }
+        let recorded = recorded(services).await?;
+        let (mut report, mut drift) = (Report::default(), 0_i64);
+        for (id, was) in before {
+            let held = recorded.get(&Spot::Storage(id.clone())).copied().unwrap_or_default();
+            let same = (was.used, was.objects) == (held.bytes, held.objects);
+            if same || storages::are_in_use(&services.control, was.tenant.as_ref()).await? {
+                continue;
+            }
+            // Only as long as it says what it said before the rows were read.
+            if storages::correct(&services.control, &was, held.bytes, held.objects).await? {
+                let bytes = was.used.minus(held.bytes).get().saturating_abs();
+                drift = drift.saturating_add(bytes);
+                report.changed = report.changed.saturating_add(1);
+                tracing::warn!(
+                    storage = %id, used = was.used.get(), objects = was.objects, recorded = ?held,
+                    "a storage's figures were not what the rows say: they are mended"
+                );
+            }
+        }
+        metrics::gauge!(names::STORAGE_DRIFT_BYTES).set(drift as f64);
+        Ok(report)
+    }
+}
+
+/// Every storage that nobody uses now.
+async fn figures(services: &Services) -> Result<BTreeMap<StorageId, StorageRow>, TimerError> {
+    let mut all = BTreeMap::new();
+    let mut after = None;
+    loop {
+        let page = storages::page(&services.control, after.as_ref(), PAGE).await?;
+        let Some(last) = page.last() else { return Ok(all) };
+        after = Some(last.id.clone());
+        for row in page {
+            if !storages::are_in_use(&services.control, row.tenant.as_ref()).await? {
+                all.insert(row.id.clone(), row);
+            }
+        }
+    }
+}
+
+/// What the rows of all tenants say, by where it lies.
+async fn recorded(services: &Services) -> Result<BTreeMap<Spot, Held>, TimerError> {
+    let mut sums: BTreeMap<Spot, Held> = BTreeMap::new();
+    let mut after = None;
+    loop {
+        let page = tenants::page(&services.control, &Filter::default(), after.as_deref(), PAGE).await?;
+        let Some(last) = page.last() else { return Ok(sums) };
+        after = Some(last.serial.clone());
+        for row in &page {
+            let tenant = services.resolver.by_id(&row.id).await?;
+            // Gone since the page was read, with all its files.
+            let Some(tenant) = tenant else { continue };
+            let db = tenant.tables()?;
+            for (spot, held) in db.places().await? {
+                let sum = sums.entry(spot).or_default();
+                sum.bytes = sum.bytes.plus(held.bytes);
+                sum.objects = sum.objects.saturating_add(held.objects);
+            }
+        }
+    }
+}

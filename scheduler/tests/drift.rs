@@ -1,0 +1,99 @@
+//! Figures that somebody has changed by hand are found, mended, and then left alone.
+
+#![expect(clippy::unwrap_used, reason = "tests: a failure is the message")]
+
+use mediamill_scheduler::run_once;
+use mediamill_shared::{
+    cache::CachePort,
+    control::{
+        audit::Actor,
+        changes::Change,
+        storages::{self, StorageRole, StorageRow},
+    },
+    placement::NewStorage,
+    tenancy::LimitOverrides,
+    testing::{World, s3::S3Server},
+    units::ByteCount,
+};
+
+mediamill_shared::on_both_sides!(
+    a_counter_that_was_changed_is_counted_anew,
+    a_storages_figures_that_were_changed_are_mended,
+);
+
+async fn changed(world: &World, timer: &str) -> i64 {
+    run_once(&world.services, timer).await.unwrap().changed
+}
+
+async fn a_counter_that_was_changed_is_counted_anew(world: World) {
+    let change = Change {
+        limits: Some(LimitOverrides::from_json(r#"{"media": 9, "stored_bytes": "1 MB"}"#).unwrap()),
+        ..Change::default()
+    };
+    let tenant = world.change(change).await;
+    let db = tenant.db().unwrap();
+    let (quota, cache) = (&world.services.quota, &world.services.cache);
+    // Seeded by what is accepted.
+    let (_, job) = world.upload(no_picture()).await;
+    let claim = mediamill_shared::quota::Claim {
+        media: 1,
+        bytes: ByteCount::new(1),
+    };
+    quota.reserve(&tenant, &db, claim).await.unwrap();
+    quota.release(&tenant, claim).await;
+    assert_eq!(quota.drift(&tenant, &db).await.unwrap(), []);
+    assert_eq!(changed(&world, "reconcile-usage").await, 0);
+    cache.add_within("quota:demo:media", 3, None).await.unwrap();
+    let drift = quota.drift(&tenant, &db).await.unwrap();
+    assert_eq!((drift.len(), drift[0].counted, drift[0].used), (1, 4, 1));
+    assert_eq!(changed(&world, "reconcile-usage").await, 1);
+    assert_eq!(changed(&world, "reconcile-usage").await, 0);
+    quota.reserve(&tenant, &db, claim).await.unwrap();
+    quota.release(&tenant, claim).await;
+    assert_eq!(quota.drift(&tenant, &db).await.unwrap(), []);
+    world
+        .execute("UPDATE jobs SET state = 'failed' WHERE id = $1", &[job.as_str()])
+        .await;
+}
+
+/// Bytes that nobody makes a picture of.
+fn no_picture() -> Vec<u8> {
+    vec![0; 100]
+}
+
+async fn storage(world: &World, id: &StorageRow) -> (i64, i64) {
+    let row = storages::get(&world.services.control, &id.id).await.unwrap().unwrap();
+    (row.used.get(), row.objects)
+}
+
+async fn a_storages_figures_that_were_changed_are_mended(world: World) {
+    let server = S3Server::start().await.unwrap();
+    let new = NewStorage {
+        name: "one".into(),
+        settings: server.settings_at("pictures", server.address()).unwrap(),
+        credentials: Some(S3Server::credentials()),
+        role: StorageRole::Both,
+        capacity: ByteCount::new(100_000_000),
+        weight: 1,
+    };
+    let added = world
+        .services
+        .storages
+        .add(None, new, false, &Actor::cli())
+        .await
+        .unwrap();
+    assert_eq!(changed(&world, "reconcile-storages").await, 0);
+    world
+        .execute("UPDATE storages SET used = 5000, objects = 2 WHERE name = $1", &["one"])
+        .await;
+    // Whoever works may be about to change it.
+    let (_, job) = world.upload(no_picture()).await;
+    assert_eq!(changed(&world, "reconcile-storages").await, 0);
+    assert_eq!(storage(&world, &added).await, (5_000, 2));
+    world
+        .execute("UPDATE jobs SET state = 'failed' WHERE id = $1", &[job.as_str()])
+        .await;
+    assert_eq!(changed(&world, "reconcile-storages").await, 1);
+    assert_eq!(storage(&world, &added).await, (0, 0));
+    assert_eq!(changed(&world, "reconcile-storages").await, 0);
+}
