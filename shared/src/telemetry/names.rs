@@ -44,6 +44,8 @@ metrics! {
     Counter TIMER_RUNS = "mediamill_timer_runs_total": "Runs of timers, by timer and outcome: ok, error.";
     Gauge RESERVATION_DRIFT_BYTES = "mediamill_reservation_drift_bytes": "Bytes by which usage differs from its ledger, over all tenants.";
     Counter LIMIT_CROSSINGS = "mediamill_limit_crossings_total": "Lines that tenants' usage has crossed upwards, by limit and level: 80, 100 percent.";
+    Gauge TENANTS_FROZEN = "mediamill_tenants_frozen": "Tenants whose uploads are refused, by reason: a limit's name, or trial. One that is frozen for two counts for both.";
+    Counter ENFORCEMENTS = "mediamill_enforcements_total": "Decisions about tenants that do not fit, by decision: over, fits, freeze, thaw; expire counts pictures.";
     Counter RATE_REFUSALS = "mediamill_rate_refusals_total": "Requests refused because a limit with a period was used up, by limit.";
     Counter BYTES_OUT = "mediamill_bytes_out_total": "Bytes of files that were sent, over all tenants.";
 }

@@ -96,6 +96,7 @@ fn part(number: i64) -> Result<TenantPart, BoxError> {
             name: seeded_host(number),
             main: true,
         }],
+        frozen: Vec::new(),
         version: 1,
         updated_at: Millis::new(0),
     })

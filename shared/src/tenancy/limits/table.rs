@@ -148,6 +148,8 @@ limits! {
     Hosts hosts: Count = 100, Hosts;
     /// How long a picture may stay, from its upload on.
     LifetimeSeconds lifetime_seconds: Seconds = 0, Upload;
+    /// How long a tenant may be over a limit, or its trial be over, before its uploads are frozen; 0 is not at all.
+    GraceSeconds grace_seconds: Seconds = 604_800, Scheduler;
     /// Whether uploads may be fetched from a URL.
     UploadUrl upload_url: Toggle = 1, Upload, "CHEVERETO_ENABLE_UPLOAD_URL";
     /// Whether users' own API keys are taken.
@@ -174,6 +176,8 @@ limits! {
     BulkImporter bulk_importer: Toggle = 1, Application, "CHEVERETO_ENABLE_BULK_IMPORTER";
     /// Whether what a camera noted (model, exposure, time) is kept beside a picture.
     ExifFacts exif_facts: Toggle = 1, Worker;
+    /// Whether the oldest pictures are deleted when the grace of a limit on what is stored is over, until it fits; off, uploads are frozen.
+    ExpireOldest expire_oldest: Toggle = 0, Scheduler;
 }
 
 impl Limit {

@@ -72,6 +72,8 @@ pub enum Enforcement {
     Storages,
     /// When a list is asked for.
     Listing,
+    /// By a timer.
+    Scheduler,
     /// By nothing yet: the pipeline has no such thing.
     Reserved,
     /// By the site's application; the pipeline only carries it.
@@ -89,6 +91,7 @@ impl Enforcement {
         Self::Hosts,
         Self::Storages,
         Self::Listing,
+        Self::Scheduler,
         Self::Reserved,
         Self::Application,
     ];
@@ -105,6 +108,7 @@ impl Enforcement {
             Self::Hosts => "hosts",
             Self::Storages => "storages",
             Self::Listing => "listing",
+            Self::Scheduler => "scheduler",
             Self::Reserved => "reserved",
             Self::Application => "application",
         }
@@ -122,6 +126,7 @@ impl Enforcement {
             Self::Hosts => "judged when a host is given to the tenant",
             Self::Storages => "judged when a storage is added or changed",
             Self::Listing => "judged when a list is asked for",
+            Self::Scheduler => "judged by a timer: see enforcement.md",
             Self::Reserved => "kept, inherited and shown; the pipeline has nothing yet that uses it up",
             Self::Application => "not enforced by the pipeline: the site's application reads it",
         }
