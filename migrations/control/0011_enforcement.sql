@@ -39,3 +39,6 @@ CREATE TABLE enforcement_passes (
     began_at BIGINT NOT NULL,
     ended_at BIGINT
 );
+
+-- Whether it was told that the key's time is over.
+ALTER TABLE operator_keys ADD COLUMN end_told BIGINT NOT NULL DEFAULT 0 CHECK (end_told IN (0, 1));

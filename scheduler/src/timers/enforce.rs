@@ -6,6 +6,7 @@ use mediamill_shared::{
     control::{
         activity::{self, Noticed, Watcher},
         findings::Pass,
+        operator_keys,
     },
     ids::TenantId,
     services::Services,
@@ -29,6 +30,8 @@ impl Timer for EnforceLimits {
 
     async fn run(services: &Services) -> Result<Report, TimerError> {
         let mut report = Report::default();
+        let ended = operator_keys::tell_ended(&services.control, &services.clock, &services.entropy);
+        report.changed = ended.await?;
         let changed = changed(services, &mut report).await?;
         let passed = pass(services, &mut report).await?;
         report.unfinished = changed || passed;

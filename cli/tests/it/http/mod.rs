@@ -5,6 +5,7 @@ mod bad_input;
 mod delivery;
 mod direct;
 mod fetch;
+mod frozen;
 mod on_demand;
 mod rates;
 mod resumable;

@@ -331,6 +331,3 @@ impl Subject {
             || Frozen::of(&found) != self.figures.frozen
     }
 }
-
-#[cfg(test)]
-mod tests;
