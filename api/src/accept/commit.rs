@@ -157,7 +157,11 @@ async fn before_or(
 
 /// Refuses what would store something of a tenant whose uploads are frozen.
 pub(crate) fn writable(tenant: &Tenant) -> Result<(), Problem> {
-    tenant.context().frozen.first().map_or(Ok(()), |frozen| Err(frozen.into()))
+    tenant
+        .context()
+        .frozen
+        .first()
+        .map_or(Ok(()), |frozen| Err(frozen.into()))
 }
 
 /// Refuses an upload of a tenant that is frozen, or has none left in this hour, before its bytes are read. It is counted when it

@@ -102,19 +102,34 @@ async fn on(side: &Side, args: &Args) -> anyhow::Result<()> {
     let mut plan = Plan::new(PLAN.to_owned(), side.services.clock.now());
     plan.limits = LimitOverrides::default().set(Limit::StoredBytes, 10 * bytes);
     plan.pictures = PictureSettings::from_json(r#"{"variants": []}"#)?;
-    ensure!(side.services.lifecycle.create_plan(&plan, &Actor::cli()).await?, "the plan is there");
+    ensure!(
+        side.services.lifecycle.create_plan(&plan, &Actor::cli()).await?,
+        "the plan is there"
+    );
     let since = Stopwatch::start();
     let tenants = stream::iter(0..args.tenants).map(|number| made(side, number));
     let tenants: Vec<Driven> = tenants.buffer_unordered(args.concurrency).try_collect().await?;
     upload_all(side, &tenants, &picture, args).await?;
-    say(&format!("  made, with a picture each       {:>7.1} s", since.elapsed().as_secs_f64()));
+    say(&format!(
+        "  made, with a picture each       {:>7.1} s",
+        since.elapsed().as_secs_f64()
+    ));
 
     // Below what each uses, by a byte.
     let (low, high) = (bytes - 1, 20 * bytes);
     let lowered = Stopwatch::start();
-    set(side, LimitOverrides::default().set(Limit::StoredBytes, low).set(Limit::GraceSeconds, args.grace)).await?;
+    set(
+        side,
+        LimitOverrides::default()
+            .set(Limit::StoredBytes, low)
+            .set(Limit::GraceSeconds, args.grace),
+    )
+    .await?;
     until(side, &tenants, Wanted::Told, patience).await?;
-    say(&format!("  lowered, all told of            {:>7.1} s", lowered.elapsed().as_secs_f64()));
+    say(&format!(
+        "  lowered, all told of            {:>7.1} s",
+        lowered.elapsed().as_secs_f64()
+    ));
     until(side, &tenants, Wanted::Frozen, patience).await?;
     say(&format!(
         "  all frozen, grace of {} s        {:>7.1} s",
@@ -122,13 +137,19 @@ async fn on(side: &Side, args: &Args) -> anyhow::Result<()> {
         lowered.elapsed().as_secs_f64()
     ));
     let refused = stream::iter(&tenants).map(|driven| refused(driven, &picture, low, bytes));
-    refused.buffer_unordered(args.concurrency).try_collect::<Vec<()>>().await?;
+    refused
+        .buffer_unordered(args.concurrency)
+        .try_collect::<Vec<()>>()
+        .await?;
     say("  an upload of each is refused as frozen, with the limit and its numbers");
 
     let raised = Stopwatch::start();
     set(side, LimitOverrides::default().set(Limit::StoredBytes, high)).await?;
     until(side, &tenants, Wanted::Fitting, patience).await?;
-    say(&format!("  raised, all thawed              {:>7.1} s", raised.elapsed().as_secs_f64()));
+    say(&format!(
+        "  raised, all thawed              {:>7.1} s",
+        raised.elapsed().as_secs_f64()
+    ));
     upload_all(side, &tenants, &picture, args).await?;
     say("  an upload of each is taken again");
     for driven in &tenants {
@@ -166,7 +187,10 @@ async fn upload_all(side: &Side, tenants: &[Driven], picture: &Picture, args: &A
         ensure!(end == "done", "{}: an upload ended as {end}", driven.id);
         Ok(())
     });
-    ready.buffer_unordered(args.concurrency).try_collect::<Vec<()>>().await?;
+    ready
+        .buffer_unordered(args.concurrency)
+        .try_collect::<Vec<()>>()
+        .await?;
     Ok(())
 }
 

@@ -6,11 +6,7 @@ use mediamill_scheduler::run_once;
 use mediamill_shared::{
     clock::{Clock, Entropy, Stopwatch},
     config::Config,
-    control::{
-        audit::Actor,
-        findings::Pass,
-        plans::Plan,
-    },
+    control::{audit::Actor, findings::Pass, plans::Plan},
     services::Services,
     shutdown::Shutdown,
     tenancy::{Limit, LimitOverrides},
@@ -32,8 +28,13 @@ pub(super) async fn run(rows: i64, clock: &Clock) -> anyhow::Result<()> {
     let services = Services::open(config, clock.clone(), Entropy::system(), shutdown.clone()).await?;
     services.control.migrate_control().await?;
     let mut plan = Plan::new(PLAN.to_owned(), clock.now());
-    plan.limits = LimitOverrides::default().set(Limit::Media, 10_000).set(Limit::StoredBytes, 10_000_000);
-    ensure!(services.lifecycle.create_plan(&plan, &Actor::cli()).await?, "the plan is there");
+    plan.limits = LimitOverrides::default()
+        .set(Limit::Media, 10_000)
+        .set(Limit::StoredBytes, 10_000_000);
+    ensure!(
+        services.lifecycle.create_plan(&plan, &Actor::cli()).await?,
+        "the plan is there"
+    );
     let mut first = 1;
     while first <= rows {
         let last = rows.min(first + TOGETHER - 1);
@@ -47,7 +48,9 @@ pub(super) async fn run(rows: i64, clock: &Clock) -> anyhow::Result<()> {
     let (seconds, peak) = measured(&services).await?;
     tell("new plan, all looked at twice", rows * 2, seconds, peak);
     let raised = |plan: &mut Plan| {
-        plan.limits = LimitOverrides::default().set(Limit::Media, 20_000).set(Limit::StoredBytes, 20_000_000);
+        plan.limits = LimitOverrides::default()
+            .set(Limit::Media, 20_000)
+            .set(Limit::StoredBytes, 20_000_000);
         true
     };
     services.lifecycle.edit_plan(PLAN, raised, &Actor::cli()).await?;
@@ -60,14 +63,19 @@ pub(super) async fn run(rows: i64, clock: &Clock) -> anyhow::Result<()> {
     let (seconds, peak) = measured(&services).await?;
     tell("a pass over all", rows, seconds, peak);
     let last = Pass::last(&services.control).await?;
-    ensure!(last.is_some_and(|pass| pass.ended_at.is_some()), "the pass did not come to its end");
+    ensure!(
+        last.is_some_and(|pass| pass.ended_at.is_some()),
+        "the pass did not come to its end"
+    );
     shutdown.stop();
     Ok(())
 }
 
 fn tell(what: &str, tenants: i64, seconds: f64, peak: u64) {
     let grown = peak as f64 / 1e6;
-    say(&format!("  {what:<32} {seconds:>7.2} s, {tenants} tenants looked at, {grown:.1} MB more memory at most"));
+    say(&format!(
+        "  {what:<32} {seconds:>7.2} s, {tenants} tenants looked at, {grown:.1} MB more memory at most"
+    ));
 }
 
 /// Runs the timer until it has no more to do: seconds, and by how many bytes this process's memory grew meanwhile.
@@ -82,6 +90,10 @@ async fn measured(services: &Services) -> anyhow::Result<(f64, u64)> {
             () = services.clock.sleep(LOOK) => peak = peak.max(resident().unwrap_or(0)),
         }
     };
-    ensure!(report.changed == 0, "{} decisions, where everybody fits", report.changed);
+    ensure!(
+        report.changed == 0,
+        "{} decisions, where everybody fits",
+        report.changed
+    );
     Ok((since.elapsed().as_secs_f64(), peak.saturating_sub(before)))
 }

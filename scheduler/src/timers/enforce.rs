@@ -49,7 +49,11 @@ async fn changed(services: &Services, report: &mut Report) -> Result<bool, Timer
     let enforced = services.lifecycle.enforce(&tenants).await?;
     report.changed = report.changed.saturating_add(enforced.changed);
     let failed: HashSet<&TenantId> = enforced.failed.iter().collect();
-    let seen: Vec<Noticed> = noticed.iter().filter(|one| !failed.contains(&one.tenant)).cloned().collect();
+    let seen: Vec<Noticed> = noticed
+        .iter()
+        .filter(|one| !failed.contains(&one.tenant))
+        .cloned()
+        .collect();
     activity::seen_all(control, Watcher::Enforcement, &seen).await?;
     // Behind `now`: a run looks at everybody once.
     let later = now.after(Duration::from_millis(1));

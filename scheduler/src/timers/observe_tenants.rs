@@ -1,7 +1,12 @@
 //! Sets the gauges of tenants: how many are in each state, and how many are frozen for what.
 
 use crate::timer::{Report, Timer, TimerError};
-use mediamill_shared::{control::{findings, tenants}, services::Services, telemetry::names, tenancy::{Reason, TenantState}};
+use mediamill_shared::{
+    control::{findings, tenants},
+    services::Services,
+    telemetry::names,
+    tenancy::{Reason, TenantState},
+};
 use std::time::Duration;
 
 pub(crate) struct ObserveTenants;

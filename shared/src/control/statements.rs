@@ -1,8 +1,8 @@
 //! Every SQL text is prepared on both engines, after all migrations: what a checked macro would do for one engine.
 
 use super::{
-    accept, activity, audit, batches, changes, expiries, findings, jobs, leases, limit_marks, link_keys, metering, moves,
-    operator_keys, plans, resumable, secrets, stats, storages, tenants, timers,
+    accept, activity, audit, batches, changes, expiries, findings, jobs, leases, limit_marks, link_keys, metering,
+    moves, operator_keys, plans, resumable, secrets, stats, storages, tenants, timers,
 };
 use crate::{
     clock::{Clock, Entropy},

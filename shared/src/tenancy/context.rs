@@ -1,8 +1,8 @@
 //! What a process knows of a tenant.
 
 use super::{
-    Frozen, Isolation, LimitOverrides, PictureLayers, PictureSettings, Pictures, Place, ServerName, TENANT_SCHEMA_VERSION,
-    TenantDatabases, TenantDb,
+    Frozen, Isolation, LimitOverrides, PictureLayers, PictureSettings, Pictures, Place, ServerName,
+    TENANT_SCHEMA_VERSION, TenantDatabases, TenantDb,
     limits::{Layers, Limits},
 };
 use crate::{ids::TenantId, units::Millis};
@@ -262,6 +262,10 @@ impl Tenant {
 /// A tenant as it lies in the cache. Versioned: releases share a cache while one replaces the other.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "v")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one at a time, for as long as it is read or written: a box would cost each read an allocation"
+)]
 enum Stored {
     /// Release 0.1, before plans were resolved apart and tenants could be elsewhere: limits are effective already.
     #[serde(rename = "1")]

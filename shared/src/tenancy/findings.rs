@@ -193,7 +193,9 @@ pub fn judge(
         (!fits).then_some((Reason::Limit(limit), used, allowed, now))
     };
     let limits_over = MOST.into_iter().chain([Limit::MinActiveStorages]).filter_map(over);
-    let trial = trial_until.filter(|end| *end <= now).map(|end| (Reason::Trial, 0, 0, end));
+    let trial = trial_until
+        .filter(|end| *end <= now)
+        .map(|end| (Reason::Trial, 0, 0, end));
     let grace = Duration::from_secs(limits.grace_seconds.unsigned_abs());
     let found = limits_over.chain(trial).map(|(reason, used, allowed, began)| {
         // A trial's end is known, and may have been moved; of what else there is, only since when it was seen.
@@ -263,7 +265,10 @@ mod tests {
             ..Used::default()
         };
         let both = found(&used, &most, &[], NOW);
-        let told: Vec<_> = both.iter().map(|one| (one.reason.as_str(), one.used, one.allowed)).collect();
+        let told: Vec<_> = both
+            .iter()
+            .map(|one| (one.reason.as_str(), one.used, one.allowed))
+            .collect();
         assert_eq!(told, [("media", 11, 10), ("min_active_storages", 1, 2)]);
         // Unlimited.
         assert_eq!(found(&used, &limits(&[]), &[], NOW), []);

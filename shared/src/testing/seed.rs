@@ -26,9 +26,8 @@ const HOSTS: Sql = Sql::new(
 const METERED: Sql = Sql::new(
     "INSERT INTO metered_tenants (tenant, roll_ups, media, bytes) SELECT 's' || n, 1, n % 1000, n % 1000000 FROM generate_series($1, $2) AS n",
 );
-const ON_PLAN: Sql = Sql::new(
-    "UPDATE tenants SET plan = $3 WHERE id IN (SELECT 's' || n FROM generate_series($1, $2) AS n)",
-);
+const ON_PLAN: Sql =
+    Sql::new("UPDATE tenants SET plan = $3 WHERE id IN (SELECT 's' || n FROM generate_series($1, $2) AS n)");
 /// What a database of this size would have counted long ago.
 const ANALYZE: [Sql; 2] = [Sql::new("ANALYZE tenants"), Sql::new("ANALYZE tenant_hosts")];
 

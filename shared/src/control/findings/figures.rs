@@ -50,16 +50,27 @@ pub(crate) struct Figures {
     pub(crate) used: Used,
 }
 
+/// Tenants that are looked at together.
+#[derive(Debug, Default)]
+pub(crate) struct Page {
+    /// Those whose rows this release can read.
+    pub(crate) figures: Vec<Figures>,
+    /// The last one of all.
+    pub(crate) last: Option<TenantId>,
+    /// How many there were.
+    pub(crate) rows: usize,
+}
+
 /// Active tenants after `after`, at most `limit`.
-pub(crate) async fn page(db: &Db, after: Option<&TenantId>, limit: i64) -> Result<Vec<Figures>, DbError> {
+pub(crate) async fn page(db: &Db, after: Option<&TenantId>, limit: i64) -> Result<Page, DbError> {
     let query = PAGE.query().bind(after.map_or_else(String::new, TenantId::to_string));
     read(&query.bind(limit).fetch_all(db.read()).bounded(WHAT).await?)
 }
 
 /// Those of `tenants` that are active.
-pub(crate) async fn many(db: &Db, tenants: &[TenantId]) -> Result<Vec<Figures>, DbError> {
+pub(crate) async fn many(db: &Db, tenants: &[TenantId]) -> Result<Page, DbError> {
     if tenants.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Page::default());
     }
     let size = padded(tenants.len());
     let query = bind(MANY.rows(1, size, 1), tenants, size);
@@ -68,46 +79,67 @@ pub(crate) async fn many(db: &Db, tenants: &[TenantId]) -> Result<Vec<Figures>, 
 
 const WHAT: &str = "compare tenants with their limits";
 
-fn read(rows: &[AnyRow]) -> Result<Vec<Figures>, DbError> {
-    let mut plans: HashMap<String, Arc<LimitOverrides>> = HashMap::new();
-    let mut figures = Vec::with_capacity(rows.len());
+fn read(rows: &[AnyRow]) -> Result<Page, DbError> {
+    let mut plans = Plans::new();
+    let mut page = Page {
+        rows: rows.len(),
+        ..Page::default()
+    };
     for row in rows {
-        let plan = match row.try_get::<Option<String>, _>(10).during(WHAT)? {
-            None => None,
-            Some(id) => Some(match plans.get(&id) {
-                Some(limits) => Arc::clone(limits),
-                None => Arc::clone(plans.entry(id).or_insert(Arc::new(overrides(row, 11)?))),
-            }),
-        };
-        let stats: Option<String> = row.try_get(14).during(WHAT)?;
-        let stats = stats.map(|stats| serde_json::from_str::<Stats>(&stats)).transpose();
-        let stats = stats.map_err(|error| DbError::unreadable(WHAT, error))?.unwrap_or_default();
-        let count = |column: usize| row.try_get::<i64, _>(column).during(WHAT);
-        // A roll-up that read half of a move's lines may be below nothing for a while.
-        let (media, bytes) = (count(12)?.max(0), count(13)?.max(0));
-        figures.push(Figures {
-            id: text(row, 0)?,
-            version: count(1)?,
-            place: place(row, 2)?,
-            schema_version: count(5)?,
-            moving: count(6)? == 1,
-            limits: overrides(row, 7)?,
-            plan,
-            trial_until: millis(row, 8)?,
-            frozen: super::frozen(row, 9)?,
-            used: Used {
-                media,
-                bytes,
-                image_bytes: bytes,
-                animation_bytes: bytes,
-                users: stats.users,
-                admins: stats.admins,
-                managers: stats.managers,
-                storages: count(15)?,
-                active_storages: count(16)?,
-                hosts: count(17)?,
-            },
-        });
+        let id: TenantId = text(row, 0)?;
+        match one(row, id.clone(), &mut plans) {
+            Ok(figures) => page.figures.push(figures),
+            // Limits of a newer release, say: they keep nobody else's from being held.
+            Err(error) => tracing::warn!(
+                tenant.id = %id, error = &error as &dyn std::error::Error,
+                "a tenant is not compared with its limits, since its row cannot be read"
+            ),
+        }
+        page.last = Some(id);
     }
-    Ok(figures)
+    Ok(page)
+}
+
+/// Limits of plans that were read already.
+type Plans = HashMap<String, Arc<LimitOverrides>>;
+
+fn one(row: &AnyRow, id: TenantId, plans: &mut Plans) -> Result<Figures, DbError> {
+    let plan = match row.try_get::<Option<String>, _>(10).during(WHAT)? {
+        None => None,
+        Some(plan) => Some(match plans.get(&plan) {
+            Some(limits) => Arc::clone(limits),
+            None => Arc::clone(plans.entry(plan).or_insert(Arc::new(overrides(row, 11)?))),
+        }),
+    };
+    let stats: Option<String> = row.try_get(14).during(WHAT)?;
+    let stats = stats.map(|stats| serde_json::from_str::<Stats>(&stats)).transpose();
+    let stats = stats
+        .map_err(|error| DbError::unreadable(WHAT, error))?
+        .unwrap_or_default();
+    let count = |column: usize| row.try_get::<i64, _>(column).during(WHAT);
+    // Lines that take back may be seen before those that they take back.
+    let (media, bytes) = (count(12)?.max(0), count(13)?.max(0));
+    Ok(Figures {
+        id,
+        version: count(1)?,
+        place: place(row, 2)?,
+        schema_version: count(5)?,
+        moving: count(6)? == 1,
+        limits: overrides(row, 7)?,
+        plan,
+        trial_until: millis(row, 8)?,
+        frozen: super::frozen(row, 9)?,
+        used: Used {
+            media,
+            bytes,
+            image_bytes: bytes,
+            animation_bytes: bytes,
+            users: stats.users,
+            admins: stats.admins,
+            managers: stats.managers,
+            storages: count(15)?,
+            active_storages: count(16)?,
+            hosts: count(17)?,
+        },
+    })
 }

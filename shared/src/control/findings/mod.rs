@@ -134,7 +134,10 @@ async fn hold(connection: &mut AnyConnection, decision: &Decision, now: Millis) 
             FREEZE.query().bind(text).bind(now.get()).bind(id).bind(version)
         }
     };
-    let row = query.fetch_optional(connection).bounded("freeze or thaw a tenant").await?;
+    let row = query
+        .fetch_optional(connection)
+        .bounded("freeze or thaw a tenant")
+        .await?;
     Ok(row.is_some())
 }
 

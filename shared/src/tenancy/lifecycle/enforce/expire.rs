@@ -29,7 +29,12 @@ type Excess = [i64; 4];
 
 fn counted(usage: Usage) -> Excess {
     let stills = usage.bytes.minus(usage.animation_bytes);
-    [usage.media, usage.bytes.get(), stills.get(), usage.animation_bytes.get()]
+    [
+        usage.media,
+        usage.bytes.get(),
+        stills.get(),
+        usage.animation_bytes.get(),
+    ]
 }
 
 fn less(excess: Excess, usage: Usage) -> Excess {
@@ -83,7 +88,10 @@ impl Lifecycle {
             return Ok(0);
         }
         let media: Vec<MediaId> = chosen.iter().map(|(media, _)| media.clone()).collect();
-        let bytes = chosen.iter().map(|(_, usage)| usage.bytes.get()).fold(0, i64::saturating_add);
+        let bytes = chosen
+            .iter()
+            .map(|(_, usage)| usage.bytes.get())
+            .fold(0, i64::saturating_add);
         let over: Vec<_> = STORED
             .into_iter()
             .filter_map(|limit| {
@@ -92,7 +100,8 @@ impl Lifecycle {
             })
             .collect();
         let entry = self.entry(&Actor::scheduler(), "media.expire", Some(tenant));
-        let entry = entry.with(serde_json::json!({ "over": over, "media": media, "count": media.len(), "bytes": bytes }));
+        let entry =
+            entry.with(serde_json::json!({ "over": over, "media": media, "count": media.len(), "bytes": bytes }));
         // Before the rows: what expires is found, whatever becomes of this process; a row that says otherwise has the say.
         findings::expire(&self.control, tenant, &media, now, &entry).await?;
         let mut tx = db.begin().await?;
@@ -118,8 +127,18 @@ mod tests {
     #[test]
     fn the_oldest_that_help_are_chosen_and_no_more() {
         let (clock, entropy) = (Clock::system(), Entropy::system());
-        let still = |bytes| (MediaId::generate(&clock, &entropy), Usage::picture(ByteCount::new(bytes), 1));
-        let moving = |bytes| (MediaId::generate(&clock, &entropy), Usage::picture(ByteCount::new(bytes), 2));
+        let still = |bytes| {
+            (
+                MediaId::generate(&clock, &entropy),
+                Usage::picture(ByteCount::new(bytes), 1),
+            )
+        };
+        let moving = |bytes| {
+            (
+                MediaId::generate(&clock, &entropy),
+                Usage::picture(ByteCount::new(bytes), 2),
+            )
+        };
         let oldest = vec![still(10), moving(20), still(30), moving(40)];
         let picked = |excess: Excess| {
             let picked = chosen(excess, oldest.clone());

@@ -12,7 +12,10 @@ use crate::{
     control::{
         activity::{self, Watcher},
         audit::{Actor, Entry},
-        findings::{self, Decision, Figures, figures},
+        findings::{
+            self, Decision, Figures,
+            figures::{self, Page},
+        },
         limit_marks,
     },
     db::DbError,
@@ -105,18 +108,18 @@ impl Lifecycle {
         self.enforce_all(page, false).await
     }
 
-    async fn enforce_all(&self, page: Vec<Figures>, closely: bool) -> Result<Enforced, LifecycleError> {
+    async fn enforce_all(&self, page: Page, closely: bool) -> Result<Enforced, LifecycleError> {
         let now = self.clock.now();
         let mut done = Enforced {
-            last: page.last().map(|figures| figures.id.clone()),
-            looked_at: page.len(),
+            last: page.last,
+            looked_at: page.rows,
             ..Enforced::default()
         };
-        let ids: Vec<TenantId> = page.iter().map(|figures| figures.id.clone()).collect();
+        let ids: Vec<TenantId> = page.figures.iter().map(|figures| figures.id.clone()).collect();
         let mut found = findings::of(&self.control, &ids).await?;
         let mut suspects = Vec::new();
         let mut near = Vec::new();
-        for figures in page {
+        for figures in page.figures {
             let limits = self.limits_of(&figures, now);
             near.extend(nearest(&figures.used, &limits).map(|(limit, level)| (figures.id.clone(), limit, level)));
             let before = found.remove(&figures.id).unwrap_or_default();
@@ -184,7 +187,9 @@ impl Lifecycle {
         });
         let mut ids: Vec<TenantId> = untold.map(|(id, ..)| id).collect();
         ids.dedup();
-        activity::mark_all(&self.control, Watcher::Limits, &ids, now).await
+        // The watch goes by contexts, which follow a plan's change within a bound.
+        let then = now.after(self.resolver.bound());
+        activity::mark_all(&self.control, Watcher::Limits, &ids, then).await
     }
 
     /// Judges a tenant by its own rows. Returns what is to be written, if something is, and how many pictures expire by this.
@@ -204,7 +209,8 @@ impl Lifecycle {
     fn decision(&self, subject: &Subject, used: &Used, found: &[Finding]) -> Option<Decision> {
         let (figures, before) = (&subject.figures, &subject.before);
         let (mut put, mut end, mut entries) = (Vec::new(), Vec::new(), Vec::new());
-        let mut tell = |told: Told, finding: &Finding| entries.push(self.told(&figures.id, told, finding, &subject.limits));
+        let mut tell =
+            |told: Told, finding: &Finding| entries.push(self.told(&figures.id, told, finding, &subject.limits));
         for finding in found {
             let earlier = before.get(&finding.reason);
             if earlier == Some(finding) {
@@ -323,7 +329,13 @@ impl Subject {
         if closely && !self.before.is_empty() {
             return true;
         }
-        let found = judge(&self.figures.used, &self.limits, self.figures.trial_until, &self.before, now);
+        let found = judge(
+            &self.figures.used,
+            &self.limits,
+            self.figures.trial_until,
+            &self.before,
+            now,
+        );
         found.len() != self.before.len()
             || found
                 .iter()
