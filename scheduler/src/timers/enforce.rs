@@ -4,7 +4,7 @@
 use crate::timer::{Report, Timer, TimerError};
 use mediamill_shared::{
     control::{
-        activity::{self, Noticed, Watcher},
+        activity::{self, Watcher},
         findings::Pass,
         operator_keys,
     },
@@ -49,12 +49,9 @@ async fn changed(services: &Services, report: &mut Report) -> Result<bool, Timer
     let enforced = services.lifecycle.enforce(&tenants).await?;
     report.changed = report.changed.saturating_add(enforced.changed);
     let failed: HashSet<&TenantId> = enforced.failed.iter().collect();
-    let seen: Vec<Noticed> = noticed
-        .iter()
-        .filter(|one| !failed.contains(&one.tenant))
-        .cloned()
-        .collect();
-    activity::seen_all(control, Watcher::Enforcement, &seen).await?;
+    let seen = tenants.iter().filter(|tenant| !failed.contains(tenant));
+    let seen: Vec<TenantId> = seen.cloned().collect();
+    activity::seen_all(control, Watcher::Enforcement, &seen, now).await?;
     // Behind `now`: a run looks at everybody once.
     let later = now.after(Duration::from_millis(1));
     activity::mark_all(control, Watcher::Enforcement, &enforced.failed, later).await?;

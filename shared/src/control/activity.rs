@@ -53,7 +53,7 @@ sql! {
     ENFORCED = "UPDATE plans SET enforced_version = $1 WHERE id = $2";
     MARK_ALL (3) = "INSERT INTO active_tenants (timer, tenant, noticed_at) VALUES {rows} \
         ON CONFLICT (timer, tenant) DO UPDATE SET noticed_at = excluded.noticed_at";
-    SEEN_ALL (2) = "DELETE FROM active_tenants WHERE timer = $1 AND (tenant, noticed_at) IN (VALUES {rows})";
+    SEEN_ALL (1) = "DELETE FROM active_tenants WHERE timer = $1 AND noticed_at <= $2 AND tenant IN (VALUES {rows})";
     MARK = "INSERT INTO active_tenants (timer, tenant, noticed_at) VALUES ($1, $2, $3) \
         ON CONFLICT (timer, tenant) DO UPDATE SET noticed_at = excluded.noticed_at";
     LIST = "SELECT tenant, noticed_at FROM active_tenants WHERE timer = $1 AND noticed_at <= $2 ORDER BY noticed_at, tenant LIMIT $3";
@@ -181,18 +181,21 @@ pub async fn mark_all(db: &Db, watcher: Watcher, tenants: &[TenantId], now: Mill
     Ok(())
 }
 
-/// Takes tenants from the list that were looked at, without those that were noticed again.
+/// Takes tenants from the list that were noticed until `until` and looked at; one that was noticed again since stays.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn seen_all(db: &Db, watcher: Watcher, noticed: &[Noticed]) -> Result<(), DbError> {
-    let mut rest = noticed;
+pub async fn seen_all(db: &Db, watcher: Watcher, tenants: &[TenantId], until: Millis) -> Result<(), DbError> {
+    let mut rest = tenants;
     while !rest.is_empty() {
         let (these, others) = rest.split_at(halving(rest.len().min(1_024)));
         rest = others;
-        let mut query = SEEN_ALL.rows(2, these.len(), 2).bind(watcher.as_str());
-        for one in these {
-            query = query.bind(one.tenant.to_string()).bind(one.at.get());
+        let mut query = SEEN_ALL
+            .rows(3, these.len(), 1)
+            .bind(watcher.as_str())
+            .bind(until.get());
+        for tenant in these {
+            query = query.bind(tenant.to_string());
         }
         query.execute(db.write()).bounded("take tenants from a list").await?;
     }
