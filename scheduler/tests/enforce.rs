@@ -31,6 +31,7 @@ mediamill_shared::on_both_sides!(
     a_trial_that_is_over_freezes_until_its_provider_ends_or_prolongs_it,
     too_few_storages_and_too_many_users_are_found,
     figures_alone_freeze_nobody,
+    figures_that_were_behind_are_looked_at_when_they_are_not,
     a_quiet_tenant_is_told_of_a_limit_that_came_near,
     a_tenant_that_cannot_be_read_keeps_nobody_back,
     an_operators_key_that_ended_is_told_of_once,
@@ -365,6 +366,21 @@ async fn too_few_storages_and_too_many_users_are_found(world: World) {
     set(&world, &[(Limit::Users, 3), (Limit::GraceSeconds, 0)]).await;
     assert_eq!(enforce(services).await, 2);
     assert!(!is_frozen(services, &id).await);
+}
+
+async fn figures_that_were_behind_are_looked_at_when_they_are_not(world: World) {
+    let (services, id) = (&world.services, world.tenant().await.id().clone());
+    store(services, &id, 3, 300).await;
+    set(&world, &[(Limit::Media, 2), (Limit::GraceSeconds, 0)]).await;
+    assert_eq!(enforce(services).await, 0);
+    // Nobody remembers the change when the figures come.
+    world
+        .execute("DELETE FROM active_tenants WHERE timer = 'enforce-limits'", &[])
+        .await;
+    world.execute("UPDATE tenants SET updated_at = 1", &[]).await;
+    roll_up(services).await;
+    assert_eq!(enforce(services).await, 2);
+    assert!(is_frozen(services, &id).await);
 }
 
 async fn figures_alone_freeze_nobody(world: World) {
