@@ -12,7 +12,7 @@ use mediamill_shared::{
     placement::{AdmitError, ReadError},
     quota::{OverQuota, OverRate, RateError, ReserveError},
     telemetry::names,
-    tenancy::{Limit, ResolveError},
+    tenancy::{Frozen, Limit, Reason, ResolveError},
 };
 use serde_json::{Map, Value, json};
 
@@ -85,6 +85,8 @@ causes! {
     TenantSuspended = "tenant-suspended", FORBIDDEN;
     /// A limit of the tenant is used up.
     OverQuota = "over-quota", FORBIDDEN;
+    /// The tenant has not fitted its limits for longer than its grace: uploads are refused until it does; reads and deletes go on.
+    Frozen = "frozen", FORBIDDEN;
     /// Nobody is served at this host name.
     UnknownHost = "unknown-host", NOT_FOUND;
     /// There is no such thing here.
@@ -260,6 +262,25 @@ impl From<AdmitError> for Problem {
             AdmitError::Nowhere => Self::new(Cause::NoStorage, detail).with("limit_name", Limit::LocalStorage.as_str()),
             AdmitError::Db(error) => error.into(),
         }
+    }
+}
+
+impl From<&Frozen> for Problem {
+    fn from(frozen: &Frozen) -> Self {
+        let (reason, used, allowed) = (&frozen.reason, frozen.used, frozen.allowed);
+        let (since, freeze_at) = (rfc3339(frozen.since), rfc3339(frozen.freeze_at));
+        let what = if *reason == Reason::Trial.as_str() {
+            format!("the trial has been over since {since}")
+        } else {
+            format!("{reason} is at {used} where the limit is {allowed}, since {since}")
+        };
+        let detail = format!("uploads are frozen: {what}, and the grace for it was over at {freeze_at}");
+        Self::new(Cause::Frozen, detail)
+            .with("limit_name", reason.as_str())
+            .with("limit", allowed)
+            .with("used", used)
+            .with("since", since)
+            .with("freeze_at", freeze_at)
     }
 }
 

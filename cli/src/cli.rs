@@ -153,6 +153,8 @@ pub(crate) struct Scheduler {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SchedulerCommand {
+    /// Every timer: its period, and how its last run ended
+    List,
     /// Run one timer now, whoever leads
     Run {
         /// The timer; an unknown one answers with those there are

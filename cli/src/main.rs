@@ -85,6 +85,9 @@ async fn dispatch(command: Command, config: Config, json: bool) -> anyhow::Resul
         }
         Command::Scheduler(args) => match args.command {
             None => serve::run(config, vec![Role::Scheduler]).await,
+            Some(SchedulerCommand::List) => {
+                operator::with(config, async |services| serve::timers(services, json).await).await
+            }
             Some(SchedulerCommand::Run { name }) => {
                 operator::with(config, async |services| serve::timer(services, &name, json).await).await
             }

@@ -221,3 +221,33 @@ pub(crate) async fn timer(services: &Services, name: &str, json: bool) -> anyhow
     }
     Ok(ExitCode::SUCCESS)
 }
+
+/// `mediamill scheduler list`.
+pub(crate) async fn timers(services: &Services, json: bool) -> anyhow::Result<ExitCode> {
+    for timer in mediamill_scheduler::list(services).await? {
+        if json {
+            let last = timer.last.map(|last| {
+                serde_json::json!({
+                    "started_at": moments::shown(last.started_at), "ended_at": moments::shown(last.ended_at),
+                    "holder": last.holder, "fence": last.fence, "changed": last.changed, "error": last.error,
+                })
+            });
+            output::json(&serde_json::json!({
+                "timer": timer.name, "every_seconds": timer.every.as_secs(), "last": last,
+            }))?;
+            continue;
+        }
+        let last = timer.last.map_or_else(
+            || "has not run yet".to_owned(),
+            |last| {
+                let outcome = match (&last.error, last.changed) {
+                    (Some(error), _) => format!("failed: {error}"),
+                    (None, changed) => format!("{} changed", changed.unwrap_or(0)),
+                };
+                format!("{}  {outcome}", moments::shown(last.ended_at))
+            },
+        );
+        output::line(format!("{:<20} every {:>5} s  {last}", timer.name, timer.every.as_secs()));
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -6,6 +6,7 @@ mod chart;
 mod client;
 mod corpus;
 mod drain;
+mod enforce;
 mod fairness;
 mod faults;
 mod installation;
@@ -52,6 +53,8 @@ enum Driver {
     Provision(provision::Args),
     /// Sends far more uploads at once than a tenant's limits fit, and proves that exactly those that fit are stored and counted
     Quota(quota::Args),
+    /// Lowers and raises a plan of many tenants, and proves that each is frozen, refused, thawed and told of; times a pass over many more
+    Enforce(enforce::Args),
     /// Empties a provider's storage while clients upload and read, and proves that every picture is served all the time
     Drain(drain::Args),
     /// Has one tenant dump thousands of pictures and others upload one each meanwhile, with fair dispatch and without
@@ -86,6 +89,7 @@ async fn drive(driver: Driver) -> anyhow::Result<()> {
             Driver::Resolve(args) => Box::pin(resolve::run(args)).await,
             Driver::Quota(args) => Box::pin(quota::run(args)).await,
             Driver::Fairness(args) => Box::pin(fairness::run(args)).await,
+            Driver::Enforce(args) => Box::pin(enforce::run(args)).await,
             Driver::Drain(args) => Box::pin(drain::run(args)).await,
             Driver::Provision(args) => Box::pin(provision::run(args)).await,
         }

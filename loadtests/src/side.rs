@@ -112,6 +112,13 @@ impl Side {
         Ok(self.client().beside(&host, &key))
     }
 
+    /// Makes a tenant as it is described. Returns its administrator's client.
+    pub(crate) async fn made(&self, new: NewTenant) -> Client {
+        let host = new.hosts.first().cloned().unwrap_or_default();
+        let key = make_tenant(&self.services, new).await;
+        self.client().beside(&host, &key)
+    }
+
     /// A tenant as it is now.
     pub(crate) async fn resolved(&self, id: &TenantId) -> anyhow::Result<Tenant> {
         let found = self.services.resolver.by_id(id).await?;

@@ -9,5 +9,5 @@ mod timer;
 mod timers;
 
 pub use leader::{Leader, Standing};
-pub use run::{names, run, run_once};
+pub use run::{Listed, list, names, run, run_once};
 pub use timer::{Report, Timer, TimerError, Timers};

@@ -1,4 +1,7 @@
 //! Runs timers: each in a task of its own, never twice at once, only while this process leads.
+//!
+//! A run that is under way when the lease is over does nothing more: it is asked before each of its steps. So a process that was
+//! stopped, and wakes up when another one leads, leaves its runs where they were; they take no input, and the other's begin anew.
 
 use crate::{
     leader::{LEASE_TTL, Leader, RENEW, Standing},
@@ -6,22 +9,56 @@ use crate::{
 };
 use mediamill_shared::{
     chain,
-    control::timers::{self, TimerRun},
+    control::timers::{self, TimerRun, TimerState},
     ids::{JobId, ProcessId},
     services::Services,
     telemetry::names as metric,
     units::Millis,
 };
-use std::time::Duration;
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    task::Poll,
+    time::Duration,
+};
 use tokio::sync::watch;
 
 /// Standing, and until when it may be relied on.
 type Lead = (Standing, Millis);
 
+/// Pauses differ by up to so much of a timer's period, so that those of one period do not all run in one moment.
+const JITTER: f64 = 0.1;
+
 /// Names of all timers.
 #[must_use]
 pub fn names() -> Vec<&'static str> {
     Timers::standard().entries.iter().map(|entry| entry.name).collect()
+}
+
+/// A timer, its period and its last run.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// Its name.
+    pub name: &'static str,
+    /// Time from the end of a run to the beginning of the next, give or take a tenth.
+    pub every: Duration,
+    /// `None`: it has never run.
+    pub last: Option<TimerState>,
+}
+
+/// Every timer.
+///
+/// # Errors
+/// When the database is away.
+pub async fn list(services: &Services) -> Result<Vec<Listed>, TimerError> {
+    let states = timers::states(&services.control).await?;
+    let timers = Timers::standard();
+    let listed = timers.entries.iter().map(|entry| Listed {
+        name: entry.name,
+        every: entry.every,
+        last: states.iter().find(|state| state.name == entry.name).cloned(),
+    });
+    Ok(listed.collect())
 }
 
 /// Leads or stands by until the shutdown's soft token; a run in progress is finished.
@@ -83,9 +120,14 @@ async fn keep(services: &Services, entry: Entry, leader: &Leader, mut told: watc
             fence = leading(services, &mut told) => fence,
         };
         let Some(fence) = fence else { return };
-        let more = match recorded(services, &entry, leader.owner(), fence).await {
-            Ok(report) => report.unfinished,
-            Err(error) => {
+        let run = recorded(services, &entry, leader.owner(), fence);
+        let more = match while_leading(services, told.clone(), run).await {
+            None => {
+                tracing::warn!(timer = entry.name, "a timer's run was left: its process does not lead any more");
+                false
+            }
+            Some(Ok(report)) => report.unfinished,
+            Some(Err(error)) => {
                 tracing::warn!(
                     timer = entry.name,
                     error = &error as &dyn std::error::Error,
@@ -96,19 +138,57 @@ async fn keep(services: &Services, entry: Entry, leader: &Leader, mut told: watc
         };
         if !more {
             // A fixed delay after the end, not a fixed rate: a slow run is not followed by a burst.
-            tokio::select! { () = services.shutdown.soft() => return, () = services.clock.sleep(entry.every) => {} }
+            let pause = jittered(entry.every, services.entropy.fraction());
+            tokio::select! { () = services.shutdown.soft() => return, () = services.clock.sleep(pause) => {} }
         }
+    }
+}
+
+/// `every`, give or take [`JITTER`] of it, by a `chance` from 0 to 1.
+fn jittered(every: Duration, chance: f64) -> Duration {
+    every.mul_f64(1.0 - JITTER + 2.0 * JITTER * chance)
+}
+
+fn leads(services: &Services, (standing, until): Lead) -> bool {
+    match standing {
+        Standing::Leads(_) | Standing::Alone => services.clock.now() < until,
+        Standing::StandsBy => false,
+    }
+}
+
+/// Runs `work` as long as this process leads. `None`: it does not any more, and what was left to do is not done.
+async fn while_leading<W: Future>(services: &Services, told: watch::Receiver<Lead>, work: W) -> Option<W::Output> {
+    let (lead, mut over) = (told.clone(), pin!(lost(services, told)));
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        // At every step: a process that was stopped learns by its clock alone that its lease is over.
+        if !leads(services, *lead.borrow()) || over.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        work.as_mut().poll(cx).map(Some)
+    })
+    .await
+}
+
+/// Waits until this process does not lead any more.
+async fn lost(services: &Services, mut told: watch::Receiver<Lead>) {
+    loop {
+        let lead = *told.borrow_and_update();
+        if !leads(services, lead) {
+            return;
+        }
+        let left = lead.1.since(services.clock.now());
+        tokio::select! { changed = told.changed() => if changed.is_err() { return }, () = services.clock.sleep(left) => {} }
     }
 }
 
 /// Waits until this process may run timers. `None`: the process ends.
 async fn leading(services: &Services, told: &mut watch::Receiver<Lead>) -> Option<i64> {
     loop {
-        let (standing, until) = *told.borrow_and_update();
-        let good = services.clock.now() < until;
-        match standing {
-            Standing::Leads(fence) if good => return Some(fence.0),
-            Standing::Alone if good => return Some(0),
+        let lead = *told.borrow_and_update();
+        match lead.0 {
+            Standing::Leads(fence) if leads(services, lead) => return Some(fence.0),
+            Standing::Alone if leads(services, lead) => return Some(0),
             Standing::Leads(_) | Standing::Alone | Standing::StandsBy => {}
         }
         told.changed().await.ok()?;
@@ -120,7 +200,21 @@ async fn recorded(services: &Services, entry: &Entry, holder: &str, fence: i64) 
     let result = (entry.run)(services).await;
     let outcome = if result.is_ok() { "ok" } else { "error" };
     metrics::counter!(metric::TIMER_RUNS, "timer" => entry.name, "outcome" => outcome).increment(1);
-    // Runs that found nothing to do leave metrics alone: most are every few seconds.
+    let told = match &result {
+        Ok(report) => Ok(report.changed),
+        Err(error) => Err(chain(error)),
+    };
+    let state = TimerState {
+        name: entry.name.to_owned(),
+        holder: holder.to_owned(),
+        fence,
+        started_at: began,
+        ended_at: services.clock.now(),
+        changed: told.as_ref().ok().copied(),
+        error: told.as_ref().err().cloned(),
+    };
+    timers::note(&services.control, &state).await?;
+    // Runs that found nothing to do are noted as the last one and no more: most are every few seconds.
     let worth_a_row = !matches!(result, Ok(Report { changed: 0, .. }));
     if worth_a_row {
         let id = JobId::generate(&services.clock, &services.entropy).to_string();
@@ -131,11 +225,52 @@ async fn recorded(services: &Services, entry: &Entry, holder: &str, fence: i64) 
             fence,
         };
         timers::started(&services.control, &run, began).await?;
-        let told = match &result {
-            Ok(report) => Ok(report.changed),
-            Err(error) => Err(chain(error)),
-        };
         timers::ended(&services.control, &id, told, services.clock.now()).await?;
     }
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mediamill_shared::{cache::Fence, testing::World};
+
+    #[test]
+    fn pauses_differ_by_a_tenth_at_most() {
+        let minute = Duration::from_secs(60);
+        assert_eq!(jittered(minute, 0.0), Duration::from_secs(54));
+        assert_eq!(jittered(minute, 0.5), minute);
+        assert_eq!(jittered(minute, 1.0), Duration::from_secs(66));
+    }
+
+    #[tokio::test]
+    async fn a_run_does_nothing_more_when_its_lease_is_over() {
+        let world = World::embedded().await;
+        let services = &world.services;
+        let soon = |millis| services.clock.now().after(Duration::from_millis(millis));
+        let leads = |millis| (Standing::Leads(Fence(1)), soon(millis));
+        let (tell, told) = watch::channel(leads(60_000));
+        assert_eq!(while_leading(services, told.clone(), async { 7 }).await, Some(7));
+        // Another one leads, while the run waits for something.
+        let never = std::future::pending::<()>();
+        let (left, ()) = tokio::join!(while_leading(services, told.clone(), never), async {
+            tell.send_replace((Standing::StandsBy, soon(60_000)));
+        });
+        assert_eq!(left, None);
+        // Nobody has said so, but the time is over: the step that was about to be made is not.
+        tell.send_replace(leads(60_000));
+        let mut made = false;
+        let stopped = async {
+            let past = services.clock.now().before(Duration::from_secs(1));
+            tell.send_replace((Standing::Leads(Fence(1)), past));
+            tokio::task::yield_now().await;
+            made = true;
+        };
+        assert_eq!(while_leading(services, told.clone(), stopped).await, None);
+        assert!(!made);
+        // Its time comes to an end without a word.
+        tell.send_replace(leads(50));
+        let never = std::future::pending::<()>();
+        assert_eq!(while_leading(services, told, never).await, None);
+    }
 }

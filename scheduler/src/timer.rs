@@ -114,6 +114,7 @@ impl Timers {
             .with::<timers::storage_tasks::FeedStorageTasks>()
             .with::<timers::roll_up::RollUpUsage>()
             .with::<timers::watch_limits::WatchLimits>()
+            .with::<timers::enforce::EnforceLimits>()
     }
 
     /// These and `T`.

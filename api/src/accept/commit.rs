@@ -46,6 +46,9 @@ pub(crate) async fn commit_counted(
     claim: Claim,
     request: Request<'_>,
 ) -> Result<Committed, (Problem, bool)> {
+    if let Err(frozen) = writable(tenant) {
+        return before_or(services, tenant, request.once, frozen).await;
+    }
     let taken = match take(services, caller, tenant, claim).await {
         Ok(taken) => taken,
         Err(refused) => return before_or(services, tenant, request.once, refused).await,
@@ -69,6 +72,8 @@ pub(crate) async fn commit_reserved(
     claim: Claim,
     request: Request<'_>,
 ) -> Result<Committed, (Problem, bool)> {
+    // Whoever froze it since has given it another version: then the commit says that it is outdated.
+    writable(tenant).map_err(|frozen| (frozen, true))?;
     let reserved = services.quota.reserve(tenant, db, claim).await;
     reserved.map_err(|error| (error.into(), true))?;
     let committed = commit(services, tenant, request).await;
@@ -189,10 +194,20 @@ async fn before_or(
     }
 }
 
-/// Refuses an upload of a tenant that has none left in this hour before its bytes are read. It is counted when it is
-/// accepted.
+/// Refuses what would store something of a tenant whose uploads are frozen.
+pub(crate) fn writable(tenant: &Tenant) -> Result<(), Problem> {
+    tenant
+        .context()
+        .frozen
+        .first()
+        .map_or(Ok(()), |frozen| Err(frozen.into()))
+}
+
+/// Refuses an upload of a tenant that is frozen, or has none left in this hour, before its bytes are read. It is counted when it
+/// is accepted.
 pub(crate) async fn room_for_one(state: &State, caller: &Caller) -> Result<(), Problem> {
     let (tenant, now) = (&caller.site.tenant, state.services.clock.now());
+    writable(tenant)?;
     if tenant.context().limits.uploads_hour == 0 {
         return Ok(());
     }

@@ -5,6 +5,7 @@ mod staged;
 
 pub(crate) use commit::{
     Committed, JUDGEMENTS, being_changed, commit_counted, commit_reserved, commit_unjudged, room_for_one, tenant_job,
+    writable,
 };
 pub(crate) use staged::{
     HEAD, Incoming, Staged, check_kind, fits, foresee, plain_name, remove, stage, store, takes, too_large,

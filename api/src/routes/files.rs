@@ -45,7 +45,7 @@ pub(crate) struct LinkQuery {
     params(("id" = String, Path), ("variant" = String, Path, description = "`original` or a variant's name, where an extension that fits is allowed; or what a link asks for"), LinkQuery),
     responses((status = 200, description = "The file."), (status = 206, description = "The range that was asked for."),
         (status = 302, description = "Where the store serves it."), (status = 304, description = "The client has it."),
-        (status = 400, description = "bad-request: a signed link asks for no variant"), (status = 403, description = "wrong-link, over-quota"),
+        (status = 400, description = "bad-request: a signed link asks for no variant"), (status = 403, description = "wrong-link, over-quota, frozen"),
         (status = 404, description = "not-found"), (status = 416, description = "range-not-satisfiable"),
         (status = 422, description = "media-failed"), (status = 429, description = "rate-limited: `bytes_out_month` is used up"), (status = 503, description = "unavailable: it is still being made")))]
 pub(crate) async fn serve(

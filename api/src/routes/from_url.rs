@@ -66,7 +66,7 @@ pub(crate) struct FromUrl {
         (status = 201, description = "Done within `wait`: the picture."),
         (status = 400, description = "bad-request: the URL is none, or none that is fetched from"),
         (status = 401, description = "missing-key, wrong-key"),
-        (status = 403, description = "switched-off, over-quota, no-storage, tenant-suspended"),
+        (status = 403, description = "switched-off, over-quota, frozen, no-storage, tenant-suspended"),
         (status = 413, description = "body-too-long"),
         (status = 422, description = "idempotency-key-reused; media-failed, with `wait`"),
         (status = 429, description = "rate-limited: `uploads_hour` is used up; `Retry-After` says until when")),

@@ -81,7 +81,7 @@ pub(crate) struct Pictures {
         (status = 200, description = "All of it was there: the pictures."),
         (status = 201, description = "Done within `wait`: the pictures."),
         (status = 401, description = "missing-key, wrong-key"),
-        (status = 403, description = "over-quota, no-storage, tenant-suspended"),
+        (status = 403, description = "over-quota, frozen, no-storage, tenant-suspended"),
         (status = 413, description = "too-large"),
         (status = 415, description = "unsupported-media-type"),
         (status = 422, description = "idempotency-key-reused; media-failed, with `wait`"),

@@ -1,9 +1,9 @@
 //! `GET /v1/usage`.
 
-use super::views::rfc3339;
+use super::views::{FindingView, rfc3339};
 use crate::{extract::Caller, problem::Problem, state::State};
 use axum::{Json, extract::State as Shared};
-use mediamill_shared::{quota::Consumption, tenancy::Limit};
+use mediamill_shared::{control::findings, quota::Consumption, tenancy::Limit};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -37,13 +37,22 @@ pub(crate) struct UsageView {
     users: Counted,
     /// API keys that are not revoked.
     api_keys: Counted,
+    /// Whether uploads are refused until what does not fit does.
+    frozen: bool,
+    /// What does not fit, and what becomes of that.
+    findings: Vec<FindingView>,
 }
 
 /// Shows what is stored and served, and what may be.
 #[utoipa::path(get, path = "/v1/usage", tag = "usage", responses((status = 200, body = UsageView)), security(("key" = [])))]
 pub(crate) async fn show(Shared(state): Shared<State>, caller: Caller) -> Result<Json<UsageView>, Problem> {
     let (tenant, now) = (&caller.site.tenant, state.services.clock.now());
-    let mut view = UsageView::default();
+    let found = findings::of_one(&state.services.control, tenant.id()).await?;
+    let mut view = UsageView {
+        frozen: !tenant.context().frozen.is_empty(),
+        findings: found.into_iter().map(FindingView::from).collect(),
+        ..UsageView::default()
+    };
     for mut consumption in state.services.quota.overview(tenant, &caller.site.db, now).await? {
         let place = match consumption.resource {
             Limit::Media => &mut view.media,

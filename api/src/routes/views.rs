@@ -4,7 +4,10 @@ use crate::{extract::Site, problem::Problem};
 use mediamill_shared::{
     control::jobs::JobRow,
     jobs::JobState,
-    tenancy::store::media::{Media, Variant},
+    tenancy::{
+        Finding,
+        store::media::{Media, Variant},
+    },
     units::Millis,
 };
 use serde::Serialize;
@@ -182,6 +185,36 @@ impl MediaView {
             expires_at: None,
             variants: Vec::new(),
             cause: if failed { cause(row) } else { None },
+        }
+    }
+}
+
+/// Something of a tenant that does not fit.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct FindingView {
+    /// The limit's name, or `trial`: that is over.
+    limit_name: &'static str,
+    /// `grace`, `expiring` (the oldest pictures are being deleted) or `frozen` (uploads are refused).
+    state: &'static str,
+    /// How much is used, when that was looked at last; 0 of a trial.
+    used: i64,
+    /// How much may be; 0 of a trial.
+    limit: i64,
+    /// Since when, RFC 3339; of a trial its end.
+    since: String,
+    /// When its grace is over, or was, RFC 3339.
+    freeze_at: String,
+}
+
+impl From<Finding> for FindingView {
+    fn from(finding: Finding) -> Self {
+        Self {
+            limit_name: finding.reason.as_str(),
+            state: finding.state.as_str(),
+            used: finding.used,
+            limit: finding.allowed,
+            since: rfc3339(finding.since),
+            freeze_at: rfc3339(finding.freeze_at),
         }
     }
 }

@@ -3,10 +3,13 @@
 use super::for_each;
 use crate::{cli::List, moments, output};
 use mediamill_shared::{
-    control::tenants::{self, Filter, TenantRow},
+    control::{
+        findings,
+        tenants::{self, Filter, TenantRow},
+    },
     secrets::{Env, SealedFor},
     services::Services,
-    tenancy::{Stats, TenantState},
+    tenancy::{Finding, FindingState, Reason, Stats, TenantState},
 };
 use serde_json::{Map, Value, json};
 
@@ -51,9 +54,13 @@ pub(super) async fn one(services: &Services, row: &TenantRow, show_env: bool, js
         row.env.as_deref(),
         show_env,
     )?;
+    let found = findings::of_one(&services.control, &row.id).await?;
     if json {
         let mut value = ours(row)?;
         if let Some(fields) = value.as_object_mut() {
+            let frozen = found.iter().any(|one| one.state == FindingState::Frozen);
+            fields.insert("frozen".into(), frozen.into());
+            fields.insert("findings".into(), found.iter().map(finding).collect());
             fields.insert("hosts".into(), hosts.into());
             fields.insert("env".into(), env.into());
         }
@@ -82,8 +89,25 @@ pub(super) async fn one(services: &Services, row: &TenantRow, show_env: bool, js
     ] {
         rows.extend(value.map(|value| (name, value)));
     }
+    rows.extend(found.iter().map(|one| (one.state.as_str(), told(one))));
     output::line(output::fields(&rows));
     Ok(())
+}
+
+fn finding(one: &Finding) -> Value {
+    json!({
+        "limit_name": one.reason.as_str(), "state": one.state, "used": one.used, "limit": one.allowed, "since": one.since,
+        "freeze_at": one.freeze_at,
+    })
+}
+
+fn told(one: &Finding) -> String {
+    let (since, freeze_at) = (moments::shown(one.since), moments::shown(one.freeze_at));
+    let (what, used, allowed) = (one.reason.as_str(), one.used, one.allowed);
+    match one.reason {
+        Reason::Limit(_) => format!("{what}: {used} of {allowed} since {since}, grace until {freeze_at}"),
+        Reason::Trial => format!("{what}: over since {since}, grace until {freeze_at}"),
+    }
 }
 
 fn ours(row: &TenantRow) -> anyhow::Result<Value> {

@@ -159,6 +159,14 @@ fn timers_run_by_name_and_dead_jobs_are_none_at_first() {
         program.answer(&["scheduler", "run", "reconcile-usage"]),
         "reconcile-usage: 0 changed"
     );
+    let listed = program.answer(&["scheduler", "list"]);
+    let line = |name: &str| listed.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+    assert!(line("reconcile-usage").ends_with("0 changed"), "{listed}");
+    assert!(line("dispatch").ends_with("every     1 s  has not run yet"), "{listed}");
+    let listed = program.answer(&["--json", "scheduler", "list"]);
+    let listed: Vec<serde_json::Value> = listed.lines().map(json).collect();
+    let ran = listed.iter().find(|timer| timer["timer"] == "reconcile-usage").unwrap();
+    assert!(ran["every_seconds"] == 300 && ran["last"]["changed"] == 0, "{ran}");
     let unknown = program.run(&["scheduler", "run", "nonsense"]);
     assert!(
         unknown.code == Some(1) && unknown.err.contains("known: dispatch"),

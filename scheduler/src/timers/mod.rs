@@ -1,6 +1,7 @@
 //! One file for each timer.
 
 pub(crate) mod dispatch;
+pub(crate) mod enforce;
 pub(crate) mod expire;
 pub(crate) mod feed;
 pub(crate) mod observe;

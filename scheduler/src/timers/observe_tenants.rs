@@ -1,7 +1,12 @@
-//! Sets the gauges of tenants: how many are in each state.
+//! Sets the gauges of tenants: how many are in each state, and how many are frozen for what.
 
 use crate::timer::{Report, Timer, TimerError};
-use mediamill_shared::{control::tenants, services::Services, telemetry::names, tenancy::TenantState};
+use mediamill_shared::{
+    control::{findings, tenants},
+    services::Services,
+    telemetry::names,
+    tenancy::{Reason, TenantState},
+};
 use std::time::Duration;
 
 pub(crate) struct ObserveTenants;
@@ -18,6 +23,11 @@ impl Timer for ObserveTenants {
                 .find(|(counted, _)| counted == state)
                 .map_or(0, |(_, tenants)| *tenants);
             metrics::gauge!(names::TENANTS, "state" => state.as_str()).set(tenants as f64);
+        }
+        let frozen = findings::count_frozen(&services.control).await?;
+        for reason in Reason::ALL {
+            let tenants = frozen.get(&reason).copied().unwrap_or(0);
+            metrics::gauge!(names::TENANTS_FROZEN, "reason" => reason.as_str()).set(tenants as f64);
         }
         Ok(Report::default())
     }

@@ -26,11 +26,15 @@ impl Timer for RollUpUsage {
         // Whoever fails is put behind `now`: a run looks at everybody once.
         let noticed = activity::noticed(&services.control, Watcher::RollUp, now, MOST).await?;
         let (mut report, mut failed) = (Report::default(), 0_usize);
+        let mut changed_ones = Vec::new();
         for one in &noticed {
             match rolled_up(services, one).await {
                 Ok(changed) => {
                     activity::seen(&services.control, Watcher::RollUp, one).await?;
                     report.changed = report.changed.saturating_add(changed);
+                    if changed > 0 {
+                        changed_ones.push(one.tenant.clone());
+                    }
                 }
                 // One tenant's database that is away keeps nobody else's usage back.
                 Err(error) => {
@@ -44,6 +48,14 @@ impl Timer for RollUpUsage {
                 }
             }
         }
+        // A limit may have been lowered while these figures were behind: then they said that all was well.
+        activity::mark_all(
+            &services.control,
+            Watcher::Enforcement,
+            &changed_ones,
+            services.clock.now(),
+        )
+        .await?;
         report.unfinished = failed < noticed.len() && i64::try_from(noticed.len()).unwrap_or(i64::MAX) == MOST;
         Ok(report)
     }

@@ -95,9 +95,9 @@ pub async fn accept(
 ) -> Result<Accepted, DbError> {
     let mut tx = db.begin_write().await?;
     match tenants::standing(&mut tx, tenant).await? {
-        Some((TenantState::Active, tenant, plan)) if (Stamp { tenant, plan }) == judged_by => {}
-        Some((TenantState::Active, ..)) => return Ok(Accepted::Outdated),
-        other => return Ok(Accepted::NotActive(other.map(|(state, ..)| state))),
+        Some((TenantState::Active, present)) if present == judged_by => {}
+        Some((TenantState::Active, _)) => return Ok(Accepted::Outdated),
+        other => return Ok(Accepted::NotActive(other.map(|(state, _)| state))),
     }
     if let Some(once) = request.once
         && let Some(before) = remember(&mut tx, tenant.as_str(), once, now).await?

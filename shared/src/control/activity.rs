@@ -4,7 +4,7 @@
 //! when it was looked at and was not noticed again meanwhile. A call too many puts somebody there who need not be.
 
 use crate::{
-    db::{Bounded, Db, DbError, During, sql},
+    db::{Bounded, Db, DbError, During, halving, sql},
     ids::TenantId,
     units::Millis,
 };
@@ -29,6 +29,31 @@ sql! {
         SELECT CAST($1 AS TEXT), t.id, CAST($2 AS BIGINT) FROM tenants t LEFT JOIN metered_tenants m ON m.tenant = t.id \
         WHERE COALESCE(m.roll_ups, 0) = 0 AND t.state IN ('active', 'suspended', 'leaving') LIMIT $3 \
         ON CONFLICT (timer, tenant) DO NOTHING";
+    // What may have made a tenant fit, or not.
+    TOUCHED = "INSERT INTO active_tenants (timer, tenant, noticed_at) \
+        SELECT CAST($1 AS TEXT), id, CAST($2 AS BIGINT) FROM tenants WHERE updated_at >= $3 AND state = 'active' \
+        ON CONFLICT (timer, tenant) DO UPDATE SET noticed_at = excluded.noticed_at";
+    RESTORED = "INSERT INTO active_tenants (timer, tenant, noticed_at) \
+        SELECT DISTINCT CAST($1 AS TEXT), tenant, CAST($2 AS BIGINT) FROM storages WHERE updated_at >= $3 AND tenant IS NOT NULL \
+        ON CONFLICT (timer, tenant) DO UPDATE SET noticed_at = excluded.noticed_at";
+    RELIEVED = "INSERT INTO active_tenants (timer, tenant, noticed_at) \
+        SELECT DISTINCT CAST($1 AS TEXT), f.tenant, CAST($2 AS BIGINT) FROM findings f JOIN jobs j ON j.tenant = f.tenant \
+        WHERE j.finished_at >= $3 AND SUBSTR(j.kind, 1, 6) = 'media.' \
+        ON CONFLICT (timer, tenant) DO UPDATE SET noticed_at = excluded.noticed_at";
+    TRIED = "INSERT INTO active_tenants (timer, tenant, noticed_at) \
+        SELECT CAST($1 AS TEXT), id, CAST($2 AS BIGINT) FROM tenants WHERE trial_until >= $3 AND trial_until <= $2 AND state = 'active' \
+        ON CONFLICT (timer, tenant) DO UPDATE SET noticed_at = excluded.noticed_at";
+    DUE = "INSERT INTO active_tenants (timer, tenant, noticed_at) \
+        SELECT DISTINCT CAST($1 AS TEXT), tenant, CAST($2 AS BIGINT) FROM findings WHERE state <> 'frozen' AND freeze_at <= $3 \
+        ON CONFLICT (timer, tenant) DO UPDATE SET noticed_at = excluded.noticed_at";
+    PLANS = "SELECT id, version FROM plans WHERE enforced_version <> version ORDER BY id LIMIT $1";
+    OF_PLAN = "INSERT INTO active_tenants (timer, tenant, noticed_at) \
+        SELECT CAST($1 AS TEXT), id, CAST($2 AS BIGINT) FROM tenants WHERE plan = $3 AND state = 'active' \
+        ON CONFLICT (timer, tenant) DO UPDATE SET noticed_at = excluded.noticed_at";
+    ENFORCED = "UPDATE plans SET enforced_version = $1 WHERE id = $2";
+    MARK_ALL (3) = "INSERT INTO active_tenants (timer, tenant, noticed_at) VALUES {rows} \
+        ON CONFLICT (timer, tenant) DO UPDATE SET noticed_at = excluded.noticed_at";
+    SEEN_ALL (1) = "DELETE FROM active_tenants WHERE timer = $1 AND noticed_at <= $2 AND tenant IN (VALUES {rows})";
     MARK = "INSERT INTO active_tenants (timer, tenant, noticed_at) VALUES ($1, $2, $3) \
         ON CONFLICT (timer, tenant) DO UPDATE SET noticed_at = excluded.noticed_at";
     LIST = "SELECT tenant, noticed_at FROM active_tenants WHERE timer = $1 AND noticed_at <= $2 ORDER BY noticed_at, tenant LIMIT $3";
@@ -46,6 +71,9 @@ const OVERLAP: Duration = Duration::from_secs(120);
 pub enum Watcher {
     /// The roll-up of ledgers: tenants whose pictures changed, and those that were never rolled up.
     RollUp,
+    /// Enforcement: tenants that were changed, with their storages and trials, and those that do not fit and whose pictures or time
+    /// went on; see [`notice_plans`] too.
+    Enforcement,
     /// The watch on limits: also tenants that were served, and those with a mark whose limits may have changed.
     Limits,
 }
@@ -54,6 +82,7 @@ impl Watcher {
     const fn as_str(self) -> &'static str {
         match self {
             Self::RollUp => "roll-up-usage",
+            Self::Enforcement => "enforce-limits",
             Self::Limits => "watch-limits",
         }
     }
@@ -82,6 +111,13 @@ pub async fn notice(db: &Db, watcher: Watcher, now: Millis, most: i64) -> Result
     };
     let sources: &[_] = match watcher {
         Watcher::RollUp => &[(WORKED, since.get()), (UNMETERED, most)],
+        Watcher::Enforcement => &[
+            (TOUCHED, since.get()),
+            (RESTORED, since.get()),
+            (RELIEVED, since.get()),
+            (TRIED, since.get()),
+            (DUE, now.get()),
+        ],
         Watcher::Limits => &[(WORKED, since.get()), (SERVED, since.get()), (CHANGED, since.get())],
     };
     for (sql, since) in sources {
@@ -103,6 +139,67 @@ pub async fn complete_until(db: &Db, watcher: Watcher) -> Result<Option<Millis>,
     let row = query.fetch_optional(db.read()).bounded(WHAT).await?;
     row.map(|row| Ok(Millis::new(row.try_get(0).during(WHAT)?).before(OVERLAP)))
         .transpose()
+}
+
+/// Puts the tenants of plans that changed on the list of [`Watcher::Enforcement`], of at most `most` plans. Returns whether there
+/// may be more: each change of a plan is noticed once.
+///
+/// # Errors
+/// When the database is away.
+pub async fn notice_plans(db: &Db, now: Millis, most: i64) -> Result<bool, DbError> {
+    const WHAT: &str = "notice changed plans";
+    let query = PLANS.query().bind(most);
+    let plans = query.fetch_all(db.read()).bounded(WHAT).await?;
+    for row in &plans {
+        let (id, version): (String, i64) = (row.try_get(0).during(WHAT)?, row.try_get(1).during(WHAT)?);
+        let mut tx = db.begin_write().await?;
+        let query = OF_PLAN.query().bind(Watcher::Enforcement.as_str()).bind(now.get());
+        query.bind(id.clone()).execute(&mut *tx).bounded(WHAT).await?;
+        // The version that was read before: a change since is noticed by itself.
+        let query = ENFORCED.query().bind(version).bind(id);
+        query.execute(&mut *tx).bounded(WHAT).await?;
+        tx.commit().bounded(WHAT).await?;
+    }
+    Ok(i64::try_from(plans.len()).unwrap_or(i64::MAX) >= most)
+}
+
+/// Puts tenants on the list, or to its end.
+///
+/// # Errors
+/// When the database is away.
+pub async fn mark_all(db: &Db, watcher: Watcher, tenants: &[TenantId], now: Millis) -> Result<(), DbError> {
+    let mut rest = tenants;
+    while !rest.is_empty() {
+        let (these, others) = rest.split_at(halving(rest.len().min(1_024)));
+        rest = others;
+        let mut query = MARK_ALL.rows(1, these.len(), 3);
+        for tenant in these {
+            query = query.bind(watcher.as_str()).bind(tenant.to_string()).bind(now.get());
+        }
+        query.execute(db.write()).bounded("mark tenants").await?;
+    }
+    Ok(())
+}
+
+/// Takes tenants from the list that were noticed until `until` and looked at; one that was noticed again since stays.
+///
+/// # Errors
+/// When the database is away.
+pub async fn seen_all(db: &Db, watcher: Watcher, tenants: &[TenantId], until: Millis) -> Result<(), DbError> {
+    let mut rest = tenants;
+    while !rest.is_empty() {
+        let (these, others) = rest.split_at(halving(rest.len().min(1_024)));
+        rest = others;
+        let mut query = SEEN_ALL
+            .rows(3, these.len(), 1)
+            .bind(watcher.as_str())
+            .bind(until.get());
+        for tenant in these {
+            query = query.bind(tenant.to_string());
+        }
+        query.execute(db.write()).bounded("take tenants from a list").await?;
+    }
+    Ok(())
 }
 
 /// Puts a tenant on the list, or to its end.

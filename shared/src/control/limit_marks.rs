@@ -2,15 +2,17 @@
 
 use super::audit::{self, Entry};
 use crate::{
-    db::{Bounded, Db, DbError, During, sql},
+    db::{Bounded, Db, DbError, During, padded, sql},
     ids::TenantId,
     tenancy::Limit,
     units::Millis,
 };
 use sqlx::{AnyConnection, Row};
+use std::collections::HashMap;
 
 sql! {
     OF = "SELECT limit_name, period, level FROM limit_marks WHERE tenant = $1";
+    LEVELS (1) = "SELECT tenant, limit_name, level FROM limit_marks WHERE period = 0 AND tenant IN (VALUES {rows})";
     SET = "INSERT INTO limit_marks (tenant, limit_name, period, level, at) VALUES ($1, $2, $3, $4, $5) \
         ON CONFLICT (tenant, limit_name) DO UPDATE SET period = excluded.period, level = excluded.level, at = excluded.at \
         WHERE limit_marks.period <> excluded.period OR limit_marks.level <> excluded.level RETURNING level";
@@ -48,6 +50,26 @@ pub async fn of(db: &Db, tenant: &TenantId) -> Result<Vec<Mark>, DbError> {
         });
     }
     Ok(marks)
+}
+
+/// The levels that were told of tenants' limits without a period.
+///
+/// # Errors
+/// When the database is away.
+pub(crate) async fn levels(db: &Db, tenants: &[TenantId]) -> Result<HashMap<(TenantId, Limit), i64>, DbError> {
+    const WHAT: &str = "read marks of limits";
+    let mut levels = HashMap::new();
+    if tenants.is_empty() {
+        return Ok(levels);
+    }
+    let size = padded(tenants.len());
+    let query = super::tenants::bind(LEVELS.rows(1, size, 1), tenants, size);
+    for row in query.fetch_all(db.read()).bounded(WHAT).await? {
+        let name: String = row.try_get(1).during(WHAT)?;
+        let Some(limit) = Limit::named(&name) else { continue };
+        levels.insert((super::jobs::text(&row, 0)?, limit), row.try_get(2).during(WHAT)?);
+    }
+    Ok(levels)
 }
 
 /// Sets a mark, with the line of the audit log that tells of it where there is one. Returns whether it was another before:

@@ -8,6 +8,7 @@ pub mod audit;
 pub mod batches;
 pub mod changes;
 pub mod expiries;
+pub mod findings;
 pub mod jobs;
 pub(crate) mod leases;
 pub mod limit_marks;

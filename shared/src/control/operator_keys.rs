@@ -1,8 +1,8 @@
 //! Keys of the Tenants API.
 
-use super::audit::{self, Entry};
+use super::audit::{self, Actor, Entry};
 use crate::{
-    clock::Entropy,
+    clock::{Clock, Entropy},
     config::SecretList,
     db::{Bounded, Db, DbError, During, Fault, sql},
     operators::{OperatorKeyText, Scopes},
@@ -15,6 +15,7 @@ sql! {
     INSERT = "INSERT INTO operator_keys (id, name, hash, scopes, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)";
     GET = "SELECT id, name, hash, scopes, created_at, expires_at, revoked_at FROM operator_keys WHERE id = $1";
     LIST = "SELECT id, name, hash, scopes, created_at, expires_at, revoked_at FROM operator_keys WHERE id > $1 ORDER BY id LIMIT $2";
+    TELL_ENDED = "UPDATE operator_keys SET end_told = 1 WHERE end_told = 0 AND revoked_at IS NULL AND expires_at <= $1 RETURNING id, name, expires_at";
     REVOKE = "UPDATE operator_keys SET revoked_at = $1 WHERE revoked_at IS NULL AND (id = $2 OR $2 IS NULL) AND (name = $3 OR $3 IS NULL)";
 }
 
@@ -43,6 +44,26 @@ impl OperatorKey {
         let same = text.opens(&self.hash, secrets) && text.number() == self.id;
         same && self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
     }
+}
+
+/// Tells, in the audit log, of keys whose time was over at `now`, each once: since then they open nothing. Returns how many.
+///
+/// # Errors
+/// When the database is away.
+pub async fn tell_ended(db: &Db, clock: &Clock, entropy: &Entropy) -> Result<i64, DbError> {
+    const WHAT: &str = "tell of keys that ended";
+    let mut tx = db.begin_write().await?;
+    let query = TELL_ENDED.query().bind(clock.now().get());
+    let rows = query.fetch_all(&mut *tx).bounded(WHAT).await?;
+    for row in &rows {
+        let (id, name): (i64, String) = (row.try_get(0).during(WHAT)?, row.try_get(1).during(WHAT)?);
+        let ended: i64 = row.try_get(2).during(WHAT)?;
+        let entry = Entry::new(clock, entropy, &Actor::scheduler(), "key.expire", None);
+        let entry = entry.with(serde_json::json!({ "key": id, "name": name, "expires_at": ended }));
+        audit::append(&mut tx, &entry).await?;
+    }
+    tx.commit().bounded(WHAT).await?;
+    Ok(i64::try_from(rows.len()).unwrap_or(i64::MAX))
 }
 
 /// Makes a key with the next number.

@@ -1,8 +1,8 @@
 //! Every SQL text is prepared on both engines, after all migrations: what a checked macro would do for one engine.
 
 use super::{
-    accept, activity, audit, batches, changes, expiries, jobs, leases, limit_marks, link_keys, metering, moves,
-    operator_keys, plans, resumable, secrets, stats, storages, tenants, timers,
+    accept, activity, audit, batches, changes, expiries, findings, jobs, leases, limit_marks, link_keys, metering,
+    moves, operator_keys, plans, resumable, secrets, stats, storages, tenants, timers,
 };
 use crate::{
     clock::{Clock, Entropy},
@@ -28,6 +28,9 @@ fn control_statements() -> Vec<(&'static str, &'static str, Sql, usize)> {
         ("change", changes::change::STATEMENTS),
         ("leave", changes::leave::STATEMENTS),
         ("expiries", expiries::STATEMENTS),
+        ("findings", findings::STATEMENTS),
+        ("figures", findings::figures::STATEMENTS),
+        ("pass", findings::pass::STATEMENTS),
         ("leases", leases::STATEMENTS),
         ("limit_marks", limit_marks::STATEMENTS),
         ("link_keys", link_keys::STATEMENTS),

@@ -10,6 +10,10 @@ sql! {
     START = "INSERT INTO timer_runs (id, name, holder, fence, started_at) VALUES ($1, $2, $3, $4, $5)";
     END = "UPDATE timer_runs SET ended_at = $1, changed = $2, error = $3 WHERE id = $4";
     LAST = "SELECT MAX(started_at) FROM timer_runs WHERE name = $1";
+    NOTE = "INSERT INTO timer_states (name, holder, fence, started_at, ended_at, changed, error) VALUES ($1, $2, $3, $4, $5, $6, $7) \
+        ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, fence = excluded.fence, started_at = excluded.started_at, \
+        ended_at = excluded.ended_at, changed = excluded.changed, error = excluded.error WHERE timer_states.started_at <= excluded.started_at";
+    LIST = "SELECT name, holder, fence, started_at, ended_at, changed, error FROM timer_states ORDER BY name";
     PRUNE = "DELETE FROM timer_runs WHERE started_at < $1";
 }
 
@@ -65,6 +69,64 @@ pub async fn ended(db: &Db, id: &str, outcome: Result<i64, String>, now: Millis)
         .bounded("record a timer's end")
         .await
         .map(|_| ())
+}
+
+/// A timer's last run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimerState {
+    /// The timer.
+    pub name: String,
+    /// The process that ran it.
+    pub holder: String,
+    /// Fence of the leadership it ran under; 0 without one.
+    pub fence: i64,
+    /// When it began.
+    pub started_at: Millis,
+    /// When it ended.
+    pub ended_at: Millis,
+    /// What it changed, if it did not fail.
+    pub changed: Option<i64>,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+/// Notes a run as its timer's last one, unless a later one is noted.
+///
+/// # Errors
+/// When the database is away.
+pub async fn note(db: &Db, run: &TimerState) -> Result<(), DbError> {
+    let query = NOTE
+        .query()
+        .bind(run.name.clone())
+        .bind(run.holder.clone())
+        .bind(run.fence)
+        .bind(run.started_at.get())
+        .bind(run.ended_at.get())
+        .bind(run.changed)
+        .bind(run.error.clone());
+    query.execute(db.write()).bounded("note a timer's run").await.map(drop)
+}
+
+/// The last run of each timer that has ever run, by name.
+///
+/// # Errors
+/// When the database is away.
+pub async fn states(db: &Db) -> Result<Vec<TimerState>, DbError> {
+    const WHAT: &str = "list timers";
+    let rows = LIST.query().fetch_all(db.read()).bounded(WHAT).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(TimerState {
+                name: row.try_get(0).during(WHAT)?,
+                holder: row.try_get(1).during(WHAT)?,
+                fence: row.try_get(2).during(WHAT)?,
+                started_at: Millis::new(row.try_get(3).during(WHAT)?),
+                ended_at: Millis::new(row.try_get(4).during(WHAT)?),
+                changed: row.try_get(5).during(WHAT)?,
+                error: row.try_get(6).during(WHAT)?,
+            })
+        })
+        .collect()
 }
 
 /// When a timer last began.

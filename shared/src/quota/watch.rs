@@ -32,7 +32,7 @@ pub const WATCHED: [Limit; 4] = [
 ];
 
 /// The highest line that `used` of `limit` has reached, in percent; 0 is none.
-fn level(used: i64, limit: i64) -> i64 {
+pub(crate) fn level(used: i64, limit: i64) -> i64 {
     let (used, limit) = (i128::from(used), i128::from(limit));
     if limit == 0 {
         0

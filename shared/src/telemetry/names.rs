@@ -48,6 +48,8 @@ metrics! {
     Counter COUNTERS_RENEWED = "mediamill_counters_renewed_total": "Fast counters that were not what the rows say, by limit.";
     Gauge STORAGE_DRIFT_BYTES = "mediamill_storage_drift_bytes": "Bytes by which storages' figures differed from the rows of all tenants, at the last look.";
     Counter LIMIT_CROSSINGS = "mediamill_limit_crossings_total": "Lines that tenants' usage has crossed upwards, by limit and level: 80, 100 percent.";
+    Gauge TENANTS_FROZEN = "mediamill_tenants_frozen": "Tenants whose uploads are refused, by reason: a limit's name, or trial. One that is frozen for two counts for both.";
+    Counter ENFORCEMENTS = "mediamill_enforcements_total": "Decisions about tenants that do not fit, by decision: over, fits, freeze, thaw; expire counts pictures.";
     Counter RATE_REFUSALS = "mediamill_rate_refusals_total": "Requests refused because a limit with a period was used up, by limit.";
     Counter BYTES_OUT = "mediamill_bytes_out_total": "Bytes of files that were sent, over all tenants.";
 }

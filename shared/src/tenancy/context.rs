@@ -1,8 +1,8 @@
 //! What a process knows of a tenant.
 
 use super::{
-    Isolation, LimitOverrides, PictureLayers, PictureSettings, Pictures, Place, ServerName, TENANT_SCHEMA_VERSION,
-    TenantDatabases, TenantDb,
+    Frozen, Isolation, LimitOverrides, PictureLayers, PictureSettings, Pictures, Place, ServerName,
+    TENANT_SCHEMA_VERSION, TenantDatabases, TenantDb,
     limits::{Layers, Limits},
 };
 use crate::{ids::TenantId, units::Millis};
@@ -47,6 +47,7 @@ pub(crate) struct TenantPart {
     pub(crate) pictures: PictureSettings,
     pub(crate) trial_until: Option<Millis>,
     pub(crate) hosts: Vec<Host>,
+    pub(crate) frozen: Vec<Frozen>,
     pub(crate) version: i64,
     pub(crate) updated_at: Millis,
 }
@@ -81,6 +82,8 @@ pub struct TenantContext {
     pub pictures: Pictures,
     /// Where it is served, the main host first.
     pub hosts: Vec<Host>,
+    /// Why its uploads are refused; empty: they are not. Reads, deletes and jobs that were accepted go on.
+    pub frozen: Vec<Frozen>,
     /// Grows with every change of its own.
     pub version: i64,
     /// Its plan's version; 0 without one.
@@ -96,6 +99,8 @@ pub struct Stamp {
     pub tenant: i64,
     /// Its plan's.
     pub plan: i64,
+    /// Whether its uploads were refused: a cache that an older release wrote does not say so.
+    pub frozen: bool,
 }
 
 impl TenantContext {
@@ -131,6 +136,7 @@ impl TenantContext {
             moving: part.moving,
             plan: part.plan,
             hosts,
+            frozen: part.frozen,
             version: part.version,
             updated_at: part.updated_at,
         }
@@ -142,6 +148,7 @@ impl TenantContext {
         Stamp {
             tenant: self.version,
             plan: self.plan_version,
+            frozen: !self.frozen.is_empty(),
         }
     }
 }
@@ -255,6 +262,10 @@ impl Tenant {
 /// A tenant as it lies in the cache. Versioned: releases share a cache while one replaces the other.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "v")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one at a time, for as long as it is read or written: a box would cost each read an allocation"
+)]
 enum Stored {
     /// Release 0.1, before plans were resolved apart and tenants could be elsewhere: limits are effective already.
     #[serde(rename = "1")]
@@ -288,6 +299,8 @@ struct StoredV2 {
     pictures: PictureSettings,
     trial_until: Option<Millis>,
     hosts: Vec<Host>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    frozen: Vec<Frozen>,
     version: i64,
     updated_at: Millis,
 }
@@ -321,6 +334,7 @@ impl TenantPart {
             pictures: self.pictures.clone(),
             trial_until: self.trial_until,
             hosts: self.hosts.clone(),
+            frozen: self.frozen.clone(),
             version: self.version,
             updated_at: self.updated_at,
         });
@@ -357,6 +371,7 @@ impl TenantPart {
                 pictures: PictureSettings::default(),
                 trial_until: None,
                 hosts: Vec::new(),
+                frozen: Vec::new(),
                 version,
                 updated_at: Millis::new(0),
             }),
@@ -373,6 +388,7 @@ impl TenantPart {
                 pictures,
                 trial_until,
                 hosts,
+                frozen,
                 version,
                 updated_at,
             }) => Some(Self {
@@ -390,6 +406,7 @@ impl TenantPart {
                 pictures,
                 trial_until,
                 hosts,
+                frozen,
                 version,
                 updated_at,
             }),
@@ -434,6 +451,8 @@ mod tests {
     const V2: &str = r#"{"v":"2","id":"demo","state":"active","server":"main","isolation":"prefix","prefix":"t1","schema":2,"moving":false,"plan":"small","limits":"{\"media\":5}","trial_until":null,"hosts":[{"name":"demo.example","main":true}],"version":3,"updated_at":9}"#;
     /// The same with picture settings, which an older release passes over.
     const V2_PICTURES: &str = r#"{"v":"2","id":"demo","state":"active","server":"main","isolation":"prefix","prefix":"t1","schema":2,"moving":false,"plan":"small","limits":"{\"media\":5}","pictures":{"variants":[{"name":"card","width":9}]},"trial_until":null,"hosts":[{"name":"demo.example","main":true}],"version":3,"updated_at":9}"#;
+    /// The same with what freezes its uploads.
+    const V2_FROZEN: &str = r#"{"v":"2","id":"demo","state":"active","server":"main","isolation":"prefix","prefix":"t1","schema":2,"moving":false,"plan":"small","limits":"{\"media\":5}","trial_until":null,"hosts":[{"name":"demo.example","main":true}],"frozen":[{"reason":"media","used":7,"allowed":5,"since":1,"freeze_at":2}],"version":3,"updated_at":9}"#;
     const PLAN_V1: &str = r#"{"v":"1","id":"small","limits":"{\"media\":9}","version":4}"#;
     const PLAN_V1_PICTURES: &str =
         r#"{"v":"1","id":"small","limits":"{\"media\":9}","pictures":{"metadata":"keep"},"version":4}"#;
@@ -442,7 +461,7 @@ mod tests {
     fn every_version_reads_as_released_and_the_latest_writes_so() {
         let old = TenantPart::from_bytes(V1.as_bytes()).unwrap();
         assert_eq!((old.version, old.limits.get(Limit::Media)), (3, Some(5)));
-        for text in [V2, V2_PICTURES] {
+        for text in [V2, V2_PICTURES, V2_FROZEN] {
             let part = TenantPart::from_bytes(text.as_bytes()).unwrap();
             assert_eq!(String::from_utf8(part.to_bytes()).unwrap(), text);
         }

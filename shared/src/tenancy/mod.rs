@@ -11,6 +11,7 @@ mod contract;
 mod copy;
 mod databases;
 mod db;
+mod findings;
 #[cfg(test)]
 mod hostile;
 mod keys;
@@ -29,9 +30,10 @@ pub use context::{Host, NotServed, Stamp, Tenant, TenantContext, TenantState, on
 pub(crate) use context::{PlanPart, TenantPart};
 pub use databases::{Server, TenantDatabases};
 pub use db::{TenantDb, TenantTx};
+pub use findings::{Finding, FindingState, Frozen, Reason, Used, judge};
 pub use keys::{ApiKey, KeyText, KeyTextError};
 pub use lifecycle::{
-    AcceptedOnce, BatchError, Batches, CreateError, Feeding, FirstAdmin, FirstKey, FirstKeys, Lifecycle,
+    AcceptedOnce, BatchError, Batches, CreateError, Enforced, Feeding, FirstAdmin, FirstKey, FirstKeys, Lifecycle,
     LifecycleError, LifecycleParts, LifecycleSettings, MadeBefore, MoveError, NewAdmin, NewTenant, Over, PeopleError,
     Placement, ProvisionError, Received, Receiving, RemoveError, RowResult, Stats, WINDOW, normal_hosts,
 };
@@ -52,11 +54,12 @@ pub use spec::{AdminSpec, Difference, Field, SpecError, TenantSpec};
 pub use sql::TablePrefix;
 
 #[cfg(test)]
-pub(crate) fn tenant_statements() -> [(&'static str, &'static [(&'static str, sql::TenantSql)]); 6] {
+pub(crate) fn tenant_statements() -> [(&'static str, &'static [(&'static str, sql::TenantSql)]); 7] {
     [
         ("copy", copy::STATEMENTS),
         ("holders", store::holders::STATEMENTS),
         ("media", store::media::STATEMENTS),
+        ("oldest", store::oldest::STATEMENTS),
         ("places", store::places::STATEMENTS),
         ("usage", store::usage::STATEMENTS),
         ("users", store::users::STATEMENTS),

@@ -126,6 +126,11 @@ impl Resolver {
         (&self.settings.defaults, &self.settings.enforced)
     }
 
+    /// How long a process may believe a context that has changed.
+    pub(super) fn bound(&self) -> Duration {
+        self.settings.ttl
+    }
+
     /// Forgets what others say has changed.
     fn hear(&self, shutdown: &Shutdown) {
         let mut words = self.cache.listen();

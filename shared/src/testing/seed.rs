@@ -22,6 +22,12 @@ const HOSTS: Sql = Sql::new(
     "INSERT INTO tenant_hosts (host, tenant, main, created_at) SELECT 's' || n || '.example', 's' || n, 1, 0 \
      FROM generate_series($1, $2) AS n",
 );
+/// Each stores something, and not too much of it.
+const METERED: Sql = Sql::new(
+    "INSERT INTO metered_tenants (tenant, roll_ups, media, bytes) SELECT 's' || n, 1, n % 1000, n % 1000000 FROM generate_series($1, $2) AS n",
+);
+const ON_PLAN: Sql =
+    Sql::new("UPDATE tenants SET plan = $3 WHERE id IN (SELECT 's' || n FROM generate_series($1, $2) AS n)");
 /// What a database of this size would have counted long ago.
 const ANALYZE: [Sql; 2] = [Sql::new("ANALYZE tenants"), Sql::new("ANALYZE tenant_hosts")];
 
@@ -42,6 +48,20 @@ pub async fn rows(control: &Db, first: i64, last: i64) -> Result<(), DbError> {
     tenants.execute(&mut *tx).bounded(WHAT).await?;
     let hosts = HOSTS.query().bind(first).bind(last);
     hosts.execute(&mut *tx).bounded(WHAT).await?;
+    tx.commit().bounded(WHAT).await
+}
+
+/// Gives the seeded tenants `first` to `last` a plan and figures of less than 1,000 pictures and 1 MB.
+///
+/// # Errors
+/// When the database is away, or they have figures.
+pub async fn metered(control: &Db, first: i64, last: i64, plan: &str) -> Result<(), DbError> {
+    const WHAT: &str = "seed figures";
+    let mut tx = control.begin_write().await?;
+    let figures = METERED.query().bind(first).bind(last);
+    figures.execute(&mut *tx).bounded(WHAT).await?;
+    let plans = ON_PLAN.query().bind(first).bind(last).bind(plan.to_owned());
+    plans.execute(&mut *tx).bounded(WHAT).await?;
     tx.commit().bounded(WHAT).await
 }
 
@@ -96,6 +116,7 @@ fn part(number: i64) -> Result<TenantPart, BoxError> {
             name: seeded_host(number),
             main: true,
         }],
+        frozen: Vec::new(),
         version: 1,
         updated_at: Millis::new(0),
     })

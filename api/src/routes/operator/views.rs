@@ -2,12 +2,13 @@
 
 use crate::{
     problem::{Cause, Problem},
-    routes::views::{CauseView, rfc3339},
+    routes::views::{CauseView, FindingView, rfc3339},
     state::State,
 };
 use mediamill_shared::{
     control::{
         audit::Entry,
+        findings,
         jobs::JobRow,
         plans::Plan,
         tenants::{self, TenantRow},
@@ -15,7 +16,7 @@ use mediamill_shared::{
     ids::TenantId,
     secrets::SealedFor,
     services::Services,
-    tenancy::{Effective, Limit, Over, PictureSettings, Stats, TenantState, shown},
+    tenancy::{Effective, FindingState, Limit, Over, PictureSettings, Stats, TenantState, shown},
     units::Millis,
 };
 use serde::Serialize;
@@ -75,6 +76,11 @@ pub(crate) struct OwnTenantView {
     trial_until: Option<String>,
     /// When it is removed for good, `YYYY-MM-DD HH:MM:SS`, UTC.
     purge_at: Option<String>,
+    /// Whether its uploads are refused until what does not fit does.
+    frozen: bool,
+    /// What does not fit, and what becomes of that; left out when all does.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    findings: Vec<FindingView>,
     /// What it says of its pictures; left out when it says nothing.
     #[schema(value_type = Option<Object>)]
     #[serde(skip_serializing_if = "PictureSettings::is_empty")]
@@ -224,13 +230,15 @@ fn env(services: &Services, of: &SealedFor, sealed: Option<&str>, clear: bool) -
 pub(super) async fn tenants(state: &State, rows: Vec<TenantRow>, clear: bool) -> Result<Vec<TenantView>, Problem> {
     let services = &state.services;
     let ids: Vec<TenantId> = rows.iter().map(|row| row.id.clone()).collect();
-    let (hosts, figures) = tokio::try_join!(
+    let (hosts, figures, found) = tokio::try_join!(
         tenants::hosts_of(&services.control, &ids),
-        services.lifecycle.stats_of(&ids)
+        services.lifecycle.stats_of(&ids),
+        findings::of(&services.control, &ids)
     )?;
     let view = |row: TenantRow| {
         let names = hosts.get(&row.id).into_iter().flatten().map(|host| host.name.clone());
         let sealed_for = SealedFor::TenantEnv(row.id.clone());
+        let found = found.get(&row.id).map_or(&[][..], Vec::as_slice);
         Ok(TenantView {
             hostname: row.host,
             is_enabled: row.state == TenantState::Active,
@@ -251,6 +259,8 @@ pub(super) async fn tenants(state: &State, rows: Vec<TenantRow>, clear: bool) ->
                 moving: row.moving.map(|job| job.to_string()),
                 trial_until: row.trial_until.map(plain),
                 purge_at: row.purge_at.map(plain),
+                frozen: found.iter().any(|one| one.state == FindingState::Frozen),
+                findings: found.iter().copied().map(FindingView::from).collect(),
                 pictures: row.pictures,
             },
             id: row.id.to_string(),

@@ -36,7 +36,7 @@ use mediamill_shared::{
         (status = 201, description = "`Location` is the upload; `Media-Id` and `Job-Id`, when all of it has arrived."),
         (status = 400, description = "bad-request, empty-upload"),
         (status = 401, description = "missing-key, wrong-key"),
-        (status = 403, description = "over-quota, tenant-suspended"),
+        (status = 403, description = "over-quota, frozen, tenant-suspended"),
         (status = 404, description = "not-found: a part"),
         (status = 412, description = "protocol-version"),
         (status = 413, description = "too-large"),
@@ -122,6 +122,7 @@ async fn begin(state: &State, caller: &Caller, headers: &HeaderMap) -> Result<Up
     if length == Some(ByteCount::ZERO) && kind != UploadKind::Partial {
         return Err(Problem::new(Cause::EmptyUpload, "the upload has no bytes"));
     }
+    accept::writable(tenant)?;
     let (services, now) = (&state.services, state.services.clock.now());
     let new = NewUpload {
         id: UploadId::generate(&services.clock, &services.entropy),

@@ -128,7 +128,7 @@ pub(crate) async fn show(
     responses(
         (status = 204, description = "`Upload-Offset`; `Media-Id` and `Job-Id`, when all of it has arrived."),
         (status = 400, description = "bad-request"),
-        (status = 403, description = "over-quota, upload-is-final"),
+        (status = 403, description = "over-quota, frozen, upload-is-final"),
         (status = 404, description = "not-found"),
         (status = 409, description = "offset-mismatch"),
         (status = 410, description = "upload-gone"),

@@ -6,6 +6,7 @@ mod delivery;
 mod direct;
 mod fair;
 mod fetch;
+mod frozen;
 mod on_demand;
 mod rates;
 mod resumable;

@@ -23,7 +23,7 @@ mediamill_shared::on_both_sides!(
     link_keys_are_a_sites_own,
 );
 
-async fn made_key(site: &Site) -> (String, SecretText) {
+pub(super) async fn made_key(site: &Site) -> (String, SecretText) {
     let answer = site.request(Method::POST, "/v1/link-keys").send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::CREATED);
     assert_eq!(answer.headers()[header::CACHE_CONTROL], "no-store");
@@ -33,11 +33,11 @@ async fn made_key(site: &Site) -> (String, SecretText) {
     (body["id"].as_str().unwrap().to_owned(), SecretText::new(secret))
 }
 
-fn signed(secret: &SecretText, path: &str) -> String {
+pub(super) fn signed(secret: &SecretText, path: &str) -> String {
     format!("{path}?sig={}", hex_hmac(secret, path.as_bytes()))
 }
 
-fn path(picture: &Value, name: &str) -> String {
+pub(super) fn path(picture: &Value, name: &str) -> String {
     format!("/m/{}/{name}", picture["id"].as_str().unwrap())
 }
 

@@ -4,7 +4,7 @@ use super::UNCOUNT_SERVER;
 use crate::{
     control::{
         audit::{self, Entry},
-        batches, expiries,
+        batches, expiries, findings,
         jobs::{self, NewJob},
         limit_marks, resumable, storages,
     },
@@ -92,6 +92,7 @@ pub(super) async fn forget_rows(connection: &mut AnyConnection, id: &TenantId) -
     const WHAT: &str = "remove a tenant";
     storages::forget_tenant(connection, id).await?;
     expiries::forget_tenant(connection, id).await?;
+    findings::forget_tenant(connection, id).await?;
     resumable::forget_tenant(connection, id).await?;
     for sql in [FORGET_KEYS, FORGET_HOSTS, FORGET_LINK_KEYS, FORGET_STATS] {
         let query = sql.query().bind(id.as_str().to_owned());

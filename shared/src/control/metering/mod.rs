@@ -25,7 +25,7 @@ pub const KEPT: Duration = Duration::from_secs(400 * 24 * 3_600);
 sql! {
     METER = "INSERT INTO metered_tenants (tenant, roll_ups) VALUES ($1, 0) ON CONFLICT (tenant) DO NOTHING";
     ROLL_UPS = "SELECT roll_ups FROM metered_tenants WHERE tenant = $1";
-    ROLLED = "UPDATE metered_tenants SET roll_ups = roll_ups + 1, closed_at = NULL WHERE tenant = $1 AND roll_ups = $2 RETURNING roll_ups";
+    ROLLED = "UPDATE metered_tenants SET roll_ups = roll_ups + 1, closed_at = NULL, media = $3, bytes = $4 WHERE tenant = $1 AND roll_ups = $2 RETURNING roll_ups";
     HOURS = "SELECT resource, hour, change FROM usage_hours WHERE tenant = $1 AND resource IN ('media', 'bytes') AND change <> 0";
     SET (5) = "INSERT INTO usage_hours (tenant, resource, hour, change, closed) VALUES {rows} \
         ON CONFLICT (tenant, resource, hour) DO UPDATE SET change = excluded.change";
@@ -33,7 +33,7 @@ sql! {
         CAST(COALESCE(SUM(CASE WHEN resource = 'bytes' THEN change ELSE 0 END), 0) AS BIGINT) FROM usage_hours \
         WHERE tenant = $1 AND resource IN ('media', 'bytes')";
     CLOSED_SERIAL = "SELECT closed_serial FROM metered_tenants WHERE tenant = $1";
-    CLOSE_SERIAL = "UPDATE metered_tenants SET roll_ups = roll_ups + 1, closed_serial = $1, closed_at = $2 WHERE tenant = $3";
+    CLOSE_SERIAL = "UPDATE metered_tenants SET roll_ups = roll_ups + 1, closed_serial = $1, closed_at = $2, media = 0, bytes = 0 WHERE tenant = $3";
     CLOSE_HOURS = "UPDATE usage_hours SET closed = closed + change, change = 0 WHERE tenant = $1 AND resource IN ('media', 'bytes')";
     CLOSE_AT = "INSERT INTO usage_hours (tenant, resource, hour, change, closed) VALUES ($1, $2, $3, 0, $4) \
         ON CONFLICT (tenant, resource, hour) DO UPDATE SET closed = usage_hours.closed + excluded.closed";
@@ -106,7 +106,13 @@ pub async fn roll_ups(db: &Db, tenant: &TenantId) -> Result<i64, DbError> {
 pub async fn set_hours(db: &Db, tenant: &TenantId, before: i64, hours: &[Hour]) -> Result<Option<usize>, DbError> {
     const WHAT: &str = "roll up usage";
     let mut tx = db.begin_write().await?;
-    let query = ROLLED.query().bind(tenant.as_str().to_owned()).bind(before);
+    let sum = |of: fn(&Hour) -> i64| hours.iter().map(of).fold(0_i64, i64::saturating_add);
+    let query = ROLLED
+        .query()
+        .bind(tenant.as_str().to_owned())
+        .bind(before)
+        .bind(sum(|hour| hour.change.media))
+        .bind(sum(|hour| hour.change.bytes.get()));
     if query.fetch_optional(&mut *tx).bounded(WHAT).await?.is_none() {
         return Ok(None);
     }

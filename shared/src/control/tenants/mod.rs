@@ -13,7 +13,7 @@ use super::jobs::{optional, text};
 use crate::{
     db::{Bounded, Db, DbError, During, padded, sql},
     ids::{JobId, TenantId},
-    tenancy::{Host, LimitOverrides, PictureSettings, Place, TenantState},
+    tenancy::{Host, LimitOverrides, PictureSettings, Place, Stamp, TenantState},
     units::Millis,
 };
 use sqlx::{
@@ -36,7 +36,7 @@ sql! {
         LEFT JOIN tenant_hosts h ON h.tenant = t.id WHERE t.id IN (VALUES {rows})";
     HOSTS = "SELECT host, main FROM tenant_hosts WHERE tenant = $1 ORDER BY main DESC, host";
     HOSTS_OF (1) = "SELECT tenant, host, main FROM tenant_hosts WHERE tenant IN (VALUES {rows}) ORDER BY main DESC, host";
-    STANDING = "SELECT t.state, t.version, COALESCE(p.version, 0) FROM tenants t LEFT JOIN plans p ON p.id = t.plan WHERE t.id = $1";
+    STANDING = "SELECT t.state, t.version, COALESCE(p.version, 0), CASE WHEN t.frozen IS NULL THEN 0 ELSE 1 END FROM tenants t LEFT JOIN plans p ON p.id = t.plan WHERE t.id = $1";
     SET_SCHEMA = "UPDATE tenants SET schema_version = $1, version = CASE WHEN version >= $2 THEN version + 1 ELSE $2 END, updated_at = $2 WHERE id = $3 AND table_prefix = $4";
     WORKED = "UPDATE tenants SET last_job_at = $1 WHERE id = $2 AND (last_job_at IS NULL OR last_job_at < $3)";
 }
@@ -95,7 +95,7 @@ pub(crate) fn bind<'q>(
     query
 }
 
-fn overrides(row: &AnyRow, column: usize) -> Result<LimitOverrides, DbError> {
+pub(super) fn overrides(row: &AnyRow, column: usize) -> Result<LimitOverrides, DbError> {
     const WHAT: &str = "read limits";
     let text: String = row.try_get(column).during(WHAT)?;
     LimitOverrides::from_json(&text).map_err(|error| DbError::unreadable(WHAT, error))
@@ -111,7 +111,7 @@ pub(super) fn pictures(row: &AnyRow, column: usize) -> Result<PictureSettings, D
         .map_err(|error| DbError::unreadable(WHAT, error))
 }
 
-fn place(row: &AnyRow, server: usize) -> Result<Place, DbError> {
+pub(super) fn place(row: &AnyRow, server: usize) -> Result<Place, DbError> {
     Ok(Place {
         server: text(row, server)?,
         isolation: text(row, server.saturating_add(1))?,
@@ -119,7 +119,7 @@ fn place(row: &AnyRow, server: usize) -> Result<Place, DbError> {
     })
 }
 
-fn millis(row: &AnyRow, column: usize) -> Result<Option<Millis>, DbError> {
+pub(super) fn millis(row: &AnyRow, column: usize) -> Result<Option<Millis>, DbError> {
     const WHAT: &str = "read a moment";
     Ok(row.try_get::<Option<i64>, _>(column).during(WHAT)?.map(Millis::new))
 }
@@ -232,11 +232,11 @@ pub(crate) async fn hosts_in(connection: &mut AnyConnection, id: &TenantId) -> R
         .collect()
 }
 
-/// State and versions, the tenant's and its plan's, within a transaction that writes for it. `None`: there is none.
+/// State and what a context is judged by, within a transaction that writes for it. `None`: there is none.
 pub(crate) async fn standing(
     connection: &mut AnyConnection,
     id: &TenantId,
-) -> Result<Option<(TenantState, i64, i64)>, DbError> {
+) -> Result<Option<(TenantState, Stamp)>, DbError> {
     const WHAT: &str = "check a tenant";
     let row = STANDING
         .query()
@@ -245,11 +245,12 @@ pub(crate) async fn standing(
         .bounded(WHAT)
         .await?;
     row.map(|row| {
-        Ok((
-            text(&row, 0)?,
-            row.try_get(1).during(WHAT)?,
-            row.try_get(2).during(WHAT)?,
-        ))
+        let stamp = Stamp {
+            tenant: row.try_get(1).during(WHAT)?,
+            plan: row.try_get(2).during(WHAT)?,
+            frozen: row.try_get::<i64, _>(3).during(WHAT)? == 1,
+        };
+        Ok((text(&row, 0)?, stamp))
     })
     .transpose()
 }

@@ -2,7 +2,7 @@
 
 use super::{bind, millis, overrides, pictures, place};
 use crate::{
-    control::jobs::text,
+    control::{findings, jobs::text},
     db::{Bounded, Db, DbError, During, padded, sql},
     ids::TenantId,
     tenancy::{Host, PlanPart, TenantPart},
@@ -13,11 +13,11 @@ use sqlx::{Row, any::AnyRow};
 sql! {
     /// One row for each of the tenant's hosts: everything that a context is made of, in one look.
     BY_HOST (1) = "SELECT h.host, t.id, t.state, t.server, t.isolation, t.table_prefix, t.schema_version, t.moving, t.plan, t.limits, \
-        t.trial_until, t.version, t.updated_at, p.limits, p.version, o.host, o.main, t.pictures, p.pictures FROM tenant_hosts h JOIN tenants t ON t.id = h.tenant \
+        t.trial_until, t.version, t.updated_at, p.limits, p.version, o.host, o.main, t.pictures, p.pictures, t.frozen FROM tenant_hosts h JOIN tenants t ON t.id = h.tenant \
         LEFT JOIN plans p ON p.id = t.plan LEFT JOIN tenant_hosts o ON o.tenant = t.id WHERE h.host IN (VALUES {rows})";
     /// Rows of one tenant stand together.
     BY_ID (1) = "SELECT '', t.id, t.state, t.server, t.isolation, t.table_prefix, t.schema_version, t.moving, t.plan, t.limits, \
-        t.trial_until, t.version, t.updated_at, p.limits, p.version, o.host, o.main, t.pictures, p.pictures FROM tenants t \
+        t.trial_until, t.version, t.updated_at, p.limits, p.version, o.host, o.main, t.pictures, p.pictures, t.frozen FROM tenants t \
         LEFT JOIN plans p ON p.id = t.plan LEFT JOIN tenant_hosts o ON o.tenant = t.id WHERE t.id IN (VALUES {rows}) ORDER BY t.id";
 }
 
@@ -108,6 +108,7 @@ fn parts(rows: &[&AnyRow]) -> Result<Option<Parts>, DbError> {
         pictures: pictures(row, 17)?,
         trial_until: millis(row, 10)?,
         hosts,
+        frozen: findings::frozen(row, 19)?,
         version: row.try_get(11).during(WHAT)?,
         updated_at: Millis::new(row.try_get(12).during(WHAT)?),
     };

@@ -5,6 +5,7 @@
 //! it or undoes it. Nothing here knows who asks: the Tenants API, the command line and batches all come through here.
 
 mod batch;
+mod enforce;
 mod feed;
 mod make;
 mod people;
@@ -16,6 +17,7 @@ mod remove;
 mod stats;
 
 pub use batch::{BatchError, Batches, FirstKeys, Received, Receiving, RowResult};
+pub use enforce::Enforced;
 pub use feed::{Feeding, WINDOW};
 pub use people::PeopleError;
 pub use placement::Placement;

@@ -176,6 +176,10 @@ limits! {
     ExifFacts exif_facts: Toggle = 1, Worker;
     /// How many jobs of this tenant are released for one of a tenant with 1, where both have more than workers can take.
     DispatchWeight dispatch_weight: Count = 1, Dispatch;
+    /// How long a tenant may be over a limit, or its trial be over, before its uploads are frozen; 0 is not at all.
+    GraceSeconds grace_seconds: Seconds = 604_800, Scheduler;
+    /// Whether the oldest pictures are deleted when the grace of a limit on what is stored is over, until it fits; off, uploads are frozen.
+    ExpireOldest expire_oldest: Toggle = 0, Scheduler;
 }
 
 impl Limit {

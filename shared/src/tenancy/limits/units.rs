@@ -74,6 +74,8 @@ pub enum Enforcement {
     Listing,
     /// When jobs go to the queue.
     Dispatch,
+    /// By a timer.
+    Scheduler,
     /// By nothing yet: the pipeline has no such thing.
     Reserved,
     /// By the site's application; the pipeline only carries it.
@@ -92,6 +94,7 @@ impl Enforcement {
         Self::Storages,
         Self::Listing,
         Self::Dispatch,
+        Self::Scheduler,
         Self::Reserved,
         Self::Application,
     ];
@@ -109,6 +112,7 @@ impl Enforcement {
             Self::Storages => "storages",
             Self::Listing => "listing",
             Self::Dispatch => "dispatch",
+            Self::Scheduler => "scheduler",
             Self::Reserved => "reserved",
             Self::Application => "application",
         }
@@ -127,6 +131,7 @@ impl Enforcement {
             Self::Storages => "judged when a storage is added or changed",
             Self::Listing => "judged when a list is asked for",
             Self::Dispatch => "judged when jobs go to the queue: nothing is refused, it waits",
+            Self::Scheduler => "judged by a timer: see enforcement.md",
             Self::Reserved => "kept, inherited and shown; the pipeline has nothing yet that uses it up",
             Self::Application => "not enforced by the pipeline: the site's application reads it",
         }

@@ -125,8 +125,12 @@ pub fn shown(limit: Limit, value: i64) -> String {
     match limit.unit() {
         Unit::Toggle => if value == 0 { "off" } else { "on" }.to_owned(),
         Unit::Formats => FormatSet::from_bits(value).to_string(),
-        // The one least among mosts.
-        Unit::Count if limit == Limit::MinActiveStorages && value == 0 => "none".to_owned(),
+        // A least, and a time that passes: 0 of them is none.
+        Unit::Count | Unit::Seconds
+            if matches!(limit, Limit::MinActiveStorages | Limit::GraceSeconds) && value == 0 =>
+        {
+            "none".to_owned()
+        }
         Unit::Count | Unit::Bytes | Unit::Pixels | Unit::Seconds | Unit::PerHour | Unit::BytesPerMonth
             if value == 0 =>
         {

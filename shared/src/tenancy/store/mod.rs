@@ -2,6 +2,7 @@
 
 pub mod holders;
 pub mod media;
+pub mod oldest;
 pub mod places;
 pub mod usage;
 pub mod users;

@@ -1,0 +1,83 @@
+//! Holds tenants to their limits again: those that changed, or whose plan did, with each run; all of them every few minutes, so that
+//! what nobody noticed is found.
+
+use crate::timer::{Report, Timer, TimerError};
+use mediamill_shared::{
+    control::{
+        activity::{self, Watcher},
+        findings::Pass,
+        operator_keys,
+    },
+    ids::TenantId,
+    services::Services,
+};
+use std::{collections::HashSet, time::Duration};
+
+/// Tenants that are looked at together.
+const PAGE: i64 = 1_000;
+/// Pages of the pass over all tenants in one run.
+const PAGES: usize = 10;
+/// Changed plans whose tenants are noticed in one run.
+const PLANS: i64 = 20;
+/// Between the starts of two passes.
+const AGAIN: Duration = Duration::from_secs(600);
+
+pub(crate) struct EnforceLimits;
+
+impl Timer for EnforceLimits {
+    const NAME: &'static str = "enforce-limits";
+    const EVERY: Duration = Duration::from_secs(15);
+
+    async fn run(services: &Services) -> Result<Report, TimerError> {
+        let mut report = Report::default();
+        let ended = operator_keys::tell_ended(&services.control, &services.clock, &services.entropy);
+        report.changed = ended.await?;
+        let changed = changed(services, &mut report).await?;
+        let passed = pass(services, &mut report).await?;
+        report.unfinished = changed || passed;
+        Ok(report)
+    }
+}
+
+/// Looks at tenants that were noticed. Returns whether there are more.
+async fn changed(services: &Services, report: &mut Report) -> Result<bool, TimerError> {
+    let (control, now) = (&services.control, services.clock.now());
+    let plans = activity::notice_plans(control, now, PLANS).await?;
+    activity::notice(control, Watcher::Enforcement, now, PAGE).await?;
+    let noticed = activity::noticed(control, Watcher::Enforcement, now, PAGE).await?;
+    let tenants: Vec<TenantId> = noticed.iter().map(|one| one.tenant.clone()).collect();
+    let enforced = services.lifecycle.enforce(&tenants).await?;
+    report.changed = report.changed.saturating_add(enforced.changed);
+    let failed: HashSet<&TenantId> = enforced.failed.iter().collect();
+    let seen = tenants.iter().filter(|tenant| !failed.contains(tenant));
+    let seen: Vec<TenantId> = seen.cloned().collect();
+    activity::seen_all(control, Watcher::Enforcement, &seen, now).await?;
+    // Behind `now`: a run looks at everybody once.
+    let later = now.after(Duration::from_millis(1));
+    activity::mark_all(control, Watcher::Enforcement, &enforced.failed, later).await?;
+    let full = i64::try_from(noticed.len()).unwrap_or(i64::MAX) >= PAGE;
+    Ok(plans || (full && !seen.is_empty()))
+}
+
+/// Goes on with the pass over all tenants, or begins one when it is time. Returns whether it has not come to its end.
+async fn pass(services: &Services, report: &mut Report) -> Result<bool, TimerError> {
+    let (control, now) = (&services.control, services.clock.now());
+    let mut pass = match Pass::last(control).await? {
+        Some(last) if last.ended_at.is_none() => last,
+        Some(last) if now < last.began_at.after(AGAIN) => return Ok(false),
+        Some(_) | None => Pass::new(now),
+    };
+    for _ in 0..PAGES {
+        // Whoever fails is looked at by the next pass.
+        let enforced = services.lifecycle.enforce_page(pass.after.as_ref(), PAGE).await?;
+        report.changed = report.changed.saturating_add(enforced.changed);
+        let over = i64::try_from(enforced.looked_at).unwrap_or(i64::MAX) < PAGE;
+        pass.after = enforced.last.or(pass.after);
+        pass.ended_at = over.then(|| services.clock.now());
+        pass.keep(control).await?;
+        if over {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

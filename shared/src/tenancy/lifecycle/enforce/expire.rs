@@ -1,0 +1,157 @@
+//! Deleting the oldest pictures of a tenant whose plan has it so, until what it stores fits.
+//!
+//! They expire like pictures whose uploader gave them a time: out of sight at once, deleted by a job. What expires already, and is
+//! still counted, is not made up for twice.
+
+use super::Lifecycle;
+use crate::{
+    control::{audit::Actor, findings},
+    db::DbError,
+    ids::{MediaId, TenantId},
+    telemetry::names,
+    tenancy::{Finding, FindingState, Limit, Reason, TenantDb, Used, store::usage::Usage},
+    units::Millis,
+};
+
+/// Pictures of a tenant that expire by one look at it.
+const MOST: i64 = 200;
+
+/// The limits on what is stored.
+const STORED: [Limit; 4] = [
+    Limit::Media,
+    Limit::StoredBytes,
+    Limit::ImageBytes,
+    Limit::AnimationBytes,
+];
+
+/// By how much each of [`STORED`] is passed; 0 where it is not.
+type Excess = [i64; 4];
+
+fn counted(usage: Usage) -> Excess {
+    let stills = usage.bytes.minus(usage.animation_bytes);
+    [
+        usage.media,
+        usage.bytes.get(),
+        stills.get(),
+        usage.animation_bytes.get(),
+    ]
+}
+
+fn less(excess: Excess, usage: Usage) -> Excess {
+    let counted = counted(usage);
+    std::array::from_fn(|place| {
+        let (excess, counted) = (excess.get(place).copied(), counted.get(place).copied());
+        excess.unwrap_or(0).saturating_sub(counted.unwrap_or(0)).max(0)
+    })
+}
+
+/// The first of `oldest` that together leave nothing of `excess`; those that help with nothing of it are passed over.
+fn chosen(mut excess: Excess, oldest: Vec<(MediaId, Usage)>) -> Vec<(MediaId, Usage)> {
+    let mut chosen = Vec::new();
+    for (media, usage) in oldest {
+        if excess == [0; 4] {
+            break;
+        }
+        let left = less(excess, usage);
+        if left != excess {
+            excess = left;
+            chosen.push((media, usage));
+        }
+    }
+    chosen
+}
+
+impl Lifecycle {
+    /// Lets the oldest pictures expire as far as `found` asks for it. Returns how many.
+    pub(super) async fn expire_oldest(
+        &self,
+        tenant: &TenantId,
+        db: &TenantDb,
+        used: &Used,
+        found: &[Finding],
+        now: Millis,
+    ) -> Result<i64, DbError> {
+        let expiring = |limit: Limit| {
+            let of = found.iter().find(|one| one.reason == Reason::Limit(limit));
+            of.filter(|one| one.state == FindingState::Expiring)
+        };
+        let excess = STORED.map(|limit| expiring(limit).map_or(0, |one| one.used.saturating_sub(one.allowed)));
+        if excess == [0; 4] {
+            return Ok(0);
+        }
+        let excess = less(excess, db.over(now).await?);
+        if excess == [0; 4] {
+            return Ok(0);
+        }
+        let chosen = chosen(excess, db.oldest(now, MOST).await?);
+        if chosen.is_empty() {
+            return Ok(0);
+        }
+        let media: Vec<MediaId> = chosen.iter().map(|(media, _)| media.clone()).collect();
+        let bytes = chosen
+            .iter()
+            .map(|(_, usage)| usage.bytes.get())
+            .fold(0, i64::saturating_add);
+        let over: Vec<_> = STORED
+            .into_iter()
+            .filter_map(|limit| {
+                let one = expiring(limit)?;
+                Some(serde_json::json!({ "limit_name": limit.as_str(), "limit": one.allowed, "used": used.of(limit) }))
+            })
+            .collect();
+        let entry = self.entry(&Actor::scheduler(), "media.expire", Some(tenant));
+        let entry =
+            entry.with(serde_json::json!({ "over": over, "media": media, "count": media.len(), "bytes": bytes }));
+        // Before the rows: what expires is found, whatever becomes of this process; a row that says otherwise has the say.
+        findings::expire(&self.control, tenant, &media, now, &entry).await?;
+        let mut tx = db.begin().await?;
+        for media in &media {
+            tx.set_expiry(media, Some(now)).await?;
+        }
+        tx.commit().await?;
+        let expired = i64::try_from(media.len()).unwrap_or(i64::MAX);
+        metrics::counter!(names::ENFORCEMENTS, "decision" => "expire").increment(expired.unsigned_abs());
+        tracing::info!(tenant.id = %tenant, pictures = expired, size_bytes = bytes, "the oldest pictures expire");
+        Ok(expired)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::{Clock, Entropy},
+        units::ByteCount,
+    };
+
+    #[test]
+    fn the_oldest_that_help_are_chosen_and_no_more() {
+        let (clock, entropy) = (Clock::system(), Entropy::system());
+        let still = |bytes| {
+            (
+                MediaId::generate(&clock, &entropy),
+                Usage::picture(ByteCount::new(bytes), 1),
+            )
+        };
+        let moving = |bytes| {
+            (
+                MediaId::generate(&clock, &entropy),
+                Usage::picture(ByteCount::new(bytes), 2),
+            )
+        };
+        let oldest = vec![still(10), moving(20), still(30), moving(40)];
+        let picked = |excess: Excess| {
+            let picked = chosen(excess, oldest.clone());
+            picked.iter().map(|(_, usage)| usage.bytes.get()).collect::<Vec<_>>()
+        };
+        assert_eq!(picked([0; 4]), Vec::<i64>::new());
+        assert_eq!(picked([2, 0, 0, 0]), [10, 20]);
+        assert_eq!(picked([0, 11, 0, 0]), [10, 20]);
+        assert_eq!(picked([0, 10, 0, 0]), [10]);
+        assert_eq!(picked([0, 0, 0, 21]), [20, 40]);
+        assert_eq!(picked([0, 0, 11, 0]), [10, 30]);
+        assert_eq!(picked([9, 0, 0, 0]), [10, 20, 30, 40]);
+        // What is on its way already counts.
+        assert_eq!(less([2, 25, 0, 0], still(10).1), [1, 15, 0, 0]);
+    }
+}
