@@ -2,7 +2,7 @@
 //!
 //! Signals are listened for from the beginning, so one ends a process that still waits for its database. A role that ends by itself takes the process with it: half a process is worse than none.
 
-use crate::{helper, migrate, operator, output};
+use crate::{helper, migrate, moments, operator, output};
 use anyhow::{Context, bail};
 use futures_util::future::BoxFuture;
 use mediamill_api::MetricsPage;
@@ -247,7 +247,11 @@ pub(crate) async fn timers(services: &Services, json: bool) -> anyhow::Result<Ex
                 format!("{}  {outcome}", moments::shown(last.ended_at))
             },
         );
-        output::line(format!("{:<20} every {:>5} s  {last}", timer.name, timer.every.as_secs()));
+        output::line(format!(
+            "{:<20} every {:>5} s  {last}",
+            timer.name,
+            timer.every.as_secs()
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -16,6 +16,7 @@ mod pictures;
 mod processes;
 mod provision;
 mod quota;
+mod refill;
 mod resolve;
 mod resumable;
 mod servers;
@@ -57,6 +58,8 @@ enum Driver {
     Enforce(enforce::Args),
     /// Empties a provider's storage while clients upload and read, and proves that every picture is served all the time
     Drain(drain::Args),
+    /// Removes the broker's data while thousands of jobs wait, and proves that each is done, once
+    Refill(refill::Args),
     /// Has one tenant dump thousands of pictures and others upload one each meanwhile, with fair dispatch and without
     Fairness(fairness::Args),
     /// Sends many large uploads in pieces at once, and measures what an api process holds of them in memory
@@ -88,6 +91,7 @@ async fn drive(driver: Driver) -> anyhow::Result<()> {
             Driver::Resumable(args) => Box::pin(resumable::run(args)).await,
             Driver::Resolve(args) => Box::pin(resolve::run(args)).await,
             Driver::Quota(args) => Box::pin(quota::run(args)).await,
+            Driver::Refill(args) => Box::pin(refill::run(args)).await,
             Driver::Fairness(args) => Box::pin(fairness::run(args)).await,
             Driver::Enforce(args) => Box::pin(enforce::run(args)).await,
             Driver::Drain(args) => Box::pin(drain::run(args)).await,

@@ -242,6 +242,16 @@ fn open_to_all(dir: &Path) -> anyhow::Result<()> {
 pub(crate) struct Rabbit {
     pub(crate) server: Server,
     epmd: u16,
+    data: PathBuf,
+}
+
+impl Rabbit {
+    /// Removes all that it has stored; it must not run.
+    pub(crate) fn forget(&self) -> anyhow::Result<()> {
+        std::fs::remove_dir_all(&self.data)?;
+        std::fs::create_dir(&self.data)?;
+        Ok(())
+    }
 }
 
 impl Drop for Rabbit {
@@ -269,6 +279,7 @@ pub(crate) fn rabbitmq(dir: &Path) -> anyhow::Result<Rabbit> {
             "listeners.tcp.1 = 127.0.0.1:{port}\nvm_memory_high_watermark.absolute = 512MiB\ndisk_free_limit.absolute = 64MB\n"
         ),
     )?;
+    let data = home.join("mnesia");
     let server = program("rabbitmq", Some(port), dir, move || {
         let mut command = Command::new("/usr/lib/rabbitmq/bin/rabbitmq-server");
         command
@@ -291,5 +302,5 @@ pub(crate) fn rabbitmq(dir: &Path) -> anyhow::Result<Rabbit> {
             );
         command
     });
-    Ok(Rabbit { server, epmd })
+    Ok(Rabbit { server, epmd, data })
 }

@@ -123,7 +123,10 @@ async fn keep(services: &Services, entry: Entry, leader: &Leader, mut told: watc
         let run = recorded(services, &entry, leader.owner(), fence);
         let more = match while_leading(services, told.clone(), run).await {
             None => {
-                tracing::warn!(timer = entry.name, "a timer's run was left: its process does not lead any more");
+                tracing::warn!(
+                    timer = entry.name,
+                    "a timer's run was left: its process does not lead any more"
+                );
                 false
             }
             Some(Ok(report)) => report.unfinished,
