@@ -29,6 +29,10 @@ pub(crate) struct UsageView {
     media: Counted,
     /// Bytes of originals and variants.
     stored_bytes: Counted,
+    /// Bytes of pictures that do not move.
+    image_bytes: Counted,
+    /// Bytes of pictures that move.
+    animation_bytes: Counted,
     /// Uploads accepted in this hour (UTC).
     uploads_hour: Counted,
     /// Bytes of files served in this month (UTC). What processes have served in the last seconds may be missing.
@@ -37,6 +41,8 @@ pub(crate) struct UsageView {
     users: Counted,
     /// API keys that are not revoked.
     api_keys: Counted,
+    /// Jobs in the queue or in workers' hands, in the pool that has most; those that wait for their turn are reserved.
+    jobs_in_flight: Counted,
     /// Whether uploads are refused until what does not fit does.
     frozen: bool,
     /// What does not fit, and what becomes of that.
@@ -67,6 +73,9 @@ pub(crate) async fn show(Shared(state): Shared<State>, caller: Caller) -> Result
             }
             Limit::Users => &mut view.users,
             Limit::ApiKeys => &mut view.api_keys,
+            Limit::JobsInFlight => &mut view.jobs_in_flight,
+            Limit::ImageBytes => &mut view.image_bytes,
+            Limit::AnimationBytes => &mut view.animation_bytes,
             _ => continue,
         };
         *place = counted(&consumption);

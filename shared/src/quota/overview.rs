@@ -33,8 +33,8 @@ impl Consumption {
 }
 
 impl Quota {
-    /// What `tenant` uses of everything that is counted: pictures, stored bytes, uploads of this hour, bytes out of this month
-    /// as far as they were added up, users, keys.
+    /// What `tenant` uses of everything that is counted: pictures, stored bytes, together and of each kind, uploads of this hour,
+    /// bytes out of this month as far as they were added up, users, keys, jobs in the fullest pool, those that are held as reserved.
     ///
     /// # Errors
     /// When a database is away.
@@ -43,6 +43,8 @@ impl Quota {
         let (usage, people, keys) = (db.usage().await?, db.user_counts().await?, db.key_count().await?);
         let (bytes, open) = jobs::reserved(&self.control, tenant.id()).await?;
         let uploads = self.uploads_standing(tenant, now).await?;
+        let (in_flight, held) = jobs::in_flight(&self.control, tenant.id()).await?;
+        let still = usage.bytes.minus(usage.animation_bytes).get();
         let month = Period::month_of(now);
         let out = metering::bytes_out(&self.control, tenant.id(), month).await?;
         let one = |resource: Limit, used: i64, reserved: i64, resets_at: Option<Millis>| Consumption {
@@ -55,10 +57,13 @@ impl Quota {
         Ok(vec![
             one(Limit::Media, usage.media, open, None),
             one(Limit::StoredBytes, usage.bytes.get(), bytes.get(), None),
+            one(Limit::ImageBytes, still, 0, None),
+            one(Limit::AnimationBytes, usage.animation_bytes.get(), 0, None),
             one(Limit::UploadsHour, uploads.used, 0, Some(uploads.period.end)),
             one(Limit::BytesOutMonth, out.get(), 0, Some(month.end)),
             one(Limit::Users, people.users, 0, None),
             one(Limit::ApiKeys, keys, 0, None),
+            one(Limit::JobsInFlight, in_flight, held, None),
         ])
     }
 }

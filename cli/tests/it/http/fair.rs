@@ -43,6 +43,12 @@ async fn a_dump_of_one_site_keeps_no_other_waiting(world: World) {
     }
     let share = i64::from(site.world.services.config.dispatch_share);
     assert_eq!(held(&site).await, i64::from(DUMP) - share);
+    let usage: Value = site.get("/v1/usage").await.json().await.unwrap();
+    let in_flight = &usage["jobs_in_flight"];
+    assert_eq!(
+        (&in_flight["used"], &in_flight["reserved"]),
+        (&share.into(), &(i64::from(DUMP) - share).into())
+    );
     let (quiet, key) = site.world.another_tenant("quiet").await;
     site.be(&quiet, key);
     let waits = job(&site, "/v1/media", 100).await;

@@ -351,6 +351,11 @@ async fn usage_shows_everything_that_is_counted(world: World) {
         (1.into(), Value::Null)
     );
     assert_eq!(
+        (counted("image_bytes", "used"), counted("animation_bytes", "used")),
+        (bytes.into(), 0.into())
+    );
+    assert_eq!(counted("jobs_in_flight", "used"), 0);
+    assert_eq!(
         (counted("bytes_out_month", "used"), counted("bytes_out_month", "limit")),
         (0.into(), Value::Null)
     );

@@ -26,6 +26,8 @@ sql! {
         (SELECT id FROM jobs WHERE held = 1 AND state = 'queued' AND pool = $3 AND tenant = $4 AND lane = $5 ORDER BY id LIMIT $6) \
         RETURNING id, tenant, kind, pool, attempts, context_version, trace";
     WAITING = "SELECT pool, CAST(COUNT(id) AS BIGINT) FROM jobs WHERE held = 1 AND state = 'queued' GROUP BY pool";
+    BY_POOL = "SELECT CAST(SUM(CASE WHEN held = 0 THEN 1 ELSE 0 END) AS BIGINT), CAST(SUM(held) AS BIGINT) FROM jobs \
+        WHERE tenant = $1 AND state IN ('queued', 'running') GROUP BY pool";
     IN_QUEUE = "SELECT CAST(COUNT(id) AS BIGINT) FROM jobs WHERE tenant = $1 AND pool = $2 AND held = 0 AND state IN ('queued', 'running')";
 }
 
@@ -133,6 +135,22 @@ pub async fn release(
     // RETURNING has no order of its own.
     released.sort_by(|a, b| a.job().cmp(b.job()));
     Ok(released)
+}
+
+/// Open jobs of `tenant` in the pool where it has most of them in the queue or in workers' hands: how many these are, and how many are
+/// held there.
+///
+/// # Errors
+/// When the database is away.
+pub async fn in_flight(db: &Db, tenant: &TenantId) -> Result<(i64, i64), DbError> {
+    const WHAT: &str = "count a tenant's jobs";
+    let query = BY_POOL.query().bind(tenant.as_str().to_owned());
+    let rows = query.fetch_all(db.read()).bounded(WHAT).await?;
+    let pools = rows
+        .iter()
+        .map(|row| Ok((row.try_get(0).during(WHAT)?, row.try_get(1).during(WHAT)?)));
+    let pools = pools.collect::<Result<Vec<(i64, i64)>, DbError>>()?;
+    Ok(pools.into_iter().max().unwrap_or_default())
 }
 
 /// How many jobs are held, by pool; pools without any are left out.

@@ -14,7 +14,7 @@ pub use claims::{Claim, Claimed, Outcome, SILENCE, Settlement, claim, settle, to
 pub use counts::{Count, accepted_between, counts, reserved};
 pub use dead::{Purged, dead, purge, retry};
 pub(super) use held::note_turns;
-pub use held::{Turn, forget_turn, held, in_queue, mend_turns, release, take_turn, turns};
+pub use held::{Turn, forget_turn, held, in_flight, in_queue, mend_turns, release, take_turn, turns};
 pub(crate) use outbox::read_envelope;
 pub use outbox::{mark_published, mark_republished, stranded, unpublished};
 

@@ -140,7 +140,7 @@ limits! {
     Frames frames: Count = 0, Worker;
     /// Variants of one picture, those that links ask for among them. Settings with more are refused; of settings that are there the first ones are made.
     Variants variants: Count = 0, Worker;
-    /// Jobs that are in the queue, or in workers' hands, at a time; more are accepted and wait for their turn.
+    /// Jobs in each pool's queue, or in its workers' hands, at a time; more are accepted and wait for their turn.
     JobsInFlight jobs_in_flight: Count = 0, Dispatch;
     /// Webhooks.
     Webhooks webhooks: Count = 0, Reserved;
