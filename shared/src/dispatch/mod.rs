@@ -137,9 +137,7 @@ impl Dispatch {
 
     /// Gives places back whose jobs were not accepted.
     pub async fn give_back(&self, tenant: &TenantId, pool: Pool, count: usize) {
-        if self.share.is_some() {
-            self.free(tenant, pool, i64::try_from(count).unwrap_or(0)).await;
-        }
+        self.free(tenant, pool, i64::try_from(count).unwrap_or(0)).await;
     }
 
     /// Tells workers that jobs are held: those that have nothing to do release them.
@@ -197,7 +195,7 @@ impl Dispatch {
             let looked_at = occasion.all || occasion.ended.contains_key(&turn.tenant);
             let places = match self.ceiling(&limits, turn.lane) {
                 _ if !looked_at => 0,
-                Some(ceiling) => self.take_up_to(&turn.tenant, pool, ceiling).await,
+                Some(ceiling) => self.take(&turn.tenant, pool, ceiling.min(AT_ONCE), ceiling).await,
                 None => AT_ONCE,
             };
             idle = idle.saturating_sub(places);
@@ -255,11 +253,6 @@ impl Dispatch {
         let messages = released.into_iter().map(|envelope| (pool, envelope)).collect();
         publish(control, queue, clock, messages).await;
         Ok(ids)
-    }
-
-    /// Takes as many places as are left up to `ceiling`.
-    async fn take_up_to(&self, tenant: &TenantId, pool: Pool, ceiling: i64) -> i64 {
-        self.take(tenant, pool, ceiling.min(AT_ONCE), ceiling).await
     }
 
     /// Takes up to `asked` places, so that there are at most `ceiling`. Returns how many.

@@ -193,6 +193,24 @@ async fn jobs_in_flight_are_never_passed(world: World) {
     assert_eq!(release(&world, ended(&bound, 1)).await.len(), 1);
 }
 
+#[tokio::test]
+async fn without_shares_the_bound_holds_all_the_same() {
+    let world = World::embedded_with(&[("fair_dispatch", "false".to_owned())]).await;
+    let free = tenant(&world, "free", LimitOverrides::default()).await;
+    assert_eq!(accepted(&world, &free, Lane::Bulk, 100).await, 0);
+    let limits = LimitOverrides::default().set(Limit::JobsInFlight, 2);
+    let bound = tenant(&world, "bound", limits).await;
+    let dispatch = &world.services.dispatch;
+    for _ in 0..2 {
+        assert_eq!(dispatch.admit(&bound, POOL, Lane::Interactive, 3).await, 2);
+        // Nothing was accepted.
+        dispatch.give_back(bound.id(), POOL, 2).await;
+    }
+    assert_eq!(accepted(&world, &bound, Lane::Interactive, 5).await, 3);
+    assert!(release(&world, idle(9)).await.is_empty());
+    assert_eq!(release(&world, ended(&bound, 1)).await.len(), 1);
+}
+
 async fn places_that_nobody_gave_back_come_back(world: World) {
     let busy = tenant(&world, "busy", LimitOverrides::default()).await;
     accepted(&world, &busy, Lane::Interactive, SHARE + 3).await;

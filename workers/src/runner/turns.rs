@@ -2,7 +2,7 @@
 
 use super::Worker;
 use mediamill_shared::{
-    cache::{CachePort, HELD_CHANNEL},
+    cache::{CachePort, HELD_CHANNEL, Signal},
     clock::Clock,
     dispatch::Occasion,
     ids::{JobId, TenantId},
@@ -38,6 +38,15 @@ struct State {
     ended: BTreeMap<TenantId, i64>,
     /// Jobs that were released here and are on their way, and since when.
     coming: HashMap<JobId, Millis>,
+}
+
+impl State {
+    /// Jobs that could be begun at once, and are neither here nor on their way.
+    fn idle(&mut self, window: usize, clock: &Clock) -> usize {
+        let since = clock.now().before(ON_ITS_WAY);
+        self.coming.retain(|_, at| *at > since);
+        window.saturating_sub(self.in_hand.saturating_add(self.coming.len()))
+    }
 }
 
 /// A job in hand. Dropped, it is not any more.
@@ -83,13 +92,10 @@ impl Turns {
 
     /// What has changed since it was last asked.
     fn occasion(&self, clock: &Clock, all: bool) -> Occasion {
-        let since = clock.now().before(ON_ITS_WAY);
         let mut state = self.state();
-        state.coming.retain(|_, at| *at > since);
-        let busy = state.in_hand.saturating_add(state.coming.len());
         Occasion {
+            idle: state.idle(self.window, clock),
             ended: std::mem::take(&mut state.ended),
-            idle: self.window.saturating_sub(busy),
             all,
         }
     }
@@ -104,7 +110,9 @@ impl Turns {
                 () = idle.cancelled() => break,
                 () = self.changed.notified() => false,
                 signal = signals.recv(), if heard => match signal {
-                    Ok(signal) if signal.channel == HELD_CHANNEL && signal.message == self.pool.as_str() => true,
+                    // While a dump comes in there is one for each upload: they are nothing to whoever has enough to do.
+                    Ok(Signal { channel: HELD_CHANNEL, message })
+                        if message == self.pool.as_str() && self.state().idle(self.window, &services.clock) > 0 => false,
                     Ok(_) => continue,
                     Err(RecvError::Lagged(_)) => true,
                     Err(RecvError::Closed) => { heard = false; continue }
