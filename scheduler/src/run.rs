@@ -9,7 +9,7 @@ use crate::{
 };
 use mediamill_shared::{
     chain,
-    control::timers::{self, TimerRun, TimerState},
+    control::timers::{self, TimerState},
     ids::{JobId, ProcessId},
     services::Services,
     telemetry::names as metric,
@@ -216,20 +216,10 @@ async fn recorded(services: &Services, entry: &Entry, holder: &str, fence: i64) 
         changed: told.as_ref().ok().copied(),
         error: told.as_ref().err().cloned(),
     };
-    timers::note(&services.control, &state).await?;
     // Runs that found nothing to do are noted as the last one and no more: most are every few seconds.
-    let worth_a_row = !matches!(result, Ok(Report { changed: 0, .. }));
-    if worth_a_row {
-        let id = JobId::generate(&services.clock, &services.entropy).to_string();
-        let run = TimerRun {
-            id: id.clone(),
-            name: entry.name,
-            holder: holder.to_owned(),
-            fence,
-        };
-        timers::started(&services.control, &run, began).await?;
-        timers::ended(&services.control, &id, told, services.clock.now()).await?;
-    }
+    let worth_keeping = !matches!(result, Ok(Report { changed: 0, .. }));
+    let id = worth_keeping.then(|| JobId::generate(&services.clock, &services.entropy).to_string());
+    timers::record(&services.control, &state, id.as_deref()).await?;
     result
 }
 

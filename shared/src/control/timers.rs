@@ -4,11 +4,10 @@ use crate::{
     db::{Bounded, Db, DbError, During, sql},
     units::Millis,
 };
-use sqlx::Row;
+use sqlx::{Any, Row, any::AnyArguments, query::Query};
 
 sql! {
-    START = "INSERT INTO timer_runs (id, name, holder, fence, started_at) VALUES ($1, $2, $3, $4, $5)";
-    END = "UPDATE timer_runs SET ended_at = $1, changed = $2, error = $3 WHERE id = $4";
+    KEEP = "INSERT INTO timer_runs (id, name, holder, fence, started_at, ended_at, changed, error) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
     LAST = "SELECT MAX(started_at) FROM timer_runs WHERE name = $1";
     NOTE = "INSERT INTO timer_states (name, holder, fence, started_at, ended_at, changed, error) VALUES ($1, $2, $3, $4, $5, $6, $7) \
         ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, fence = excluded.fence, started_at = excluded.started_at, \
@@ -17,61 +16,7 @@ sql! {
     PRUNE = "DELETE FROM timer_runs WHERE started_at < $1";
 }
 
-/// A run that begins.
-#[derive(Debug, Clone)]
-pub struct TimerRun {
-    /// Its id.
-    pub id: String,
-    /// The timer.
-    pub name: &'static str,
-    /// The process that runs it.
-    pub holder: String,
-    /// Fence of the leadership it runs under.
-    pub fence: i64,
-}
-
-/// Records that a run began.
-///
-/// # Errors
-/// When the database is away.
-pub async fn started(db: &Db, run: &TimerRun, now: Millis) -> Result<(), DbError> {
-    let query = START
-        .query()
-        .bind(run.id.clone())
-        .bind(run.name)
-        .bind(run.holder.clone())
-        .bind(run.fence)
-        .bind(now.get());
-    query
-        .execute(db.write())
-        .bounded("record a timer's start")
-        .await
-        .map(|_| ())
-}
-
-/// Records how a run ended: what it changed, or the error's whole chain.
-///
-/// # Errors
-/// When the database is away.
-pub async fn ended(db: &Db, id: &str, outcome: Result<i64, String>, now: Millis) -> Result<(), DbError> {
-    let (changed, error) = match outcome {
-        Ok(changed) => (Some(changed), None),
-        Err(error) => (None, Some(error)),
-    };
-    let query = END
-        .query()
-        .bind(now.get())
-        .bind(changed)
-        .bind(error)
-        .bind(id.to_owned());
-    query
-        .execute(db.write())
-        .bounded("record a timer's end")
-        .await
-        .map(|_| ())
-}
-
-/// A timer's last run.
+/// A timer's run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimerState {
     /// The timer.
@@ -90,21 +35,31 @@ pub struct TimerState {
     pub error: Option<String>,
 }
 
-/// Notes a run as its timer's last one, unless a later one is noted.
+/// Notes a run as its timer's last one, unless a later one is noted, and keeps it under `id` where there is one.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn note(db: &Db, run: &TimerState) -> Result<(), DbError> {
-    let query = NOTE
-        .query()
-        .bind(run.name.clone())
+pub async fn record(db: &Db, run: &TimerState, id: Option<&str>) -> Result<(), DbError> {
+    const WHAT: &str = "record a timer's run";
+    let mut tx = db.begin_write().await?;
+    let note = NOTE.query().bind(run.name.clone());
+    bind(note, run).execute(&mut *tx).bounded(WHAT).await?;
+    if let Some(id) = id {
+        let keep = KEEP.query().bind(id.to_owned()).bind(run.name.clone());
+        bind(keep, run).execute(&mut *tx).bounded(WHAT).await?;
+    }
+    tx.commit().bounded(WHAT).await
+}
+
+/// What both tables have of a run beside its name, in their columns' order.
+fn bind<'q>(query: Query<'q, Any, AnyArguments>, run: &TimerState) -> Query<'q, Any, AnyArguments> {
+    query
         .bind(run.holder.clone())
         .bind(run.fence)
         .bind(run.started_at.get())
         .bind(run.ended_at.get())
         .bind(run.changed)
-        .bind(run.error.clone());
-    query.execute(db.write()).bounded("note a timer's run").await.map(drop)
+        .bind(run.error.clone())
 }
 
 /// The last run of each timer that has ever run, by name.
