@@ -1,13 +1,12 @@
 //! Uploads whose bytes the client puts into the store itself: past the api where the store signs requests, through it where not.
 
-use super::{Site, problem, rates::early_in_the_hour};
+use super::{Site, problem, rates::early_in_the_hour, read, resumable::nothing_is_staged};
 use mediamill_media::sample;
 use mediamill_shared::{
-    clock::Stopwatch,
     ids::JobId,
     jobs::{JobState, Reason},
     objects::{ObjectKey, Store},
-    testing::{PATIENCE, World},
+    testing::World,
 };
 use reqwest::{Method, Response, StatusCode, header};
 use serde_json::{Value, json};
@@ -74,13 +73,6 @@ async fn announce(site: &Site, body: &Value) -> Response {
     request.body(body.to_string()).send().await.unwrap()
 }
 
-async fn read(answer: Response, status: u16) -> Value {
-    let got = answer.status().as_u16();
-    let text = answer.text().await.unwrap();
-    assert_eq!(got, status, "{text}");
-    serde_json::from_str(&text).unwrap()
-}
-
 /// Sends bytes as an upload says, under another type where there is one. The api stands in the tests at no port of its host's.
 async fn put_as(site: &Site, upload: &Value, bytes: &[u8], kind: Option<&str>) -> reqwest::Result<Response> {
     let url = upload["put"]["url"].as_str().unwrap();
@@ -122,24 +114,6 @@ async fn show(site: &Site, upload: &Value) -> Response {
     site.get(upload["url"].as_str().unwrap()).await
 }
 
-async fn used(site: &Site) -> i64 {
-    site.world.tenant().await.db().unwrap().usage().await.unwrap().media
-}
-
-async fn nothing_is_staged(site: &Site) {
-    let watch = Stopwatch::start();
-    let objects = &site.world.services.objects;
-    loop {
-        // The tests' S3 server cannot list what is being removed.
-        let staged = objects.list(ObjectKey::STAGED, None, 10).await;
-        if staged.as_ref().is_ok_and(Vec::is_empty) {
-            return;
-        }
-        assert!(watch.elapsed() < PATIENCE, "left: {staged:?}");
-        tokio::task::yield_now().await;
-    }
-}
-
 async fn a_direct_upload_is_one_like_any_other(world: World) {
     let site = Site::of(world).await;
     let plain = site.ready(1).await;
@@ -173,8 +147,8 @@ async fn a_direct_upload_is_one_like_any_other(world: World) {
             (&json!("done"), &picture["id"])
         );
     }
-    assert_eq!(used(&site).await, 3);
-    nothing_is_staged(&site).await;
+    assert_eq!(site.pictures().await, 3);
+    nothing_is_staged(&site.world.services).await;
     site.close().await;
 }
 
@@ -211,7 +185,7 @@ async fn what_is_not_what_was_announced_is_refused_for_good(world: World) {
         let upload = read(announce(&site, &body).await, 201).await;
         assert_eq!(put(&site, &upload, bytes).await, StatusCode::OK);
         problem(complete(&site, &upload, "").await, status, code).await;
-        nothing_is_staged(&site).await;
+        nothing_is_staged(&site.world.services).await;
         problem(complete(&site, &upload, "").await, 410, "upload-gone").await;
         let said = problem(show(&site, &upload).await, 410, "upload-gone").await;
         assert!(said["detail"].as_str().unwrap().contains(code), "{said}");
@@ -226,8 +200,8 @@ async fn what_is_not_what_was_announced_is_refused_for_good(world: World) {
         .await
         .unwrap();
     problem(complete(&site, &upload, "").await, 422, "upload-mismatch").await;
-    nothing_is_staged(&site).await;
-    assert_eq!(used(&site).await, 0);
+    nothing_is_staged(&site.world.services).await;
+    assert_eq!(site.pictures().await, 0);
     site.close().await;
 }
 
@@ -245,8 +219,8 @@ async fn completing_again_or_at_once_is_one_picture(world: World) {
     }
     pictures.push(read(complete(&site, &upload, "?wait=60").await, 201).await["media"][0]["id"].clone());
     assert!(pictures.iter().all(|id| *id == pictures[0]), "{pictures:?}");
-    assert_eq!(used(&site).await, 1);
-    nothing_is_staged(&site).await;
+    assert_eq!(site.pictures().await, 1);
+    nothing_is_staged(&site.world.services).await;
     site.close().await;
 }
 
@@ -267,18 +241,14 @@ async fn bytes_that_change_after_completion_are_no_picture(world: World) {
     } else {
         assert_eq!(direct, StatusCode::OK);
     }
-    let worker = mediamill_workers::run(
-        services.clone(),
-        mediamill_workers::Settings::from_config(&services.config),
-    );
-    services.shutdown.spawn(worker);
+    site.work();
     let row = site.world.finished(&job).await;
     assert_eq!(
         (row.state, row.cause_code.as_deref()),
         (JobState::Failed, Some(Reason::FILE_DAMAGED))
     );
-    assert_eq!(used(&site).await, 0);
-    nothing_is_staged(&site).await;
+    assert_eq!(site.pictures().await, 0);
+    nothing_is_staged(&site.world.services).await;
     site.close().await;
 }
 
@@ -316,7 +286,7 @@ async fn what_may_not_be_is_refused_before_and_after(world: World) {
     assert!(picture["media"][0]["expires_at"].is_string(), "{picture}");
     let over = problem(complete(&site, &late, "").await, 403, "over-quota").await;
     assert_eq!(over["limit_name"], "media");
-    nothing_is_staged(&site).await;
+    nothing_is_staged(&site.world.services).await;
     site.set("{}", r#"{"uploads_hour": 1}"#).await;
     problem(announce(&site, &announced(&bytes)).await, 429, "rate-limited").await;
     site.close().await;
@@ -331,8 +301,8 @@ async fn the_same_bytes_give_the_picture_that_is_there(world: World) {
         let again = read(complete(&site, &upload, "").await, 200).await;
         assert_eq!(again["media"][0], first);
     }
-    assert_eq!(used(&site).await, 1);
-    nothing_is_staged(&site).await;
+    assert_eq!(site.pictures().await, 1);
+    nothing_is_staged(&site.world.services).await;
     site.close().await;
 }
 
@@ -379,7 +349,7 @@ async fn an_upload_that_ended_is_gone(world: World) {
     let ended = sent(&site, &bytes).await;
     let answer = site.request(Method::DELETE, ended["url"].as_str().unwrap());
     assert_eq!(answer.send().await.unwrap().status(), StatusCode::NO_CONTENT);
-    nothing_is_staged(&site).await;
+    nothing_is_staged(&site.world.services).await;
     problem(complete(&site, &ended, "").await, 410, "upload-gone").await;
     let late = sent(&site, &bytes).await;
     site.world

@@ -27,14 +27,6 @@ async fn held(site: &Site) -> i64 {
     held.iter().map(|(_, count)| count).sum()
 }
 
-fn work(site: &Site) {
-    let services = &site.world.services;
-    let settings = Settings::from_config(&services.config);
-    services
-        .shutdown
-        .spawn(mediamill_workers::run(services.clone(), settings));
-}
-
 async fn a_dump_of_one_site_keeps_no_other_waiting(world: World) {
     let mut site = Site::without_worker(world).await;
     let mut dump = Vec::new();
@@ -53,7 +45,7 @@ async fn a_dump_of_one_site_keeps_no_other_waiting(world: World) {
     site.be(&quiet, key);
     let waits = job(&site, "/v1/media", 100).await;
     assert_eq!(held(&site).await, i64::from(DUMP) - share);
-    work(&site);
+    site.work();
     let ready = site.world.finished(&waits).await;
     assert_eq!(ready.state, JobState::Done);
     let mut before = 0;
@@ -86,7 +78,7 @@ async fn a_request_that_comes_again_takes_no_place(world: World) {
     }
     let last = job(&site, "/v1/media", 50).await;
     assert_eq!(held(&site).await, 1);
-    work(&site);
+    site.work();
     assert_eq!(site.world.finished(&last).await.state, JobState::Done);
     site.close().await;
 }
@@ -107,7 +99,7 @@ async fn nobody_waits_for_the_bulk_lane(world: World) {
         "bad-request",
     )
     .await;
-    work(&site);
+    site.work();
     for job in bulk.iter().chain([&waits]) {
         assert_eq!(site.world.finished(job).await.state, JobState::Done);
     }

@@ -1,7 +1,7 @@
 //! Uploads that are fetched from a URL, over real connections: the same picture as of the same bytes that were sent, and nothing
 //! left of what could not be had.
 
-use super::{Site, problem, rates::early_in_the_hour};
+use super::{Site, problem, rates::early_in_the_hour, read};
 use mediamill_media::sample;
 use mediamill_shared::{
     control::jobs,
@@ -94,13 +94,6 @@ async fn fetch(site: &Site, query: &str, body: Value) -> Response {
     request.body(body.to_string()).send().await.unwrap()
 }
 
-async fn read(answer: Response, status: u16) -> Value {
-    let got = answer.status().as_u16();
-    let text = answer.text().await.unwrap();
-    assert_eq!(got, status, "{text}");
-    serde_json::from_str(&text).unwrap()
-}
-
 /// Fetches, and waits for the picture.
 async fn fetched(site: &Site, url: String) -> Value {
     let answer = fetch(site, "?wait=60", json!({ "url": url })).await;
@@ -116,10 +109,6 @@ async fn failed(site: &Site, url: &str) -> (String, i64) {
     let shown = read(site.get(accepted["media"][0]["url"].as_str().unwrap()).await, 200).await;
     assert_eq!(shown["state"], "failed", "{shown}");
     (row.cause_code.unwrap(), row.attempts)
-}
-
-async fn used(site: &Site) -> i64 {
-    site.world.tenant().await.db().unwrap().usage().await.unwrap().media
 }
 
 async fn a_fetched_picture_is_one_like_any_other(world: World, web: Web) {
@@ -195,7 +184,7 @@ async fn a_request_is_accepted_once_and_followed_like_an_upload(world: World, we
         (&json!("ready"), &json!("mine.jpg"))
     );
     assert!(picture["expires_at"].is_string());
-    assert_eq!((used(&site).await, web.asked().len()), (1, 1));
+    assert_eq!((site.pictures().await, web.asked().len()), (1, 1));
     site.close().await;
 }
 
@@ -242,7 +231,7 @@ async fn what_is_never_fetched_is_refused_before_it_is_accepted(world: World, we
     )
     .await;
     assert_eq!(off["limit_name"], "upload_url");
-    assert_eq!((used(&site).await, web.asked().len()), (0, 0));
+    assert_eq!((site.pictures().await, web.asked().len()), (0, 0));
     site.close().await;
 }
 
@@ -283,7 +272,7 @@ async fn what_a_url_gives_is_judged_like_an_upload(world: World, web: Web) {
         assert_eq!(failed(&site, &web.url(path)).await, (code.to_owned(), 1), "{path}");
         assert_eq!(web.asked().len() - before, asked, "{path}");
     }
-    assert_eq!(used(&site).await, 0);
+    assert_eq!(site.pictures().await, 0);
     site.close().await;
 }
 
@@ -313,7 +302,7 @@ async fn who_does_not_answer_is_asked_a_few_times(world: World, web: Web) {
     for told in futures_util::future::join_all(paths.iter().map(|url| failed(&site, url))).await {
         assert_eq!(told, ("fetch-failed".to_owned(), 4));
     }
-    assert_eq!(used(&site).await, 0);
+    assert_eq!(site.pictures().await, 0);
     site.close().await;
 }
 
@@ -330,7 +319,7 @@ async fn flaky() -> Web {
 async fn a_server_that_comes_back_gives_the_picture(world: World, web: Web) {
     let site = Site::of(world).await;
     assert_eq!(fetched(&site, web.url("/4.jpg")).await["state"], "ready");
-    assert_eq!((used(&site).await, web.asked().len()), (1, 2));
+    assert_eq!((site.pictures().await, web.asked().len()), (1, 2));
     site.close().await;
 }
 
@@ -343,12 +332,12 @@ async fn the_same_bytes_give_the_picture_that_is_there(world: World, web: Web) {
     for _ in 0..3 {
         assert_eq!(fetched(&site, web.url("/5.jpg")).await, first);
     }
-    assert_eq!(used(&site).await, 1);
+    assert_eq!(site.pictures().await, 1);
     // And the other way round.
     let second = fetched(&site, web.url("/6.jpg")).await;
     let again = read(site.upload("/v1/media", sample::small(6)).await, 200).await;
     assert_eq!(again["media"][0], second);
-    assert_eq!(used(&site).await, 2);
+    assert_eq!(site.pictures().await, 2);
     site.close().await;
 }
 
@@ -357,7 +346,7 @@ async fn the_same_url_at_once_is_one_picture(world: World, web: Web) {
     site.set(r#"{"duplicates": "return-existing"}"#, "{}").await;
     let all = futures_util::future::join_all((0..6).map(|_| fetched(&site, web.url("/7.jpg")))).await;
     assert!(all.iter().all(|picture| picture["id"] == all[0]["id"]), "{all:?}");
-    assert_eq!(used(&site).await, 1);
+    assert_eq!(site.pictures().await, 1);
     site.close().await;
 }
 
@@ -390,7 +379,7 @@ async fn limits_hold_as_for_uploads(world: World, web: Web) {
     site.set("{}", r#"{"uploads_hour": 2}"#).await;
     let late = problem(ask().await, 429, "rate-limited").await;
     assert_eq!(late["limit_name"], "uploads_hour");
-    assert_eq!((used(&site).await, web.asked().len()), (1, 2));
+    assert_eq!((site.pictures().await, web.asked().len()), (1, 2));
     site.close().await;
 }
 
@@ -416,7 +405,7 @@ async fn a_killed_attempt_leaves_its_bytes_to_the_next_one(world: World, web: We
         .spawn(mediamill_workers::run(services.clone(), settings));
     let row = site.world.finished(&job).await;
     assert_eq!((row.state, row.attempts), (JobState::Done, 2), "{:?}", row.cause);
-    assert_eq!((used(&site).await, web.asked().len()), (1, 0));
+    assert_eq!((site.pictures().await, web.asked().len()), (1, 0));
     let sent = site.ready(9).await;
     let got = read(site.get(accepted["media"][0]["url"].as_str().unwrap()).await, 200).await;
     assert_eq!(got["variants"][0]["sha256"], sent["variants"][0]["sha256"]);
@@ -441,7 +430,7 @@ async fn tenants_fetch_for_themselves(world: World, web: Web) {
     assert_ne!(theirs["id"], first["id"]);
     let foreign = format!("/v1/media/{}", first["id"].as_str().unwrap());
     assert_eq!(site.get(&foreign).await.status(), StatusCode::NOT_FOUND);
-    assert_eq!(used(&site).await, 1);
+    assert_eq!(site.pictures().await, 1);
     for id in [open, closed] {
         let tenant = site.world.services.resolver.by_id(&id).await.unwrap().unwrap();
         assert_eq!(differences(&site.world.services, &tenant).await, Vec::<String>::new());

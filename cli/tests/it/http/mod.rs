@@ -40,10 +40,22 @@ pub(crate) struct Site {
 impl Site {
     pub(crate) async fn of(world: World) -> Self {
         let site = Self::without_worker(world).await;
-        let services = &site.world.services;
-        let worker = mediamill_workers::run(services.clone(), Settings::from_config(&services.config));
-        services.shutdown.spawn(worker);
+        site.work();
         site
+    }
+
+    /// Starts a worker.
+    fn work(&self) {
+        let services = &self.world.services;
+        let settings = Settings::from_config(&services.config);
+        services
+            .shutdown
+            .spawn(mediamill_workers::run(services.clone(), settings));
+    }
+
+    /// Pictures that are counted.
+    async fn pictures(&self) -> i64 {
+        self.world.tenant().await.db().unwrap().usage().await.unwrap().media
     }
 
     /// What is accepted waits.
@@ -117,6 +129,14 @@ impl Site {
         self.world.assert_at_rest().await;
         self.world.services.shutdown.stop();
     }
+}
+
+/// Asserts the status, and returns what is answered.
+async fn read(answer: Response, status: u16) -> Value {
+    let got = answer.status().as_u16();
+    let text = answer.text().await.unwrap();
+    assert_eq!(got, status, "{text}");
+    serde_json::from_str(&text).unwrap_or_default()
 }
 
 /// Asserts an RFC 9457 document of this type, and returns it.

@@ -1,6 +1,6 @@
 //! How long pictures stay, and what the same upload again is.
 
-use super::{Site, problem};
+use super::{Site, problem, read};
 use mediamill_media::sample;
 use mediamill_shared::{
     ids::UserId,
@@ -30,23 +30,12 @@ async fn another_user(site: &Site, name: &str) -> String {
     key.reveal()
 }
 
-async fn read(answer: reqwest::Response, status: StatusCode) -> Value {
-    let got = answer.status();
-    let text = answer.text().await.unwrap();
-    assert_eq!(got, status, "{text}");
-    serde_json::from_str(&text).unwrap_or_default()
-}
-
-async fn used(site: &Site) -> i64 {
-    site.world.tenant().await.db().unwrap().usage().await.unwrap().media
-}
-
 async fn the_same_bytes_give_the_picture_that_is_there(world: World) {
     let site = Site::of(world).await;
     site.set(r#"{"duplicates": "return-existing"}"#, "{}").await;
     let first = site.ready(1).await;
     let id = first["id"].as_str().unwrap();
-    let again = read(site.upload("/v1/media", sample::small(1)).await, StatusCode::OK).await;
+    let again = read(site.upload("/v1/media", sample::small(1)).await, 200).await;
     assert_eq!(again["media"][0], first);
     // Within a request, beside something new.
     let part = |number| multipart::Part::bytes(sample::small(number)).file_name(format!("{number}.jpg"));
@@ -60,7 +49,7 @@ async fn the_same_bytes_give_the_picture_that_is_there(world: World) {
         .send()
         .await
         .unwrap();
-    let mixed = read(mixed, StatusCode::ACCEPTED).await;
+    let mixed = read(mixed, 202).await;
     assert_eq!(
         (&mixed["media"][0]["id"], &mixed["media"][0]["state"]),
         (&first["id"], &json!("ready"))
@@ -68,7 +57,7 @@ async fn the_same_bytes_give_the_picture_that_is_there(world: World) {
     assert_eq!(mixed["media"][1]["id"], mixed["media"][2]["id"]);
     let job = mixed["media"][1]["job"]["id"].as_str().unwrap().parse().unwrap();
     site.world.finished(&job).await;
-    assert_eq!(used(&site).await, 2);
+    assert_eq!(site.pictures().await, 2);
 
     // Another user's too: it goes with the last of them.
     let other = another_user(&site, "other").await;
@@ -78,22 +67,18 @@ async fn the_same_bytes_give_the_picture_that_is_there(world: World) {
         .send()
         .await
         .unwrap();
-    assert_eq!(read(theirs, StatusCode::OK).await["media"][0]["id"], id);
+    assert_eq!(read(theirs, 200).await["media"][0]["id"], id);
     let path = format!("/v1/media/{id}");
     let kept = site.request(Method::DELETE, &path).send().await.unwrap();
     assert_eq!(kept.status(), StatusCode::NO_CONTENT);
-    read(site.get(&path).await, StatusCode::OK).await;
-    assert_eq!(used(&site).await, 2);
+    read(site.get(&path).await, 200).await;
+    assert_eq!(site.pictures().await, 2);
     let gone = as_other(Method::DELETE, &path).send().await.unwrap();
     assert_eq!(gone.status(), StatusCode::ACCEPTED);
     // Out of sight and of the count before its files are gone.
     problem(site.get(&path).await, 404, "not-found").await;
-    assert_eq!(used(&site).await, 1);
-    let new = read(
-        site.upload("/v1/media?wait=60", sample::small(1)).await,
-        StatusCode::CREATED,
-    )
-    .await;
+    assert_eq!(site.pictures().await, 1);
+    let new = read(site.upload("/v1/media?wait=60", sample::small(1)).await, 201).await;
     assert_ne!(new["media"][0]["id"], id);
     site.close().await;
 }
@@ -108,18 +93,18 @@ async fn the_same_bytes_at_once_are_one_picture(world: World) {
         let answer: Value = answer.json().await.unwrap();
         ids.insert(answer["media"][0]["id"].as_str().unwrap().to_owned());
     }
-    assert_eq!((ids.len(), used(&site).await), (1, 1));
+    assert_eq!((ids.len(), site.pictures().await), (1, 1));
     site.set("{}", "{}").await;
     let (one, two) = (site.ready(7).await, site.ready(7).await);
     assert_ne!(one["id"], two["id"]);
-    assert_eq!(used(&site).await, 3);
+    assert_eq!(site.pictures().await, 3);
     site.close().await;
 }
 
 async fn a_picture_is_gone_when_its_time_is_over(world: World) {
     let site = Site::of(world).await;
     let answer = site.upload("/v1/media?wait=60&expiration=PT1H", sample::small(1)).await;
-    let picture = read(answer, StatusCode::CREATED).await["media"][0].clone();
+    let picture = read(answer, 201).await["media"][0].clone();
     let (id, created) = (picture["id"].as_str().unwrap(), picture["created_at"].as_str().unwrap());
     let moment = |text: &str| mediamill_shared::interval::moment(text).unwrap();
     let stays = moment(picture["expires_at"].as_str().unwrap()).since(moment(created));
@@ -135,9 +120,9 @@ async fn a_picture_is_gone_when_its_time_is_over(world: World) {
         let request = request.header(header::CONTENT_TYPE, "application/json");
         request.body(body.to_string()).send().await.unwrap()
     };
-    let never = read(edit(json!({ "expires_at": null })).await, StatusCode::OK).await;
+    let never = read(edit(json!({ "expires_at": null })).await, 200).await;
     assert_eq!(never.get("expires_at"), None);
-    let edited = read(edit(json!({ "expiration": "2" })).await, StatusCode::OK).await;
+    let edited = read(edit(json!({ "expiration": "2" })).await, 200).await;
     let soon = moment(edited["expires_at"].as_str().unwrap());
     let look = async {
         loop {
@@ -152,10 +137,7 @@ async fn a_picture_is_gone_when_its_time_is_over(world: World) {
     tokio::time::timeout(PATIENCE, look).await.unwrap();
     assert!(site.world.services.clock.now() >= soon, "gone before its time");
     problem(site.get(&format!("/v1/media/{id}")).await, 404, "not-found").await;
-    assert_eq!(
-        read(site.get("/v1/media").await, StatusCode::OK).await["media"],
-        json!([])
-    );
+    assert_eq!(read(site.get("/v1/media").await, 200).await["media"], json!([]));
     problem(edit(json!({ "expires_at": null })).await, 404, "not-found").await;
     // Swept by the timer, once.
     let timer = async || {

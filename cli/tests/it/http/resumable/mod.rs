@@ -132,7 +132,7 @@ async fn becomes(site: &Site, media: &MediaId, job: &JobId, bytes: &[u8]) {
 }
 
 /// Waits until nothing is staged.
-async fn nothing_is_staged(services: &Services) {
+pub(super) async fn nothing_is_staged(services: &Services) {
     let watch = Stopwatch::start();
     loop {
         // The tests' S3 server cannot list what is being removed.
