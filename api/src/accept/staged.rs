@@ -178,15 +178,10 @@ pub(crate) fn check_kind(head: &[u8]) -> Result<ImageFormat, Problem> {
         return Ok(ImageFormat::Tiff);
     }
     let kind = infer::get(head).map(|kind| kind.mime_type());
-    match kind {
-        Some("image/jpeg") => Ok(ImageFormat::Jpeg),
-        Some("image/png") => Ok(ImageFormat::Png),
-        Some("image/gif") => Ok(ImageFormat::Gif),
-        Some("image/webp") => Ok(ImageFormat::Webp),
-        Some("image/avif") => Ok(ImageFormat::Avif),
-        Some("image/bmp") if is_bmp(head) => Ok(ImageFormat::Bmp),
-        other => {
-            let seems = other.map_or_else(String::new, |kind| format!(", it seems to be {kind}"));
+    match kind.and_then(ImageFormat::of_mime) {
+        Some(format) if format != ImageFormat::Bmp || is_bmp(head) => Ok(format),
+        Some(_) | None => {
+            let seems = kind.map_or_else(String::new, |kind| format!(", it seems to be {kind}"));
             let detail = format!("the upload is no JPEG, PNG, WebP, GIF, AVIF, TIFF or BMP{seems}");
             Err(Problem::new(Cause::UnsupportedMediaType, detail))
         }

@@ -102,6 +102,7 @@ pub(crate) async fn complete(
                 now,
             )
             .await?;
+            // A direct upload's bytes are its job's now, unless the picture was there or another job makes it.
             let in_use = upload.direct.as_ref().map(|direct| &direct.job);
             if in_use.is_none() || in_use != finished.job.as_ref() {
                 clear(services, &tenant, upload);

@@ -34,17 +34,6 @@ pub(crate) struct Announcement {
     pub(crate) metadata: Metadata,
 }
 
-/// The format that a media type names: `image/jpeg` and the like.
-pub(crate) fn format_of(content_type: &str) -> Option<ImageFormat> {
-    let name = content_type.strip_prefix("image/")?;
-    let mut known = ImageFormat::ALL.iter().copied();
-    known.find(|format| format.as_str().to_ascii_lowercase() == name)
-}
-
-fn content_type(format: ImageFormat) -> String {
-    format!("image/{}", format.as_str().to_ascii_lowercase())
-}
-
 /// Records an upload, and says where its bytes go: the upload, and the request that takes them.
 pub(crate) async fn announce(
     state: &State,
@@ -64,7 +53,7 @@ pub(crate) async fn announce(
     );
     let wanted = Announced {
         bytes: announced.bytes,
-        content_type: content_type(announced.format),
+        content_type: announced.format.mime().to_owned(),
         sha256: announced.sha256.clone(),
     };
     let lives = services.config.upload_timeout;
@@ -173,12 +162,8 @@ pub(super) async fn staged(
     };
     as_announced(upload, direct, &stored)?;
     let format = check_kind(&head(objects, &key).await?)?;
-    if format_of(&direct.content_type) != Some(format) {
-        let detail = format!(
-            "{} was announced, and it is {}",
-            direct.content_type,
-            content_type(format)
-        );
+    if direct.content_type != format.mime() {
+        let detail = format!("{} was announced, and it is {}", direct.content_type, format.mime());
         return Err(Problem::new(Cause::UploadMismatch, detail));
     }
     let job = direct.job.clone();

@@ -25,7 +25,7 @@ use axum::{
 use mediamill_shared::{
     control::resumable::{Direct, Upload, UploadState},
     objects::SignedPut,
-    tenancy::Tenant,
+    tenancy::{ImageFormat, Tenant},
     units::ByteCount,
 };
 use serde::{Deserialize, Serialize};
@@ -178,7 +178,7 @@ pub(crate) async fn create(
         1..=9_000_000_000_000_000_000 => {}
         _ => return Err(bad("bytes", "bytes is the size of the upload")),
     }
-    let format = direct::format_of(&new.content_type).ok_or_else(|| {
+    let format = ImageFormat::of_mime(&new.content_type).ok_or_else(|| {
         let detail = format!("{:?} is the type of no picture that is taken here", new.content_type);
         Problem::new(Cause::UnsupportedMediaType, detail)
     })?;

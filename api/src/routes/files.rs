@@ -15,7 +15,10 @@ use axum::{
 use futures_util::TryStreamExt;
 use mediamill_shared::{
     ids::MediaId,
-    tenancy::store::media::{Served, Variant},
+    tenancy::{
+        ImageFormat,
+        store::media::{Served, Variant},
+    },
     units::ByteCount,
 };
 use serde::Deserialize;
@@ -152,17 +155,10 @@ fn fits(extension: &str, format: &str) -> bool {
 }
 
 fn mime(format: &str) -> &'static str {
-    match format {
-        "jpeg" => "image/jpeg",
-        "png" => "image/png",
-        "webp" => "image/webp",
-        "gif" => "image/gif",
-        "avif" => "image/avif",
-        "bmp" => "image/bmp",
-        "tiff" => "image/tiff",
-        // Written by a newer release: a browser is told nothing that it could run.
-        _ => "application/octet-stream",
-    }
+    let mut known = ImageFormat::ALL.iter();
+    let known = known.find(|known| known.as_str().eq_ignore_ascii_case(format));
+    // Written by a newer release: a browser is told nothing that it could run.
+    known.map_or("application/octet-stream", |known| known.mime())
 }
 
 /// RFC 9110 13.1.2: any of a list, or `*`; weak tags compare equal.

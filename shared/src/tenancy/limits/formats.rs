@@ -35,6 +35,26 @@ impl ImageFormat {
         Self::Tiff,
     ];
 
+    /// Its media type.
+    #[must_use]
+    pub const fn mime(self) -> &'static str {
+        match self {
+            Self::Avif => "image/avif",
+            Self::Jpeg => "image/jpeg",
+            Self::Png => "image/png",
+            Self::Bmp => "image/bmp",
+            Self::Gif => "image/gif",
+            Self::Webp => "image/webp",
+            Self::Tiff => "image/tiff",
+        }
+    }
+
+    /// By its media type. `None`: it is no picture's that is taken here.
+    #[must_use]
+    pub fn of_mime(mime: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|format| format.mime() == mime)
+    }
+
     /// Its name as Chevereto writes it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
