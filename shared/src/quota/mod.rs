@@ -54,6 +54,22 @@ impl Counter {
     }
 }
 
+/// What is stored, and what open jobs may add: bytes, and how many there are.
+struct Rows {
+    stored: Usage,
+    reserved: (ByteCount, i64),
+}
+
+impl Rows {
+    fn of(&self, resource: Counter) -> i64 {
+        let (bytes, jobs) = self.reserved;
+        match resource {
+            Counter::Media => self.stored.media.saturating_add(jobs),
+            Counter::StoredBytes => self.stored.bytes.plus(bytes).get(),
+        }
+    }
+}
+
 /// What a job may add.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claim {
@@ -180,27 +196,26 @@ impl Quota {
     /// When a database is away.
     pub async fn drift(&self, tenant: &Tenant, db: &TenantDb) -> Result<Vec<Drift>, DbError> {
         let limits = tenant.context().limits;
-        let mut found = Vec::new();
+        let mut counters = Vec::new();
         for resource in [Counter::Media, Counter::StoredBytes] {
-            if limits.get(resource.limit()) == 0 {
-                continue;
-            }
-            // A cache that does not answer, and a counter that is not there, say nothing wrong.
             let key = key(tenant.id(), resource);
-            let Ok(Added::Now(counted)) = self.cache.add_within(&key, 0, None).await else {
-                continue;
-            };
-            let used = self.used(tenant.id(), db, resource).await?;
-            if counted != used {
-                let resource = resource.limit();
-                found.push(Drift {
-                    resource,
-                    counted,
-                    used,
-                });
+            // A cache that does not answer, and a counter that is not there, say nothing wrong.
+            if limits.get(resource.limit()) > 0
+                && let Ok(Added::Now(counted)) = self.cache.add_within(&key, 0, None).await
+            {
+                counters.push((resource, counted));
             }
         }
-        Ok(found)
+        if counters.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = self.rows(tenant.id(), db).await?;
+        let drifts = counters.into_iter().map(|(resource, counted)| Drift {
+            resource: resource.limit(),
+            counted,
+            used: rows.of(resource),
+        });
+        Ok(drifts.filter(|drift| drift.counted != drift.used).collect())
     }
 
     async fn add(&self, tenant: &TenantId, resource: Counter, delta: i64) {
@@ -258,14 +273,14 @@ impl Quota {
         }
     }
 
-    /// What is stored plus what open jobs may add, from the rows.
     async fn used(&self, tenant: &TenantId, db: &TenantDb, resource: Counter) -> Result<i64, DbError> {
-        let usage = db.usage().await?;
-        let (bytes, jobs) = jobs::reserved(&self.control, tenant).await?;
-        Ok(match resource {
-            Counter::Media => usage.media.saturating_add(jobs),
-            Counter::StoredBytes => usage.bytes.plus(bytes).get(),
-        })
+        Ok(self.rows(tenant, db).await?.of(resource))
+    }
+
+    async fn rows(&self, tenant: &TenantId, db: &TenantDb) -> Result<Rows, DbError> {
+        let stored = db.usage().await?;
+        let reserved = jobs::reserved(&self.control, tenant).await?;
+        Ok(Rows { stored, reserved })
     }
 }
 
