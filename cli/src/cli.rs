@@ -155,10 +155,22 @@ pub(crate) struct Scheduler {
 pub(crate) enum SchedulerCommand {
     /// Every timer: its period, and how its last run ended
     List,
+    /// Objects that are not what the rows say, as `reconcile-objects` has found them
+    Findings {
+        /// Of this tenant
+        #[arg(long, value_name = "ID")]
+        tenant: Option<TenantId>,
+    },
     /// Run one timer now, whoever leads
     Run {
         /// The timer; an unknown one answers with those there are
         name: String,
+        /// Only what concerns this tenant; not every timer can
+        #[arg(long, value_name = "ID")]
+        tenant: Option<TenantId>,
+        /// Say what it would do, and change nothing; not every timer can
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 

@@ -24,6 +24,7 @@ mod serve;
 mod settings;
 mod storages;
 mod tenants;
+mod timers;
 mod usage;
 
 use crate::{
@@ -32,6 +33,7 @@ use crate::{
 };
 use anyhow::Context;
 use clap::Parser;
+use mediamill_scheduler::Scope;
 use mediamill_shared::{config::Config, jobs::Pool};
 use std::process::ExitCode;
 
@@ -86,10 +88,17 @@ async fn dispatch(command: Command, config: Config, json: bool) -> anyhow::Resul
         Command::Scheduler(args) => match args.command {
             None => serve::run(config, vec![Role::Scheduler]).await,
             Some(SchedulerCommand::List) => {
-                operator::with(config, async |services| serve::timers(services, json).await).await
+                operator::with(config, async |services| timers::list(services, json).await).await
             }
-            Some(SchedulerCommand::Run { name }) => {
-                operator::with(config, async |services| serve::timer(services, &name, json).await).await
+            Some(SchedulerCommand::Findings { tenant }) => {
+                operator::with(config, async |services| {
+                    timers::findings(services, tenant.as_ref(), json).await
+                })
+                .await
+            }
+            Some(SchedulerCommand::Run { name, tenant, dry_run }) => {
+                let scope = Scope::all().of(tenant).dry(dry_run);
+                operator::with(config, async |services| timers::run(services, &name, scope, json).await).await
             }
         },
         Command::Quickstart(args) => Box::pin(quickstart::run(args, config)).await,

@@ -2,8 +2,8 @@
 //!
 //! Signals are listened for from the beginning, so one ends a process that still waits for its database. A role that ends by itself takes the process with it: half a process is worse than none.
 
-use crate::{helper, migrate, moments, operator, output};
-use anyhow::{Context, bail};
+use crate::{helper, migrate, operator};
+use anyhow::Context;
 use futures_util::future::BoxFuture;
 use mediamill_api::MetricsPage;
 use mediamill_shared::{
@@ -75,6 +75,7 @@ pub(crate) async fn background(config: Config) -> anyhow::Result<ExitCode> {
 
 /// Runs `roles` in this process until a signal.
 pub(crate) async fn run(config: Config, roles: Vec<Role>) -> anyhow::Result<ExitCode> {
+    mediamill_scheduler::check(&config)?;
     operator::install_logs(&config)?;
     let metrics = Metrics::install()
         .map_err(anyhow::Error::from_boxed)
@@ -151,7 +152,7 @@ async fn start_role(
             Ok(())
         }),
         Role::Scheduler => Box::pin(async move {
-            mediamill_scheduler::run(own).await;
+            mediamill_scheduler::run(own).await?;
             Ok(())
         }),
     };
@@ -203,55 +204,4 @@ fn keep_up(services: &Services, metrics: Metrics) {
             tokio::select! { () = shutdown.soft() => return, () = clock.sleep(UPKEEP) => metrics.upkeep() }
         }
     });
-}
-
-/// `mediamill scheduler run NAME`.
-pub(crate) async fn timer(services: &Services, name: &str, json: bool) -> anyhow::Result<ExitCode> {
-    if !mediamill_scheduler::names().contains(&name) {
-        bail!(
-            "there is no timer {name:?}; known: {}",
-            mediamill_scheduler::names().join(", ")
-        );
-    }
-    let report = mediamill_scheduler::run_once(services, name).await?;
-    if json {
-        output::json(&serde_json::json!({ "timer": name, "changed": report.changed }))?;
-    } else {
-        output::line(format!("{name}: {} changed", report.changed));
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// `mediamill scheduler list`.
-pub(crate) async fn timers(services: &Services, json: bool) -> anyhow::Result<ExitCode> {
-    for timer in mediamill_scheduler::list(services).await? {
-        if json {
-            let last = timer.last.map(|last| {
-                serde_json::json!({
-                    "started_at": moments::shown(last.started_at), "ended_at": moments::shown(last.ended_at),
-                    "holder": last.holder, "fence": last.fence, "changed": last.changed, "error": last.error,
-                })
-            });
-            output::json(&serde_json::json!({
-                "timer": timer.name, "every_seconds": timer.every.as_secs(), "last": last,
-            }))?;
-            continue;
-        }
-        let last = timer.last.map_or_else(
-            || "has not run yet".to_owned(),
-            |last| {
-                let outcome = match (&last.error, last.changed) {
-                    (Some(error), _) => format!("failed: {error}"),
-                    (None, changed) => format!("{} changed", changed.unwrap_or(0)),
-                };
-                format!("{}  {outcome}", moments::shown(last.ended_at))
-            },
-        );
-        output::line(format!(
-            "{:<20} every {:>5} s  {last}",
-            timer.name,
-            timer.every.as_secs()
-        ));
-    }
-    Ok(ExitCode::SUCCESS)
 }

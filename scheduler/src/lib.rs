@@ -3,11 +3,14 @@
 //! A timer takes no input, reads the whole state it is about, and changes only what is wrong: a missed, doubled or
 //! early run is harmless. To add one: a file in `timers/` that implements [`Timer`], and a line in [`Timers::standard`].
 
+mod accept;
 mod leader;
 mod run;
+mod scope;
 mod timer;
 mod timers;
 
-pub use leader::{Leader, Standing};
-pub use run::{Listed, list, names, run, run_once};
-pub use timer::{Report, Timer, TimerError, Timers};
+pub use leader::{LEASE_TTL, Leader, RENEW, Standing};
+pub use run::{Listed, check, list, names, run, run_in, run_once};
+pub use scope::{Note, Scope};
+pub use timer::{Report, Scoped, Timer, TimerError, Timers};

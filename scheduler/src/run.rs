@@ -5,10 +5,12 @@
 
 use crate::{
     leader::{LEASE_TTL, Leader, RENEW, Standing},
+    scope::Scope,
     timer::{Entry, Report, TimerError, Timers},
 };
 use mediamill_shared::{
     chain,
+    config::Config,
     control::timers::{self, TimerState},
     ids::{JobId, ProcessId},
     services::Services,
@@ -46,13 +48,21 @@ pub struct Listed {
     pub last: Option<TimerState>,
 }
 
+/// Whether every timer that the configuration speaks of is there.
+///
+/// # Errors
+/// When one is not.
+pub fn check(config: &Config) -> Result<(), TimerError> {
+    Timers::standard().paced(&config.timer_periods).map(drop)
+}
+
 /// Every timer.
 ///
 /// # Errors
-/// When the database is away.
+/// When the database is away, or the configuration speaks of a timer that there is not.
 pub async fn list(services: &Services) -> Result<Vec<Listed>, TimerError> {
     let states = timers::states(&services.control).await?;
-    let timers = Timers::standard();
+    let timers = Timers::standard().paced(&services.config.timer_periods)?;
     let listed = timers.entries.iter().map(|entry| Listed {
         name: entry.name,
         every: entry.every,
@@ -62,18 +72,26 @@ pub async fn list(services: &Services) -> Result<Vec<Listed>, TimerError> {
 }
 
 /// Leads or stands by until the shutdown's soft token; a run in progress is finished.
-pub async fn run(services: Services) {
-    let leader = Leader::new(ProcessId::generate(&services.clock, &services.entropy).to_string());
+///
+/// # Errors
+/// At once, when the configuration speaks of a timer that there is not.
+pub async fn run(services: Services) -> Result<(), TimerError> {
+    let timers = Timers::standard().paced(&services.config.timer_periods)?;
+    let owner = ProcessId::generate(&services.clock, &services.entropy).to_string();
+    let mut leader = Leader::new(owner.clone());
     let (tell, told) = watch::channel((Standing::StandsBy, Millis::new(0)));
-    tracing::info!(scheduler = leader.owner(), "scheduler started");
-    let timers = Timers::standard();
+    tracing::info!(scheduler = %owner, "scheduler started");
     let tasks = timers
         .entries
         .iter()
-        .map(|entry| keep(&services, *entry, &leader, told.clone()));
-    tokio::join!(lead(&services, &leader, &tell), futures_util::future::join_all(tasks));
+        .map(|entry| keep(&services, *entry, &owner, told.clone()));
+    tokio::join!(
+        lead(&services, &mut leader, &tell),
+        futures_util::future::join_all(tasks)
+    );
     leader.resign(&services).await;
-    tracing::info!(scheduler = leader.owner(), "scheduler stopped");
+    tracing::info!(scheduler = %owner, "scheduler stopped");
+    Ok(())
 }
 
 /// Runs one timer now, whoever leads.
@@ -81,16 +99,10 @@ pub async fn run(services: Services) {
 /// # Errors
 /// When there is none of that name, or its run fails.
 pub async fn run_once(services: &Services, name: &str) -> Result<Report, TimerError> {
-    let timers = Timers::standard();
-    let Some(entry) = timers.entries.iter().find(|entry| entry.name == name) else {
-        return Err(TimerError::Unknown {
-            name: name.to_owned(),
-            known: names().join(", "),
-        });
-    };
+    let entry = find(name)?;
     let mut all = Report::default();
     loop {
-        let report = recorded(services, entry, "operator", 0).await?;
+        let report = recorded(services, &entry, "operator", 0).await?;
         all.changed = all.changed.saturating_add(report.changed);
         if !report.unfinished {
             return Ok(all);
@@ -98,33 +110,84 @@ pub async fn run_once(services: &Services, name: &str) -> Result<Report, TimerEr
     }
 }
 
-async fn lead(services: &Services, leader: &Leader, tell: &watch::Sender<Lead>) {
+/// Runs a part of one timer's work now, or says what it would do. It is not recorded as the timer's run.
+///
+/// # Errors
+/// When there is none of that name, it does all of its work or none, or its run fails.
+pub async fn run_in(services: &Services, name: &str, scope: &Scope) -> Result<Report, TimerError> {
+    let entry = find(name)?;
+    let Some(run_in) = entry.run_in else {
+        let timers = Timers::standard().entries.into_iter();
+        let scoped: Vec<_> = timers
+            .filter(|entry| entry.run_in.is_some())
+            .map(|entry| entry.name)
+            .collect();
+        return Err(TimerError::Unscoped {
+            name: name.to_owned(),
+            known: scoped.join(", "),
+        });
+    };
+    run_in(services, scope).await
+}
+
+fn find(name: &str) -> Result<Entry, TimerError> {
+    let timers = Timers::standard();
+    let entry = timers.entries.iter().find(|entry| entry.name == name).copied();
+    entry.ok_or_else(|| TimerError::Unknown {
+        name: name.to_owned(),
+        known: timers.names(),
+    })
+}
+
+async fn lead(services: &Services, leader: &mut Leader, tell: &watch::Sender<Lead>) {
     loop {
-        // Counted from before the question, so that this process doubts its lease before the cache ends it.
+        // Counted from before the question, so that this process doubts its lease before another takes it.
         let asked = services.clock.now();
-        let standing = leader.standing(services).await;
-        let until = asked.after(LEASE_TTL.saturating_sub(Duration::from_secs(1)));
-        if std::mem::discriminant(&tell.borrow().0) != std::mem::discriminant(&standing) {
-            tracing::info!(scheduler = leader.owner(), standing = ?standing, "leadership changed");
+        match leader.standing(services).await {
+            Ok(standing) => {
+                let until = asked.after(LEASE_TTL.saturating_sub(Duration::from_secs(1)));
+                if std::mem::discriminant(&tell.borrow().0) != std::mem::discriminant(&standing) {
+                    tracing::info!(scheduler = leader.owner(), standing = ?standing, "leadership changed");
+                }
+                tell.send_replace((standing, until));
+            }
+            Err(error) => tracing::warn!(
+                scheduler = leader.owner(),
+                error = &error as &dyn std::error::Error,
+                "the lease to lead was not looked at"
+            ),
         }
-        tell.send_replace((standing, until));
         tokio::select! { () = services.shutdown.soft() => return, () = services.clock.sleep(RENEW) => {} }
     }
 }
 
 /// One timer, for ever: waits until it is due and this process leads, runs it, records the run.
-async fn keep(services: &Services, entry: Entry, leader: &Leader, mut told: watch::Receiver<Lead>) {
+async fn keep(services: &Services, entry: Entry, owner: &str, mut told: watch::Receiver<Lead>) {
+    let mut led = None;
     loop {
         let fence = tokio::select! {
             () = services.shutdown.soft() => return,
             fence = leading(services, &mut told) => fence,
         };
         let Some(fence) = fence else { return };
-        let run = recorded(services, &entry, leader.owner(), fence);
+        if led.replace(fence) != Some(fence) {
+            // Another one led until now: what it has done need not be done again at once.
+            let pause = left_of_period(services, &entry).await;
+            tokio::select! {
+                () = services.shutdown.soft() => return,
+                () = services.clock.sleep(pause) => {}
+                () = lost(services, told.clone()) => led = None,
+            }
+            continue;
+        }
+        let run = recorded(services, &entry, owner, fence);
         let more = match while_leading(services, told.clone(), run).await {
             None => {
                 tracing::warn!(
                     timer = entry.name,
+                    holder = owner,
+                    fence,
+                    at = services.clock.now().get(),
                     "a timer's run was left: its process does not lead any more"
                 );
                 false
@@ -145,6 +208,25 @@ async fn keep(services: &Services, entry: Entry, leader: &Leader, mut told: watc
             tokio::select! { () = services.shutdown.soft() => return, () = services.clock.sleep(pause) => {} }
         }
     }
+}
+
+/// How much of a timer's period is left since its last run, which ended well and with nothing left to do. Where that cannot be told,
+/// there is none.
+async fn left_of_period(services: &Services, entry: &Entry) -> Duration {
+    let last = match timers::state(&services.control, entry.name).await {
+        Ok(last) => last.filter(|last| last.error.is_none() && !last.unfinished),
+        Err(error) => {
+            tracing::warn!(
+                timer = entry.name,
+                error = &error as &dyn std::error::Error,
+                "when a timer has last run is not known: it runs now"
+            );
+            None
+        }
+    };
+    let due = last.map(|last| last.ended_at.after(entry.every));
+    // A clock that was ahead when it was noted delays nothing for longer than a period.
+    due.map_or(Duration::ZERO, |due| due.since(services.clock.now()).min(entry.every))
 }
 
 /// `every`, give or take [`JITTER`] of it, by a `chance` from 0 to 1.
@@ -200,7 +282,21 @@ async fn leading(services: &Services, told: &mut watch::Receiver<Lead>) -> Optio
 
 async fn recorded(services: &Services, entry: &Entry, holder: &str, fence: i64) -> Result<Report, TimerError> {
     let began = services.clock.now();
+    tracing::debug!(
+        timer = entry.name,
+        holder,
+        fence,
+        at = began.get(),
+        "a timer's run begins"
+    );
     let result = (entry.run)(services).await;
+    tracing::debug!(
+        timer = entry.name,
+        holder,
+        fence,
+        at = services.clock.now().get(),
+        "a timer's run ended"
+    );
     let outcome = if result.is_ok() { "ok" } else { "error" };
     metrics::counter!(metric::TIMER_RUNS, "timer" => entry.name, "outcome" => outcome).increment(1);
     let told = match &result {
@@ -215,6 +311,7 @@ async fn recorded(services: &Services, entry: &Entry, holder: &str, fence: i64) 
         ended_at: services.clock.now(),
         changed: told.as_ref().ok().copied(),
         error: told.as_ref().err().cloned(),
+        unfinished: matches!(result, Ok(Report { unfinished: true, .. })),
     };
     // Runs that found nothing to do are noted as the last one and no more: most are every few seconds.
     let worth_keeping = !matches!(result, Ok(Report { changed: 0, .. }));

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests: a failure is the message")]
 
-use mediamill_scheduler::run_once;
+use mediamill_scheduler::{Note, Scope, run_in, run_once};
 use mediamill_shared::{
     control::{
         accept::{self, Accepted},
@@ -21,6 +21,7 @@ use mediamill_shared::{
     units::ByteCount,
 };
 use std::time::Duration;
+use tokio::sync::mpsc;
 
 mediamill_shared::on_both_sides!(
     a_lowered_plan_freezes_all_of_its_tenants_and_a_raised_one_thaws_them,
@@ -69,6 +70,20 @@ async fn roll_up(services: &Services) {
 
 async fn enforce(services: &Services) -> i64 {
     run_once(services, "enforce-limits").await.unwrap().changed
+}
+
+/// What a dry run says.
+async fn dry_run(services: &Services, tenant: Option<&TenantId>) -> Vec<Note> {
+    let (tell, mut told) = mpsc::channel(100);
+    let scope = Scope::all().of(tenant.cloned()).dry(true).telling(tell);
+    let report = run_in(services, "enforce-limits", &scope).await.unwrap();
+    assert_eq!(report.changed, 0);
+    drop(scope);
+    let mut notes = Vec::new();
+    while let Some(note) = told.recv().await {
+        notes.push(note);
+    }
+    notes
 }
 
 async fn resolved(services: &Services, tenant: &TenantId) -> Tenant {
@@ -158,6 +173,16 @@ async fn a_lowered_plan_freezes_all_of_its_tenants_and_a_raised_one_thaws_them(w
     roll_up(services).await;
     assert_eq!(enforce(services).await, 0);
     edit(&world, &[(Limit::Media, 5), (Limit::GraceSeconds, 600)]).await;
+    // Before that, what it would be: of all, and of one.
+    for (tenant, notes) in [(None, 22), (Some(&tenants[3]), 1), (Some(&tenants[23]), 0)] {
+        let dry = dry_run(services, tenant).await;
+        assert_eq!(dry.len(), notes, "{dry:?}");
+        let all_told = dry
+            .iter()
+            .all(|note| note.what.starts_with("limit.over") && note.what.contains("\"used\":6"));
+        assert!(all_told, "{dry:?}");
+    }
+    assert_eq!(found(services, &tenants[3]).await, [], "nothing came of it");
     assert_eq!(enforce(services).await, 22, "each is told of");
     assert_eq!(enforce(services).await, 0, "once");
     for id in &tenants {

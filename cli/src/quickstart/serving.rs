@@ -35,7 +35,7 @@ pub(crate) async fn start(services: &Services, failure: &Failure) -> anyhow::Res
     });
     let own = services.clone();
     supervise(&services.shutdown, "scheduler", failure, async move {
-        mediamill_scheduler::run(own).await;
+        mediamill_scheduler::run(own).await?;
         Ok(())
     });
     Ok((format!("http://{}", reachable(address)), host))

@@ -162,7 +162,7 @@ fn timers_run_by_name_and_dead_jobs_are_none_at_first() {
     let listed = program.answer(&["scheduler", "list"]);
     let line = |name: &str| listed.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
     assert!(line("reconcile-usage").ends_with("0 changed"), "{listed}");
-    assert!(line("dispatch").ends_with("every     1 s  has not run yet"), "{listed}");
+    assert!(line("dispatch").ends_with("every      1s  has not run yet"), "{listed}");
     let listed = program.answer(&["--json", "scheduler", "list"]);
     let listed: Vec<serde_json::Value> = listed.lines().map(json).collect();
     let ran = listed.iter().find(|timer| timer["timer"] == "reconcile-usage").unwrap();
@@ -171,6 +171,27 @@ fn timers_run_by_name_and_dead_jobs_are_none_at_first() {
     assert!(
         unknown.code == Some(1) && unknown.err.contains("known: dispatch"),
         "{unknown:?}"
+    );
+    let dry = ["scheduler", "run", "reconcile-objects", "--dry-run"];
+    assert_eq!(program.answer(&dry), "reconcile-objects: nothing was changed");
+    let all_or_none = program.run(&["scheduler", "run", "prune", "--dry-run"]);
+    assert!(
+        all_or_none.code == Some(1) && all_or_none.err.contains("these have: reconcile-usage"),
+        "{all_or_none:?}"
+    );
+    assert_eq!(program.answer(&["scheduler", "findings"]), "");
+    let data = ("DATA_DIR", folder.path().display().to_string());
+    let often = ("TIMER_PERIODS", "prune=250ms reconcile-usage=15m".to_owned());
+    let listed = Program::new([data.clone(), often]).answer(&["scheduler", "list"]);
+    let has = |text: &str| listed.lines().any(|line| line.contains(text));
+    assert!(
+        has("prune                every   250ms") && has("reconcile-usage      every    900s"),
+        "{listed}"
+    );
+    let wrong = Program::new([data, ("TIMER_PERIODS", "nap=1h".to_owned())]).run(&["scheduler"]);
+    assert!(
+        wrong.code == Some(1) && wrong.err.contains("there is no timer \"nap\""),
+        "{wrong:?}"
     );
     assert_eq!(program.answer(&["dead", "list"]), "");
     let missing = program.run(&["dead", "retry", "01hf7y0000000000000000000a"]);

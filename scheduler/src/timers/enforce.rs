@@ -1,7 +1,10 @@
 //! Holds tenants to their limits again: those that changed, or whose plan did, with each run; all of them every few minutes, so that
 //! what nobody noticed is found.
 
-use crate::timer::{Report, Timer, TimerError};
+use crate::{
+    scope::Scope,
+    timer::{Report, Scoped, Timer, TimerError},
+};
 use mediamill_shared::{
     control::{
         activity::{self, Watcher},
@@ -36,6 +39,35 @@ impl Timer for EnforceLimits {
         let passed = pass(services, &mut report).await?;
         report.unfinished = changed || passed;
         Ok(report)
+    }
+}
+
+impl Scoped for EnforceLimits {
+    async fn run_in(services: &Services, scope: &Scope) -> Result<Report, TimerError> {
+        let mut report = Report::default();
+        let mut after: Option<TenantId> = None;
+        loop {
+            let (one, dry) = (scope.tenant().map(std::slice::from_ref), scope.is_dry());
+            let enforced = match (one, dry) {
+                (Some(one), true) => services.lifecycle.would_enforce(one).await?,
+                (Some(one), false) => services.lifecycle.enforce(one).await?,
+                (None, true) => services.lifecycle.would_enforce_page(after.as_ref(), PAGE).await?,
+                (None, false) => services.lifecycle.enforce_page(after.as_ref(), PAGE).await?,
+            };
+            report.changed = report.changed.saturating_add(enforced.changed);
+            for entry in &enforced.decided {
+                let said = || format!("{} {}", entry.action, entry.detail);
+                scope.tell(entry.tenant.as_ref(), said).await;
+            }
+            for tenant in &enforced.failed {
+                scope.tell(Some(tenant), || "its tables do not answer".to_owned()).await;
+            }
+            let full = i64::try_from(enforced.looked_at).unwrap_or(i64::MAX) >= PAGE;
+            if one.is_some() || !full {
+                return Ok(report);
+            }
+            after = enforced.last.or(after);
+        }
     }
 }
 

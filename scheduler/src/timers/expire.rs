@@ -1,12 +1,12 @@
 //! Deletes pictures whose time is over. They are out of sight already: delivery goes by the picture's own row.
 
-use crate::timer::{Report, Timer, TimerError};
+use crate::{
+    accept::accept,
+    scope::Scope,
+    timer::{Report, Scoped, Timer, TimerError},
+};
 use mediamill_shared::{
-    control::{
-        expiries::{self, Expiry},
-        jobs::{self, NewJob},
-    },
-    ids::{JobId, TraceId},
+    control::expiries::{self, Expiry},
     jobs::DeleteMedia,
     services::Services,
 };
@@ -23,6 +23,12 @@ impl Timer for ExpireMedia {
     const EVERY: Duration = Duration::from_secs(10);
 
     async fn run(services: &Services) -> Result<Report, TimerError> {
+        Self::run_in(services, &Scope::all()).await
+    }
+}
+
+impl Scoped for ExpireMedia {
+    async fn run_in(services: &Services, scope: &Scope) -> Result<Report, TimerError> {
         let mut report = Report::default();
         let now = services.clock.now();
         let mut after: Option<Expiry> = None;
@@ -30,8 +36,9 @@ impl Timer for ExpireMedia {
             let page = expiries::due(&services.control, now, after.as_ref(), PAGE).await?;
             let Some(last) = page.last() else { return Ok(report) };
             after = Some(last.clone());
-            for expiry in &page {
-                match expire(services, expiry).await {
+            let meant = |expiry: &&Expiry| scope.tenant().is_none_or(|tenant| *tenant == expiry.tenant);
+            for expiry in page.iter().filter(meant) {
+                match expire(services, expiry, scope).await {
                     Ok(true) => report.changed = report.changed.saturating_add(1),
                     Ok(false) => {}
                     // One tenant's database that is away holds up nobody else's pictures.
@@ -46,40 +53,36 @@ impl Timer for ExpireMedia {
 }
 
 /// Returns whether a picture is deleted by this.
-async fn expire(services: &Services, expiry: &Expiry) -> Result<bool, TimerError> {
+async fn expire(services: &Services, expiry: &Expiry, scope: &Scope) -> Result<bool, TimerError> {
     let (control, now) = (&services.control, services.clock.now());
     let Some(tenant) = services.resolver.by_id(&expiry.tenant).await? else {
-        expiries::forget(control, expiry).await?;
+        if !scope.is_dry() {
+            expiries::forget(control, expiry).await?;
+        }
         return Ok(false);
     };
     // Not served now: its time comes when it is, or it goes as a whole.
     let Ok(db) = tenant.db() else { return Ok(false) };
     let Some(picture) = db.media(&expiry.media).await? else {
-        if expiry.at < now.before(MAY_COME) {
+        if expiry.at < now.before(MAY_COME) && !scope.is_dry() {
             expiries::forget(control, expiry).await?;
         }
         return Ok(false);
     };
     let over = picture.is_over(now);
     if over {
-        let id = JobId::generate(&services.clock, &services.entropy);
-        let trace = TraceId::generate(&services.clock, &services.entropy);
+        let said = || format!("picture {} is over and goes", expiry.media);
+        scope.tell(Some(&expiry.tenant), said).await;
+    }
+    if scope.is_dry() {
+        return Ok(false);
+    }
+    if over {
         let payload = DeleteMedia {
             media: expiry.media.clone(),
             holder: None,
         };
-        let mut job = NewJob::of(id, &payload, trace)?;
-        job.tenant = Some(tenant.id().clone());
-        job.subject = Some(expiry.media.to_string());
-        job.context_version = tenant.context().version;
-        jobs::accept(
-            control,
-            std::slice::from_ref(&job),
-            now,
-            services.queue.rows_are_messages(),
-        )
-        .await?;
-        services.outbox.offer(job.pool, job.envelope(now));
+        accept(services, &tenant, &payload, expiry.media.to_string()).await?;
     }
     match picture.expires_at {
         // Two changes at once may have come here in another order than there.

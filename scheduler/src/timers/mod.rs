@@ -10,6 +10,7 @@ pub(crate) mod probe;
 pub(crate) mod prune;
 pub(crate) mod purge;
 pub(crate) mod reconcile;
+pub(crate) mod reconcile_objects;
 pub(crate) mod reconcile_storages;
 pub(crate) mod recover;
 pub(crate) mod refresh;

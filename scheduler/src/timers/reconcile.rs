@@ -1,16 +1,25 @@
-//! Compares what tenants' usage rows say with their ledgers, and the fast counters with the rows, and starts drifting counters anew.
-//! Whose roll-up is not the sum of the ledger is rolled up again.
+//! Compares what tenants' usage rows and ledgers say with their pictures, and the fast counters with the rows: what differs is made to
+//! follow the pictures, and drifting counters start anew. Whose roll-up is not the sum of the ledger is rolled up again.
 
-use crate::timer::{Report, Timer, TimerError};
+use crate::{
+    scope::Scope,
+    timer::{Report, Scoped, Timer, TimerError},
+};
 use mediamill_shared::{
     control::{
         activity::{self, Watcher},
+        audit::{self, Actor, Entry},
         metering,
         tenants::{self, Filter},
     },
+    ids::{JobId, TenantId},
+    quota::Drift,
     services::Services,
     telemetry::names,
-    tenancy::{Tenant, TenantDb, TenantState},
+    tenancy::{
+        Tenant, TenantDb, TenantState,
+        store::{balance::Balance, usage::Usage},
+    },
 };
 use std::time::Duration;
 
@@ -26,67 +35,157 @@ impl Timer for ReconcileUsage {
     const EVERY: Duration = Duration::from_secs(300);
 
     async fn run(services: &Services) -> Result<Report, TimerError> {
-        let mut report = Report::default();
-        let mut drift: i64 = 0;
+        Self::run_in(services, &Scope::all()).await
+    }
+}
+
+impl Scoped for ReconcileUsage {
+    async fn run_in(services: &Services, scope: &Scope) -> Result<Report, TimerError> {
+        let mut look = Look {
+            services,
+            scope,
+            changed: 0,
+            drift: 0,
+        };
+        if let Some(id) = scope.tenant() {
+            look.tenant(id).await?;
+        } else {
+            look.everybody().await?;
+        }
+        if scope.is_all() {
+            metrics::gauge!(names::RESERVATION_DRIFT_BYTES).set(look.drift as f64);
+        }
+        Ok(Report {
+            changed: look.changed,
+            unfinished: false,
+        })
+    }
+}
+
+struct Look<'a> {
+    services: &'a Services,
+    scope: &'a Scope,
+    changed: i64,
+    /// Bytes.
+    drift: i64,
+}
+
+impl Look<'_> {
+    async fn everybody(&mut self) -> Result<(), TimerError> {
         let active = Filter {
             state: Some(TenantState::Active),
             ..Filter::default()
         };
         let mut after = None;
         loop {
-            let page = tenants::page(&services.control, &active, after.as_deref(), PAGE).await?;
-            let Some(last) = page.last() else { break };
+            let page = tenants::page(&self.services.control, &active, after.as_deref(), PAGE).await?;
+            let Some(last) = page.last() else { return Ok(()) };
             after = Some(last.serial.clone());
             for row in &page {
-                let Some(tenant) = services.resolver.by_id(&row.id).await? else {
-                    continue;
-                };
-                let Ok(db) = tenant.db() else { continue };
-                let (usage, ledger) = (db.usage().await?, db.ledger_sum().await?);
-                // Mostly what was settled a moment ago; also a line that came when nobody waited for it any more.
-                if metering::total(&services.control, &row.id).await? != ledger.billed() {
-                    activity::mark(&services.control, Watcher::RollUp, &row.id, services.clock.now()).await?;
-                }
-                if drifts(services, &tenant, &db).await? {
-                    report.changed = report.changed.saturating_add(1);
-                    services.quota.forget(&row.id).await;
-                }
-                if usage == ledger {
-                    continue;
-                }
-                // Read in two steps: a settlement between them looks like drift once, drift stays.
-                let (usage, ledger) = (db.usage().await?, db.ledger_sum().await?);
-                if usage != ledger {
-                    let bytes = usage.bytes.minus(ledger.bytes).get().saturating_abs();
-                    drift = drift.saturating_add(bytes);
-                    report.changed = report.changed.saturating_add(1);
-                    tracing::error!(tenant.id = %row.id, ?usage, ?ledger, "a tenant's usage is not the sum of its ledger");
-                    services.quota.forget(&row.id).await;
-                }
+                self.tenant(&row.id).await?;
             }
         }
-        metrics::gauge!(names::RESERVATION_DRIFT_BYTES).set(drift as f64);
-        Ok(report)
+    }
+
+    async fn tenant(&mut self, id: &TenantId) -> Result<(), TimerError> {
+        let services = self.services;
+        let Some(tenant) = services.resolver.by_id(id).await? else {
+            return Ok(());
+        };
+        let Ok(db) = tenant.db() else { return Ok(()) };
+        let mut balance = db.balance().await?;
+        if !balance.is_even() {
+            self.uneven(&tenant, &db, balance).await?;
+            balance = db.balance().await?;
+        }
+        // Mostly what was settled a moment ago; also a line that came when nobody waited for it any more.
+        let rolled_up = metering::total(&services.control, id).await?;
+        if !self.scope.is_dry() && rolled_up != balance.ledger.billed() {
+            activity::mark(&services.control, Watcher::RollUp, id, services.clock.now()).await?;
+        }
+        let drifts = drifts(services, &tenant, &db).await?;
+        for drift in &drifts {
+            let said = || {
+                format!(
+                    "{} is counted as {}, {} are used",
+                    drift.resource.as_str(),
+                    drift.counted,
+                    drift.used
+                )
+            };
+            self.scope.tell(Some(id), said).await;
+        }
+        if !drifts.is_empty() && !self.scope.is_dry() {
+            renewed(id, &drifts);
+            services.quota.forget(id).await;
+            self.changed = self.changed.saturating_add(1);
+        }
+        Ok(())
+    }
+
+    /// Usage or its ledger is not what the pictures say.
+    async fn uneven(&mut self, tenant: &Tenant, db: &TenantDb, balance: Balance) -> Result<(), TimerError> {
+        let (services, id) = (self.services, tenant.id());
+        let said = || {
+            let Balance { usage, ledger, rows } = balance;
+            format!(
+                "usage is {} pictures of {}, its ledger says {} of {}, there are {} of {}",
+                usage.media, usage.bytes, ledger.media, ledger.bytes, rows.media, rows.bytes
+            )
+        };
+        self.scope.tell(Some(id), said).await;
+        if self.scope.is_dry() {
+            return Ok(());
+        }
+        let line = JobId::generate(&services.clock, &services.entropy);
+        let mut tx = db.begin().await?;
+        // As it was when nobody could settle any more; the look before may have been another moment's.
+        let before = tx.even_out(&line, services.clock.now()).await?;
+        tx.commit().await?;
+        if before.is_even() {
+            return Ok(());
+        }
+        let bytes = |usage: Usage| usage.bytes.minus(before.rows.bytes).get().saturating_abs();
+        self.drift = self.drift.saturating_add(bytes(before.usage).max(bytes(before.ledger)));
+        self.changed = self.changed.saturating_add(1);
+        tracing::error!(tenant.id = %id, ?before, "a tenant's usage was not what its pictures say: it is mended");
+        let entry = Entry::new(
+            &services.clock,
+            &services.entropy,
+            &Actor::scheduler(),
+            "usage.mended",
+            Some(id),
+        );
+        let figures = |usage: Usage| serde_json::json!({ "media": usage.media, "bytes": usage.bytes, "animation_bytes": usage.animation_bytes });
+        let entry = entry.with(serde_json::json!({
+            "usage": figures(before.usage), "ledger": figures(before.ledger), "pictures": figures(before.rows), "line": line,
+        }));
+        audit::write(&services.control, &entry).await?;
+        services.quota.forget(id).await;
+        Ok(())
     }
 }
 
-/// Whether a counter is not what the rows say, and still the same when it is looked at again.
-async fn drifts(services: &Services, tenant: &Tenant, db: &TenantDb) -> Result<bool, TimerError> {
+/// Counters that are not what the rows say, and still the same when they are looked at again.
+async fn drifts(services: &Services, tenant: &Tenant, db: &TenantDb) -> Result<Vec<Drift>, TimerError> {
     let mut before = services.quota.drift(tenant, db).await?;
     for _ in 0..LOOKS {
         if before.is_empty() {
-            return Ok(false);
+            break;
         }
         services.clock.sleep(APART).await;
         let now = services.quota.drift(tenant, db).await?;
         before.retain(|drift| now.contains(drift));
     }
-    for drift in &before {
+    Ok(before)
+}
+
+fn renewed(id: &TenantId, drifts: &[Drift]) {
+    for drift in drifts {
         tracing::warn!(
-            tenant.id = %tenant.id(), limit = drift.resource.as_str(), counted = drift.counted, used = drift.used,
+            tenant.id = %id, limit = drift.resource.as_str(), counted = drift.counted, used = drift.used,
             "a counter is not what the rows say: it is counted anew"
         );
         metrics::counter!(names::COUNTERS_RENEWED, "limit" => drift.resource.as_str()).increment(1);
     }
-    Ok(!before.is_empty())
 }

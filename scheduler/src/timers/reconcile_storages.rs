@@ -3,13 +3,16 @@
 //! A storage that open jobs may still put files into, or take them out of, is left for the next look: rows and figures do not change in
 //! one moment. Dead jobs are such: what they have claimed stays claimed until an operator retries or purges them.
 
-use crate::timer::{Report, Timer, TimerError};
+use crate::{
+    scope::Scope,
+    timer::{Report, Scoped, Timer, TimerError},
+};
 use mediamill_shared::{
     control::{
         storages::{self, StorageRow},
         tenants::{self, Filter},
     },
-    ids::StorageId,
+    ids::{StorageId, TenantId},
     placement::Spot,
     services::Services,
     telemetry::names,
@@ -27,7 +30,14 @@ impl Timer for ReconcileStorages {
     const EVERY: Duration = Duration::from_secs(3_600);
 
     async fn run(services: &Services) -> Result<Report, TimerError> {
-        let before = figures(services).await?;
+        Self::run_in(services, &Scope::all()).await
+    }
+}
+
+impl Scoped for ReconcileStorages {
+    /// Of one tenant: its own storages.
+    async fn run_in(services: &Services, scope: &Scope) -> Result<Report, TimerError> {
+        let before = figures(services, scope.tenant()).await?;
         if before.is_empty() {
             return Ok(Report::default());
         }
@@ -37,6 +47,17 @@ impl Timer for ReconcileStorages {
             let held = recorded.get(&Spot::Storage(id.clone())).copied().unwrap_or_default();
             let same = (was.used, was.objects) == (held.bytes, held.objects);
             if same || storages::are_in_use(&services.control, was.tenant.as_ref()).await? {
+                continue;
+            }
+            let said = || {
+                let (used, objects) = (was.used, was.objects);
+                format!(
+                    "storage {id} counts {objects} objects of {used}, {} of {} are recorded",
+                    held.objects, held.bytes
+                )
+            };
+            scope.tell(was.tenant.as_ref(), said).await;
+            if scope.is_dry() {
                 continue;
             }
             // Only as long as it says what it said before the rows were read.
@@ -50,20 +71,22 @@ impl Timer for ReconcileStorages {
                 );
             }
         }
-        metrics::gauge!(names::STORAGE_DRIFT_BYTES).set(drift as f64);
+        if scope.is_all() {
+            metrics::gauge!(names::STORAGE_DRIFT_BYTES).set(drift as f64);
+        }
         Ok(report)
     }
 }
 
-/// Every storage that nobody uses now.
-async fn figures(services: &Services) -> Result<BTreeMap<StorageId, StorageRow>, TimerError> {
+/// Every storage, or those of one tenant, that nobody uses now.
+async fn figures(services: &Services, of: Option<&TenantId>) -> Result<BTreeMap<StorageId, StorageRow>, TimerError> {
     let mut all = BTreeMap::new();
     let mut after = None;
     loop {
         let page = storages::page(&services.control, after.as_ref(), PAGE).await?;
         let Some(last) = page.last() else { return Ok(all) };
         after = Some(last.id.clone());
-        for row in page {
+        for row in page.into_iter().filter(|row| of.is_none() || row.tenant.as_ref() == of) {
             if !storages::are_in_use(&services.control, row.tenant.as_ref()).await? {
                 all.insert(row.id.clone(), row);
             }

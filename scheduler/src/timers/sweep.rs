@@ -1,6 +1,9 @@
 //! Removes staged bytes that no job will ask for: their upload was never accepted, or their job is over.
 
-use crate::timer::{Report, Timer, TimerError};
+use crate::{
+    scope::Scope,
+    timer::{Report, Scoped, Timer, TimerError},
+};
 use mediamill_shared::{
     control::jobs,
     ids::JobId,
@@ -18,12 +21,21 @@ impl Timer for SweepStaged {
     const EVERY: Duration = Duration::from_secs(600);
 
     async fn run(services: &Services) -> Result<Report, TimerError> {
+        Self::run_in(services, &Scope::all()).await
+    }
+}
+
+impl Scoped for SweepStaged {
+    async fn run_in(services: &Services, scope: &Scope) -> Result<Report, TimerError> {
+        let below = scope
+            .tenant()
+            .map_or_else(|| ObjectKey::STAGED.to_owned(), ObjectKey::all_staged);
         // Every upload is over by half of that age: what is older and has no row was never accepted.
         let newest = services.clock.now().before(services.config.upload_timeout * 2);
         let mut report = Report::default();
         let mut after: Option<ObjectKey> = None;
         loop {
-            let page = services.objects.list(ObjectKey::STAGED, after.as_ref(), PAGE).await?;
+            let page = services.objects.list(&below, after.as_ref(), PAGE).await?;
             let Some(last) = page.last() else { return Ok(report) };
             after = Some(last.key.clone());
             let old: BTreeMap<JobId, ObjectKey> = page
@@ -46,7 +58,11 @@ impl Timer for SweepStaged {
                         | mediamill_shared::jobs::JobState::Running
                         | mediamill_shared::jobs::JobState::Dead => true,
                     });
-                if !wanted {
+                if wanted {
+                    continue;
+                }
+                scope.tell(scope.tenant(), || format!("{key}: no job wants it")).await;
+                if !scope.is_dry() {
                     services.objects.delete(&key).await?;
                     report.changed = report.changed.saturating_add(1);
                 }

@@ -6,11 +6,13 @@
 mod access;
 mod helpers;
 mod servers;
+mod timers;
 pub(crate) mod values;
 
 pub use access::{AddressList, PortList, SecretList, SignatureMode};
 pub use helpers::MediaHelpers;
 pub use servers::{PlacementPolicy, ServerEntry, ServerList};
+pub use timers::TimerPeriods;
 pub use values::size;
 
 use crate::{
@@ -194,7 +196,8 @@ own_reader!(
     AddressList,
     PortList,
     SignatureMode,
-    MediaHelpers
+    MediaHelpers,
+    TimerPeriods
 );
 
 impl Value for Option<Isolation> {
@@ -347,6 +350,10 @@ keys! {
     idempotency_ttl: Duration = "24h",
     /// How long finished jobs are told.
     job_retention: Duration = "7d",
+    /// How old an object has to be, by its storage's clock, that no row has and no job may still record, before `reconcile-objects` removes it (`docs/scheduler.md`); 0 is never. A backup of the databases that is older than this is not restored without setting it to 0 first.
+    orphan_age: Duration = "7d",
+    /// How often timers run that are not to run as often as `mediamill scheduler list` says: `NAME=TIME`, separated by commas or white space, such as `reconcile-usage=15m`. From 100ms to 30d.
+    timer_periods: TimerPeriods = "",
     /// `text` or `json`.
     log_format: LogFormat = "text",
     /// `error`, `warn`, `info`, `debug`, `trace`, or directives such as `info,mediamill_workers=debug`.

@@ -1,8 +1,8 @@
 //! Every SQL text is prepared on both engines, after all migrations: what a checked macro would do for one engine.
 
 use super::{
-    accept, activity, audit, batches, changes, expiries, findings, jobs, leases, limit_marks, link_keys, metering,
-    moves, operator_keys, plans, resumable, secrets, stats, storages, tenants, timers,
+    accept, activity, audit, batches, changes, expiries, findings, jobs, leadership, leases, limit_marks, link_keys,
+    metering, moves, object_findings, operator_keys, plans, resumable, secrets, stats, storages, tenants, timers,
 };
 use crate::{
     clock::{Clock, Entropy},
@@ -31,6 +31,7 @@ fn control_statements() -> Vec<(&'static str, &'static str, Sql, usize)> {
         ("findings", findings::STATEMENTS),
         ("figures", findings::figures::STATEMENTS),
         ("pass", findings::pass::STATEMENTS),
+        ("leadership", leadership::STATEMENTS),
         ("leases", leases::STATEMENTS),
         ("limit_marks", limit_marks::STATEMENTS),
         ("link_keys", link_keys::STATEMENTS),
@@ -38,6 +39,8 @@ fn control_statements() -> Vec<(&'static str, &'static str, Sql, usize)> {
         ("export", metering::export::STATEMENTS),
         ("served", metering::served::STATEMENTS),
         ("moves", moves::STATEMENTS),
+        ("object_findings", object_findings::STATEMENTS),
+        ("object_pass", object_findings::pass::STATEMENTS),
         ("operator_keys", operator_keys::STATEMENTS),
         ("plans", plans::STATEMENTS),
         ("resumable", resumable::STATEMENTS),

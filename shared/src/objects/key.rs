@@ -31,6 +31,12 @@ impl ObjectKey {
         Self(format!("{}/{tenant}/{job}", Self::STAGED).into())
     }
 
+    /// What the keys of everything that is staged for a tenant begin with.
+    #[must_use]
+    pub fn all_staged(tenant: &TenantId) -> String {
+        format!("{}/{tenant}", Self::STAGED)
+    }
+
     /// Where the bytes from `start` on of an upload that comes in pieces wait for the rest. `chance` keeps writers apart that
     /// go on at the same place. Its last segment is no job's id: the sweeper of accepted uploads passes it over.
     #[must_use]
@@ -65,6 +71,28 @@ impl ObjectKey {
             return Err(KeyError);
         }
         format!("{}/{tenant}/{media}/{variant}.{extension}", Self::MEDIA).parse()
+    }
+
+    /// What the keys of all files of a tenant's pictures begin with.
+    #[must_use]
+    pub fn pictures(tenant: &TenantId) -> String {
+        format!("{}/{tenant}", Self::MEDIA)
+    }
+
+    /// A key behind every file of a picture, and before every other picture's of a larger id: where a listing goes on.
+    #[must_use]
+    pub fn behind(tenant: &TenantId, media: &MediaId) -> Self {
+        // No character of a key is greater, and no segment is longer.
+        let last = "z".repeat(100);
+        Self(format!("{}/{tenant}/{media}/{last}", Self::MEDIA).into())
+    }
+
+    /// The picture whose file it is, if it is one's.
+    #[must_use]
+    pub fn picture(&self) -> Option<MediaId> {
+        let mut segments = self.0.split('/');
+        let (first, _, media, _) = (segments.next()?, segments.next()?, segments.next()?, segments.next()?);
+        (first == Self::MEDIA && segments.next().is_none()).then(|| media.parse().ok())?
     }
 
     /// Whether it is a file that a link asked for, made after the picture: those have names that nobody can set.
@@ -133,6 +161,25 @@ mod tests {
             "media/t/1/a.b.jpg".parse::<ObjectKey>().unwrap().as_str(),
             "media/t/1/a.b.jpg"
         );
+    }
+
+    #[test]
+    fn files_tell_their_picture_and_end_before_the_next() {
+        let (clock, entropy) = (crate::clock::Clock::system(), crate::clock::Entropy::system());
+        let tenant: TenantId = "t".parse().unwrap();
+        let [one, two] = std::array::from_fn(|_| MediaId::generate(&clock, &entropy));
+        let (one, two) = if one < two { (one, two) } else { (two, one) };
+        let file = |media, name| ObjectKey::placed(&tenant, media, name, "jpg").unwrap();
+        let longest = "z".repeat(96);
+        let behind = ObjectKey::behind(&tenant, &one);
+        assert!(file(&one, &longest) < behind && behind < file(&two, "a"));
+        assert_eq!(behind.as_str().parse::<ObjectKey>(), Ok(behind));
+        assert_eq!(file(&one, "thumb").picture(), Some(one));
+        for other in ["media/t/x/a.jpg", "media/t/a.jpg", "staged/t/x/y"] {
+            assert_eq!(other.parse::<ObjectKey>().unwrap().picture(), None, "{other}");
+        }
+        let deeper = format!("media/t/{two}/a/b.jpg");
+        assert_eq!(deeper.parse::<ObjectKey>().unwrap().picture(), None);
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub use key::{KeyError, ObjectKey};
 use crate::{
     BoxError,
     clock::{Clock, Entropy},
-    units::ByteCount,
+    units::{ByteCount, Millis},
 };
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
@@ -194,6 +194,8 @@ pub struct Listed {
     pub key: ObjectKey,
     /// Size.
     pub bytes: ByteCount,
+    /// When it was written last, by the store's clock. `None`: the store does not say.
+    pub modified: Option<Millis>,
 }
 
 /// The port. Outside this crate only [`Objects`] is named.

@@ -44,9 +44,11 @@ metrics! {
     Gauge STORAGES = "mediamill_storages": "Storages that are read, by what the scheduler's probe found: well, unwell.";
     Counter OUTBOX_LEFT = "mediamill_outbox_left_total": "Accepted jobs left to the dispatcher because the queue did not take them.";
     Counter TIMER_RUNS = "mediamill_timer_runs_total": "Runs of timers, by timer and outcome: ok, error.";
-    Gauge RESERVATION_DRIFT_BYTES = "mediamill_reservation_drift_bytes": "Bytes by which usage differs from its ledger, over all tenants.";
+    Gauge RESERVATION_DRIFT_BYTES = "mediamill_reservation_drift_bytes": "Bytes by which usage or its ledger differed from the pictures, over all tenants, at the last look.";
     Counter COUNTERS_RENEWED = "mediamill_counters_renewed_total": "Fast counters that were not what the rows say, by limit.";
     Gauge STORAGE_DRIFT_BYTES = "mediamill_storage_drift_bytes": "Bytes by which storages' figures differed from the rows of all tenants, at the last look.";
+    Gauge OBJECT_FINDINGS = "mediamill_object_findings": "Objects that are not what the rows say, by problem: missing, size, foreign.";
+    Counter ORPHANS_REMOVED = "mediamill_orphans_removed_total": "Objects removed that no row had.";
     Counter LIMIT_CROSSINGS = "mediamill_limit_crossings_total": "Lines that tenants' usage has crossed upwards, by limit and level: 80, 100 percent.";
     Gauge TENANTS_FROZEN = "mediamill_tenants_frozen": "Tenants whose uploads are refused, by reason: a limit's name, or trial. One that is frozen for two counts for both.";
     Counter ENFORCEMENTS = "mediamill_enforcements_total": "Decisions about tenants that do not fit, by decision: over, fits, freeze, thaw; expire counts pictures.";

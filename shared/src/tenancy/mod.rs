@@ -54,8 +54,9 @@ pub use spec::{AdminSpec, Difference, Field, SpecError, TenantSpec};
 pub use sql::TablePrefix;
 
 #[cfg(test)]
-pub(crate) fn tenant_statements() -> [(&'static str, &'static [(&'static str, sql::TenantSql)]); 7] {
+pub(crate) fn tenant_statements() -> [(&'static str, &'static [(&'static str, sql::TenantSql)]); 8] {
     [
+        ("balance", store::balance::STATEMENTS),
         ("copy", copy::STATEMENTS),
         ("holders", store::holders::STATEMENTS),
         ("media", store::media::STATEMENTS),

@@ -4,6 +4,7 @@ mod access;
 mod bad_input;
 mod delivery;
 mod direct;
+mod drift;
 mod fair;
 mod fetch;
 mod frozen;

@@ -6,7 +6,7 @@ use crate::{
         audit::{self, Entry},
         batches, expiries, findings,
         jobs::{self, NewJob},
-        limit_marks, resumable, storages,
+        limit_marks, object_findings, resumable, storages,
     },
     db::{Bounded, Db, DbError, During, sql},
     ids::{JobId, TenantId},
@@ -93,6 +93,7 @@ pub(super) async fn forget_rows(connection: &mut AnyConnection, id: &TenantId) -
     storages::forget_tenant(connection, id).await?;
     expiries::forget_tenant(connection, id).await?;
     findings::forget_tenant(connection, id).await?;
+    object_findings::forget_tenant(connection, id).await?;
     resumable::forget_tenant(connection, id).await?;
     for sql in [FORGET_KEYS, FORGET_HOSTS, FORGET_LINK_KEYS, FORGET_STATS] {
         let query = sql.query().bind(id.as_str().to_owned());

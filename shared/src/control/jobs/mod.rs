@@ -14,13 +14,13 @@ pub use claims::{Claim, Claimed, Outcome, SILENCE, Settlement, claim, settle, to
 pub use counts::{Count, accepted_between, counts, reserved};
 pub use dead::{Purged, dead, purge, retry};
 pub(super) use held::note_turns;
-pub use held::{Turn, forget_turn, held, in_flight, in_queue, mend_turns, release, take_turn, turns};
+pub use held::{Turn, forget_turn, held, in_flight, in_queue, mend_turns, release, turns};
 pub(crate) use outbox::read_envelope;
 pub use outbox::{mark_published, mark_republished, stranded, unpublished};
 
 use crate::{
     db::{Bounded, Db, DbError, During, halving, sql},
-    ids::{JobId, TenantId, TraceId},
+    ids::{JobId, MediaId, TenantId, TraceId},
     jobs::{Envelope, Job, JobKind, JobState, Lane, Pool},
     units::{ByteCount, Millis},
 };
@@ -34,6 +34,8 @@ sql! {
         WHERE subject = $1 AND tenant = $2 ORDER BY id DESC LIMIT 1";
     TURN_TO = "UPDATE jobs SET subject = $1 WHERE id = $2 AND attempts = $3 AND state = 'running'";
     PAYLOAD = "SELECT payload FROM jobs WHERE id = $1";
+    // Ids hold no character that LIKE knows, and none is part of another.
+    CONCERNS = "SELECT id FROM jobs WHERE tenant = $1 AND state IN ('queued', 'running', 'dead') AND payload LIKE $2 LIMIT 1";
     FORGET_TENANT = "DELETE FROM jobs WHERE tenant = $1 AND id <> $2";
     PRUNE = "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE state IN ('done', 'failed') AND finished_at < $1 LIMIT $2)";
 }
@@ -273,6 +275,16 @@ pub async fn payload(db: &Db, id: &JobId) -> Result<Option<String>, DbError> {
         .bounded("read a job")
         .await?;
     row.map(|row| row.try_get(0).during("read a job")).transpose()
+}
+
+/// Whether a job of a tenant that is open, or dead and may be run again, is about a picture.
+///
+/// # Errors
+/// When the database is away.
+pub async fn concern(db: &Db, tenant: &TenantId, media: &MediaId) -> Result<bool, DbError> {
+    let query = CONCERNS.query().bind(tenant.to_string()).bind(format!("%{media}%"));
+    let row = query.fetch_optional(db.read()).bounded("look for a picture's jobs");
+    row.await.map(|row| row.is_some())
 }
 
 /// Removes every job of a tenant but the one that removes it, within its removal.

@@ -5,17 +5,23 @@
 
 use crate::{
     objects::{Listed, ObjectKey},
-    units::ByteCount,
+    units::{ByteCount, Millis},
 };
 use std::{
     collections::BinaryHeap,
     fs,
     io::{self, ErrorKind},
     path::Path,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 /// Keys have no more segments.
 const DEEPEST: usize = 8;
+
+fn moment(time: SystemTime) -> Option<Millis> {
+    let since = time.duration_since(UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_millis()).ok().map(Millis::new)
+}
 
 /// A name in a directory as it orders in keys: directories with the slash that follows them.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -86,6 +92,7 @@ impl Listing<'_> {
             Ok(metadata) => self.found.push(Listed {
                 key,
                 bytes: ByteCount::of_u64(metadata.len()),
+                modified: metadata.modified().ok().and_then(moment),
             }),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error),

@@ -31,7 +31,10 @@ use super::{
     Announced, Body, Fetched, Listed, ObjectError, ObjectKey, SignedPut, Stat, Store, Stored, Subject, listing_prefix,
     metered::Metered, within,
 };
-use crate::{clock::Clock, units::ByteCount};
+use crate::{
+    clock::Clock,
+    units::{ByteCount, Millis},
+};
 use aws_sdk_s3::{
     Client,
     config::{ResponseChecksumValidation, timeout::TimeoutConfig},
@@ -289,7 +292,12 @@ impl Store for S3Store {
             found.extend(objects.iter().take(wanted).filter_map(|object| {
                 let key = object.key()?.strip_prefix(&bucket.prefix)?.parse().ok()?;
                 let bytes = ByteCount::new(object.size()?);
-                Some(Listed { key, bytes })
+                let modified = object.last_modified().and_then(|at| at.to_millis().ok());
+                Some(Listed {
+                    key,
+                    bytes,
+                    modified: modified.map(Millis::new),
+                })
             }));
             if page.is_truncated() != Some(true) || from.is_none() {
                 break;

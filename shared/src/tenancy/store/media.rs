@@ -418,7 +418,7 @@ fn read_media(row: &AnyRow) -> Result<Media, DbError> {
     })
 }
 
-fn read_variant(row: &AnyRow) -> Result<Variant, DbError> {
+pub(super) fn read_variant(row: &AnyRow) -> Result<Variant, DbError> {
     const WHAT: &str = "read a variant";
     Ok(Variant {
         media: text(row, 0)?,

@@ -2,7 +2,7 @@
 
 use super::{
     super::{TenantDb, TenantTx, sql::tenant_sql},
-    media::Variant,
+    media::{Variant, read_variant},
 };
 use crate::{
     control::jobs::text,
@@ -20,6 +20,10 @@ tenant_sql! {
         WHERE media IN (SELECT id FROM {media} WHERE state = 'ready') GROUP BY storages";
     AT = "SELECT DISTINCT v.media FROM {variants} v JOIN {media} m ON m.id = v.media WHERE v.media > $1 AND m.state = 'ready' \
         AND (v.storages = $2 OR v.storages LIKE $3) ORDER BY v.media LIMIT $4";
+    FILES = "SELECT media, name, format, object_key, width, height, bytes, sha256, storages FROM {variants} WHERE media >= $1 AND media <= $2";
+    MISADDED = "SELECT m.id, m.stored_bytes, CAST(COALESCE(SUM(v.bytes), 0) AS BIGINT) FROM {media} m LEFT JOIN {variants} v ON v.media = m.id \
+        WHERE m.state = 'ready' GROUP BY m.id, m.stored_bytes HAVING m.stored_bytes <> COALESCE(SUM(v.bytes), 0) ORDER BY m.id LIMIT $1";
+    ADD_UP = "UPDATE {media} SET stored_bytes = $1 WHERE id = $2 AND stored_bytes = $3 AND state = 'ready' RETURNING id";
     SET_PLACES = "UPDATE {variants} SET storages = $1 WHERE media = $2 AND name = $3 AND storages = $4 RETURNING name";
 }
 
@@ -55,7 +59,67 @@ impl TenantTx {
     }
 }
 
+/// A picture that counts other bytes than its files have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misadded {
+    /// Which.
+    pub media: MediaId,
+    /// What it counts.
+    pub counted: ByteCount,
+    /// What its files have.
+    pub held: ByteCount,
+}
+
+impl TenantTx {
+    /// Makes a picture count what its files have, as long as it counts what it did. Returns whether it was mended.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn add_up(&mut self, found: &Misadded) -> Result<bool, DbError> {
+        let query = self
+            .query(ADD_UP)
+            .bind(found.held.get())
+            .bind(found.media.as_str().to_owned())
+            .bind(found.counted.get());
+        let row = query.fetch_optional(&mut *self.tx).bounded("add a picture's files up");
+        row.await.map(|row| row.is_some())
+    }
+}
+
 impl TenantDb {
+    /// Pictures that count other bytes than their files have, at most `limit`, in the order of their ids.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn misadded(&self, limit: i64) -> Result<Vec<Misadded>, DbError> {
+        const WHAT: &str = "add pictures' files up";
+        let query = self.query(MISADDED).bind(limit);
+        let rows = query.fetch_all(&mut *self.reader().await?).bounded(WHAT).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Misadded {
+                    media: text(row, 0)?,
+                    counted: ByteCount::new(row.try_get(1).during(WHAT)?),
+                    held: ByteCount::new(row.try_get(2).during(WHAT)?),
+                })
+            })
+            .collect()
+    }
+
+    /// Files of the pictures from `first` to `last`, also of those that are being deleted, in no order.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn files_between(&self, first: &MediaId, last: &MediaId) -> Result<Vec<Variant>, DbError> {
+        let query = self
+            .query(FILES)
+            .bind(first.as_str().to_owned())
+            .bind(last.as_str().to_owned());
+        let mut reader = self.reader().await?;
+        let rows = query.fetch_all(&mut *reader).bounded("list files").await?;
+        rows.iter().map(read_variant).collect()
+    }
+
     /// Pictures after `after` of which a file lies in `spot`, or is on its way out of it, in the order of their ids.
     ///
     /// # Errors

@@ -74,6 +74,8 @@ impl Told {
 pub struct Enforced {
     /// Decisions that were written, and pictures that expire by them.
     pub changed: i64,
+    /// Lines of the audit log that were written, or would be.
+    pub decided: Vec<Entry>,
     /// Tenants whose own rows could not be read: nothing is decided about them.
     pub failed: Vec<TenantId>,
     /// The last one that was looked at.
@@ -96,7 +98,25 @@ impl Lifecycle {
     /// When the control database is away.
     pub async fn enforce(&self, tenants: &[TenantId]) -> Result<Enforced, LifecycleError> {
         let page = figures::many(&self.control, tenants).await?;
-        self.enforce_all(page, true).await
+        self.enforce_all(page, true, false).await
+    }
+
+    /// What [`Lifecycle::enforce`] would decide; oldest pictures that would expire are not among it. Nothing is changed.
+    ///
+    /// # Errors
+    /// When the control database is away.
+    pub async fn would_enforce(&self, tenants: &[TenantId]) -> Result<Enforced, LifecycleError> {
+        let page = figures::many(&self.control, tenants).await?;
+        self.enforce_all(page, true, true).await
+    }
+
+    /// What [`Lifecycle::enforce_page`] would decide, likewise.
+    ///
+    /// # Errors
+    /// When the control database is away.
+    pub async fn would_enforce_page(&self, after: Option<&TenantId>, limit: i64) -> Result<Enforced, LifecycleError> {
+        let page = figures::page(&self.control, after, limit).await?;
+        self.enforce_all(page, false, true).await
     }
 
     /// Compares the active tenants after `after` with their limits, at most `limit` of them.
@@ -105,10 +125,10 @@ impl Lifecycle {
     /// When the control database is away.
     pub async fn enforce_page(&self, after: Option<&TenantId>, limit: i64) -> Result<Enforced, LifecycleError> {
         let page = figures::page(&self.control, after, limit).await?;
-        self.enforce_all(page, false).await
+        self.enforce_all(page, false, false).await
     }
 
-    async fn enforce_all(&self, page: Page, closely: bool) -> Result<Enforced, LifecycleError> {
+    async fn enforce_all(&self, page: Page, closely: bool, dry: bool) -> Result<Enforced, LifecycleError> {
         let now = self.clock.now();
         let mut done = Enforced {
             last: page.last,
@@ -133,9 +153,11 @@ impl Lifecycle {
                 suspects.push(subject);
             }
         }
-        self.have_watched(near, now).await?;
+        if !dry {
+            self.have_watched(near, now).await?;
+        }
         let judged = stream::iter(suspects).map(|subject| async move {
-            let judged = self.judged(&subject, now).await;
+            let judged = self.judged(&subject, dry, now).await;
             (subject, judged)
         });
         let mut judged = std::pin::pin!(judged.buffered(AT_A_TIME));
@@ -156,12 +178,27 @@ impl Lifecycle {
                 }
             }
             if decisions.len() >= TOGETHER {
-                done.changed = done.changed.saturating_add(self.write(&decisions, now).await?);
-                decisions.clear();
+                self.conclude(&mut decisions, &mut done, dry, now).await?;
             }
         }
-        done.changed = done.changed.saturating_add(self.write(&decisions, now).await?);
+        self.conclude(&mut decisions, &mut done, dry, now).await?;
         Ok(done)
+    }
+
+    /// Writes decisions, unless they are none but in name.
+    async fn conclude(
+        &self,
+        decisions: &mut Vec<Decision>,
+        done: &mut Enforced,
+        dry: bool,
+        now: Millis,
+    ) -> Result<(), LifecycleError> {
+        if !dry {
+            done.changed = done.changed.saturating_add(self.write(decisions, now).await?);
+        }
+        done.decided
+            .extend(decisions.drain(..).flat_map(|decision| decision.entries));
+        Ok(())
     }
 
     fn limits_of(&self, figures: &Figures, now: Millis) -> Limits {
@@ -193,7 +230,7 @@ impl Lifecycle {
     }
 
     /// Judges a tenant by its own rows. Returns what is to be written, if something is, and how many pictures expire by this.
-    async fn judged(&self, subject: &Subject, now: Millis) -> Result<(Option<Decision>, i64), DbError> {
+    async fn judged(&self, subject: &Subject, dry: bool, now: Millis) -> Result<(Option<Decision>, i64), DbError> {
         let figures = &subject.figures;
         if figures.schema_version != TENANT_SCHEMA_VERSION {
             tracing::info!(tenant.id = %figures.id, "a tenant with tables of another release is compared with its limits when they are migrated");
@@ -202,7 +239,11 @@ impl Lifecycle {
         let db = TenantDb::new(self.databases.clone(), figures.place.clone(), figures.moving);
         let used = present(&db, figures.used, &subject.limits).await?;
         let found = judge(&used, &subject.limits, figures.trial_until, &subject.before, now);
-        let expired = self.expire_oldest(&figures.id, &db, &used, &found, now).await?;
+        let expired = if dry {
+            0
+        } else {
+            self.expire_oldest(&figures.id, &db, &used, &found, now).await?
+        };
         Ok((self.decision(subject, &used, &found), expired))
     }
 

@@ -1,0 +1,30 @@
+//! Jobs that timers hand to workers.
+
+use crate::timer::TimerError;
+use mediamill_shared::{
+    control::jobs::{self, NewJob},
+    ids::{JobId, TraceId},
+    jobs::Job,
+    services::Services,
+    tenancy::Tenant,
+};
+
+/// Accepts a job for a tenant that is about `subject`.
+pub(crate) async fn accept<J: Job>(
+    services: &Services,
+    tenant: &Tenant,
+    payload: &J,
+    subject: String,
+) -> Result<(), TimerError> {
+    let now = services.clock.now();
+    let id = JobId::generate(&services.clock, &services.entropy);
+    let trace = TraceId::generate(&services.clock, &services.entropy);
+    let mut job = NewJob::of(id, payload, trace)?;
+    job.tenant = Some(tenant.id().clone());
+    job.subject = Some(subject);
+    job.context_version = tenant.context().version;
+    let published = services.queue.rows_are_messages();
+    jobs::accept(&services.control, std::slice::from_ref(&job), now, published).await?;
+    services.outbox.offer(job.pool, job.envelope(now));
+    Ok(())
+}
