@@ -80,13 +80,13 @@ pub(crate) fn binary(named: Option<&Path>) -> anyhow::Result<PathBuf> {
 
 /// The program with its configuration.
 #[derive(Clone)]
-struct Program {
+pub(crate) struct Program {
     binary: PathBuf,
     variables: Vec<(String, String)>,
 }
 
 impl Program {
-    fn new(binary: &Path, settings: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+    pub(crate) fn new(binary: &Path, settings: impl IntoIterator<Item = (&'static str, String)>) -> Self {
         Self {
             binary: binary.to_owned(),
             variables: settings
@@ -104,7 +104,7 @@ impl Program {
 
     /// Makes tables and the tenant `demo` with `limits`; a client of it at `listen`.
     async fn tenant(&self, limits: &str, listen: &str) -> anyhow::Result<Client> {
-        answer(self.command(&["migrate"])).await?;
+        self.migrate().await?;
         let made = answer(self.command(&[
             "--json",
             "tenants",
@@ -124,8 +124,13 @@ impl Program {
         Client::new(&format!("http://{listen}"), "demo.localhost", key)
     }
 
+    /// Makes the control database's tables.
+    pub(crate) async fn migrate(&self) -> anyhow::Result<()> {
+        answer(self.command(&["migrate"])).await.map(drop)
+    }
+
     /// A role as a process, its output in `folder`.
-    fn role(&self, name: &'static str, port: Option<u16>, role: &'static str, folder: &Path) -> Server {
+    pub(crate) fn role(&self, name: &'static str, port: Option<u16>, role: &'static str, folder: &Path) -> Server {
         let own = self.clone();
         program(name, port, folder, move || own.command(&[role]))
     }

@@ -19,6 +19,7 @@ mod quota;
 mod refill;
 mod resolve;
 mod resumable;
+mod schedulers;
 mod servers;
 mod side;
 mod upload;
@@ -62,6 +63,8 @@ enum Driver {
     Refill(refill::Args),
     /// Has one tenant dump thousands of pictures and others upload one each meanwhile, with fair dispatch and without
     Fairness(fairness::Args),
+    /// Stops, wakes and kills two schedulers for minutes, and proves that no timer runs twice at once and none is missed
+    Schedulers(schedulers::Args),
     /// Sends many large uploads in pieces at once, and measures what an api process holds of them in memory
     Resumable(resumable::Args),
     /// Measures how fast hosts are resolved from each layer, by how many there are, beside a bare `GET` of Redis
@@ -92,6 +95,7 @@ async fn drive(driver: Driver) -> anyhow::Result<()> {
             Driver::Resolve(args) => Box::pin(resolve::run(args)).await,
             Driver::Quota(args) => Box::pin(quota::run(args)).await,
             Driver::Refill(args) => Box::pin(refill::run(args)).await,
+            Driver::Schedulers(args) => Box::pin(schedulers::run(args)).await,
             Driver::Fairness(args) => Box::pin(fairness::run(args)).await,
             Driver::Enforce(args) => Box::pin(enforce::run(args)).await,
             Driver::Drain(args) => Box::pin(drain::run(args)).await,
