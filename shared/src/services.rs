@@ -153,6 +153,7 @@ impl Services {
                 control: control.clone(),
                 cache: cache.clone(),
                 queue: queue.clone(),
+                outbox: outbox.clone(),
                 resolver: resolver.clone(),
                 clock: clock.clone(),
             },

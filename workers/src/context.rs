@@ -1,6 +1,11 @@
 //! What a handler may use: its own tenant, and nothing that names another.
 
-use crate::{admission::Admission, decoder::Decoder, fetch::Fetcher};
+use crate::{
+    admission::Admission,
+    decoder::Decoder,
+    fetch::Fetcher,
+    processors::{Processor, Processors},
+};
 use mediamill_shared::{
     cache::{Cache, CachePort, JOB_CHANNEL},
     clock::{Clock, Entropy},
@@ -17,8 +22,6 @@ use mediamill_shared::{
     tenancy::{Lifecycle, Tenant, TenantDb},
     units::{ByteCount, Millis},
 };
-use std::sync::Arc;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// One attempt's surroundings.
@@ -45,7 +48,7 @@ pub struct JobContext {
     /// The memory budget.
     pub admission: Admission,
     /// Processors for pixels and hashes.
-    pub processors: Arc<Semaphore>,
+    pub processors: Processors,
     /// Ends with the attempt: its timeout, or the worker's end. Work off the async threads looks at it.
     pub cancel: CancellationToken,
     /// Stable code of the attempt before this one, where that failed.
@@ -106,6 +109,13 @@ impl JobContext {
         }
     }
 
+    /// A processor, when it is the tenant's turn.
+    pub(crate) async fn processor(&self) -> Processor {
+        let tenant = self.tenant.as_ref();
+        let weight = tenant.map_or(1, |tenant| tenant.context().limits.dispatch_weight);
+        self.processors.take(tenant.map(Tenant::id), weight).await
+    }
+
     /// Runs `work` on a thread for pixels and hashes, at most one for each processor. `work` is told to stop by the
     /// context's `cancel` token; its permits go with it, so that a cut attempt frees nothing too early.
     ///
@@ -116,7 +126,7 @@ impl JobContext {
         T: Send + 'static,
         W: FnOnce() -> T + Send + 'static,
     {
-        let permit = Arc::clone(&self.processors).acquire_owned().await.transient()?;
+        let permit = self.processor().await;
         let task = tokio::task::spawn_blocking(move || {
             let result = work();
             drop(permit);

@@ -8,7 +8,7 @@ use crate::{
 };
 use bytes::Bytes;
 use mediamill_media::{MediaError, Settings as Wanted};
-use mediamill_shared::jobs::{JobError, Reason, ResultExt};
+use mediamill_shared::jobs::{JobError, Reason};
 use std::{sync::Arc, time::Duration};
 
 /// A helper that has seen a picture is idle for so long at most.
@@ -114,7 +114,7 @@ impl Decoder {
                 made.0.map_err(refused)?
             }
             Self::Helpers(pool) => {
-                let _processor = Arc::clone(&cx.processors).acquire_owned().await.transient()?;
+                let _processor = cx.processor().await;
                 let picture = Picture {
                     tenant: cx.tenant()?.id(),
                     bytes,

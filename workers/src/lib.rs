@@ -10,10 +10,12 @@ mod decoder;
 mod fetch;
 pub mod handlers;
 pub mod helpers;
+mod processors;
 mod registry;
 mod runner;
 
 pub use admission::{Admission, Permit, TooLarge};
 pub use context::{JobContext, TenantGone};
+pub use processors::{Processor, Processors};
 pub use registry::{Entry, Handler, Registry};
 pub use runner::{PoolSettings, Settings, run, run_now};

@@ -18,7 +18,7 @@ use crate::{
     control::jobs::{self, Turn},
     db::{Db, DbError},
     ids::{JobId, TenantId},
-    jobs::{Lane, Pool, publish},
+    jobs::{Lane, Outbox, Pool},
     queue::Queue,
     telemetry::names,
     tenancy::{Limits, Resolver, Tenant},
@@ -47,6 +47,8 @@ pub struct DispatchParts {
     pub cache: Cache,
     /// Where released jobs go.
     pub queue: Queue,
+    /// How they go there.
+    pub outbox: Outbox,
     /// Whose limits hold.
     pub resolver: Resolver,
     /// Time.
@@ -227,11 +229,15 @@ impl Dispatch {
 
     async fn release_of(&self, pool: Pool, granted: Granted) -> Result<Vec<JobId>, DbError> {
         let DispatchParts {
-            control, queue, clock, ..
+            control,
+            queue,
+            clock,
+            outbox,
+            ..
         } = &*self.parts;
         let Granted { turn, places, cost, .. } = granted;
         let published = queue.rows_are_messages();
-        let released = jobs::release(control, pool, &turn, places, clock.now(), published).await;
+        let released = jobs::release(control, pool, &turn, (places, cost), clock.now(), published).await;
         let released = match released {
             Ok(released) => released,
             Err(error) => {
@@ -247,11 +253,11 @@ impl Dispatch {
         if released.is_empty() {
             return Ok(Vec::new());
         }
-        jobs::take_turn(control, pool, &turn, count.saturating_mul(cost)).await?;
         metrics::counter!(names::JOBS_RELEASED, "pool" => pool.as_str()).increment(released.len() as u64);
         let ids = released.iter().map(|envelope| envelope.job().clone()).collect();
-        let messages = released.into_iter().map(|envelope| (pool, envelope)).collect();
-        publish(control, queue, clock, messages).await;
+        for message in released {
+            outbox.offer(pool, message);
+        }
         Ok(ids)
     }
 

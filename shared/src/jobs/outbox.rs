@@ -32,10 +32,25 @@ impl Outbox {
     #[must_use]
     pub fn start(db: Db, queue: Queue, clock: Clock, shutdown: &Shutdown) -> Self {
         let (messages, mut waiting) = mpsc::channel(BUFFER);
+        let (mark, mut marked) = mpsc::channel(BUFFER);
         shutdown.spawn(async move {
             let mut batch = Vec::with_capacity(BATCH);
             while waiting.recv_many(&mut batch, BATCH).await > 0 {
-                publish(&db, &queue, &clock, std::mem::take(&mut batch)).await;
+                let published = confirmed(&queue, std::mem::take(&mut batch)).await;
+                if queue.rows_are_messages() {
+                    continue;
+                }
+                for id in published {
+                    // Its end waits for this one's.
+                    let _ = mark.send(id).await;
+                }
+            }
+        });
+        // Beside it: no message waits for the rows of those before it.
+        shutdown.spawn(async move {
+            let mut batch = Vec::with_capacity(BATCH);
+            while marked.recv_many(&mut batch, BATCH).await > 0 {
+                mark_published(&db, &clock, &std::mem::take(&mut batch)).await;
             }
         });
         Self { messages }
@@ -51,6 +66,15 @@ impl Outbox {
 
 /// Publishes messages of committed rows and records which were confirmed. Returns how many were.
 pub async fn publish(db: &Db, queue: &Queue, clock: &Clock, messages: Vec<(Pool, Envelope)>) -> usize {
+    let published = confirmed(queue, messages).await;
+    if !queue.rows_are_messages() {
+        mark_published(db, clock, &published).await;
+    }
+    published.len()
+}
+
+/// Publishes messages. Returns which were confirmed.
+async fn confirmed(queue: &Queue, messages: Vec<(Pool, Envelope)>) -> Vec<JobId> {
     let mut confirmed: Vec<JobId> = Vec::with_capacity(messages.len());
     for pool in Pool::ALL {
         let these: Vec<Envelope> = messages
@@ -72,14 +96,14 @@ pub async fn publish(db: &Db, queue: &Queue, clock: &Clock, messages: Vec<(Pool,
             }
         }
     }
-    if queue.rows_are_messages() {
-        return confirmed.len();
-    }
-    if let Err(error) = jobs::mark_published(db, &confirmed, clock.now()).await {
+    confirmed
+}
+
+async fn mark_published(db: &Db, clock: &Clock, confirmed: &[JobId]) {
+    if let Err(error) = jobs::mark_published(db, confirmed, clock.now()).await {
         tracing::warn!(
             error = &error as &dyn std::error::Error,
             "published jobs will be published again: their rows could not be marked"
         );
     }
-    confirmed.len()
 }

@@ -14,11 +14,7 @@ use mediamill_shared::{
     telemetry::names,
     tenancy::Tenant,
 };
-use std::{
-    panic::AssertUnwindSafe,
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::{panic::AssertUnwindSafe, sync::PoisonError, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// How exactly a tenant's last job is known.
@@ -182,7 +178,7 @@ impl Worker {
             quota: services.quota.clone(),
             clock: services.clock.clone(),
             admission: self.admission.clone(),
-            processors: Arc::clone(&self.processors),
+            processors: self.processors.clone(),
             cancel: CancellationToken::new(),
             last_cause: claimed.last_cause.clone(),
             decoder: self.decoder.clone(),

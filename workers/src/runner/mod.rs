@@ -6,7 +6,7 @@ mod turns;
 
 pub use settings::{PoolSettings, Settings};
 
-use crate::{admission::Admission, decoder::Decoder, fetch::Fetcher, registry::Registry};
+use crate::{admission::Admission, decoder::Decoder, fetch::Fetcher, processors::Processors, registry::Registry};
 use futures_util::future::join_all;
 use mediamill_shared::{
     cache::{CachePort, JOB_CHANNEL},
@@ -44,7 +44,7 @@ struct Worker {
     name: String,
     registry: Registry,
     admission: Admission,
-    processors: Arc<Semaphore>,
+    processors: Processors,
     decoder: Decoder,
     fetcher: Fetcher,
     claims: Batcher<JobId, Claim>,
@@ -256,7 +256,7 @@ impl Worker {
             settlements: settlements(&services),
             registry: settings.registry.clone(),
             admission: Admission::within(settings.memory),
-            processors: Arc::new(Semaphore::new(settings.processors.max(1))),
+            processors: Processors::new(settings.processors),
             decoder: Decoder::of(settings),
             fetcher: Fetcher::new(&services.config),
             running: Mutex::default(),

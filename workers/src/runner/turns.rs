@@ -3,7 +3,7 @@
 use super::Worker;
 use mediamill_shared::{
     cache::{CachePort, HELD_CHANNEL, Signal},
-    clock::Clock,
+    clock::{Clock, Stopwatch},
     dispatch::Occasion,
     ids::{JobId, TenantId},
     jobs::Pool,
@@ -17,6 +17,10 @@ use std::{
 use tokio::sync::{Notify, broadcast::error::RecvError};
 use tokio_util::sync::CancellationToken;
 
+/// Jobs are on their way while all slots have some: as many as end in the time that one takes from its release to a worker, doubled.
+const ON_THE_WAY: Duration = Duration::from_millis(150);
+/// How often the pace of jobs is measured.
+const PACE: Duration = Duration::from_secs(1);
 /// A look at who waits, whatever was heard of them.
 const LOOK: Duration = Duration::from_secs(1);
 /// A released job that has not come to this worker by then has gone to another.
@@ -25,9 +29,8 @@ const ON_ITS_WAY: Duration = Duration::from_secs(1);
 /// What a pool's loop and its jobs tell of each other.
 pub(super) struct Turns {
     pool: Pool,
-    /// Jobs at a time that this worker has released itself, whatever their tenants' shares are. Fewer than it could run: a job of
-    /// somebody who has few finds a slot at once.
-    window: usize,
+    /// Jobs that it runs at a time.
+    slots: usize,
     state: Mutex<State>,
     changed: Notify,
 }
@@ -38,13 +41,45 @@ struct State {
     ended: BTreeMap<TenantId, i64>,
     /// Jobs that were released here and are on their way, and since when.
     coming: HashMap<JobId, Millis>,
+    pace: Pace,
+}
+
+/// How many jobs end in a time.
+#[derive(Default)]
+struct Pace {
+    since: Option<Stopwatch>,
+    count: u32,
+    /// In a second, when it was measured last.
+    per_second: f64,
+}
+
+impl Pace {
+    fn ended(&mut self) {
+        let elapsed = self.since.get_or_insert_with(Stopwatch::start).elapsed();
+        self.count = self.count.saturating_add(1);
+        if elapsed >= PACE {
+            self.per_second = f64::from(self.count) / elapsed.as_secs_f64();
+            (self.since, self.count) = (Some(Stopwatch::start()), 0);
+        }
+    }
+
+    /// How many of `slots` jobs at a time have another one on its way while they run: one for four of them, more where they are
+    /// short, and never more than two each.
+    fn ahead(&self, slots: usize) -> usize {
+        let ending = self.per_second * ON_THE_WAY.as_secs_f64();
+        let most = slots.saturating_mul(2);
+        let ending = (0..most).take_while(|count| (*count as f64) < ending).count();
+        ending.clamp((slots / 4).max(1), most.max(1))
+    }
 }
 
 impl State {
-    /// Jobs that could be begun at once, and are neither here nor on their way.
-    fn idle(&mut self, window: usize, clock: &Clock) -> usize {
+    /// Jobs that could be begun, at once or as soon as one has ended, and are neither here nor on their way. Not many more than
+    /// there are slots: whoever comes anew is behind these.
+    fn idle(&mut self, slots: usize, clock: &Clock) -> usize {
         let since = clock.now().before(ON_ITS_WAY);
         self.coming.retain(|_, at| *at > since);
+        let window = slots.saturating_add(self.pace.ahead(slots));
         window.saturating_sub(self.in_hand.saturating_add(self.coming.len()))
     }
 }
@@ -56,6 +91,7 @@ impl Drop for InHand<'_> {
     fn drop(&mut self) {
         let mut state = self.0.state();
         state.in_hand = state.in_hand.saturating_sub(1);
+        state.pace.ended();
         drop(state);
         self.0.changed.notify_one();
     }
@@ -65,7 +101,7 @@ impl Turns {
     pub(super) fn new(pool: Pool, slots: usize) -> Self {
         Self {
             pool,
-            window: slots.saturating_sub(slots / 4).max(1),
+            slots: slots.max(1),
             state: Mutex::default(),
             changed: Notify::new(),
         }
@@ -79,7 +115,13 @@ impl Turns {
     pub(super) fn begin(&self, job: &JobId) -> InHand<'_> {
         let mut state = self.state();
         state.in_hand = state.in_hand.saturating_add(1);
-        state.coming.remove(job);
+        if state.coming.remove(job).is_none() {
+            // Released by another worker, to which one of this one's goes.
+            let first = state.coming.iter().min_by_key(|(_, at)| **at);
+            if let Some(first) = first.map(|(job, _)| job.clone()) {
+                state.coming.remove(&first);
+            }
+        }
         InHand(self)
     }
 
@@ -94,7 +136,7 @@ impl Turns {
     fn occasion(&self, clock: &Clock, all: bool) -> Occasion {
         let mut state = self.state();
         Occasion {
-            idle: state.idle(self.window, clock),
+            idle: state.idle(self.slots, clock),
             ended: std::mem::take(&mut state.ended),
             all,
         }
@@ -112,7 +154,7 @@ impl Turns {
                 signal = signals.recv(), if heard => match signal {
                     // While a dump comes in there is one for each upload: they are nothing to whoever has enough to do.
                     Ok(Signal { channel: HELD_CHANNEL, message })
-                        if message == self.pool.as_str() && self.state().idle(self.window, &services.clock) > 0 => false,
+                        if message == self.pool.as_str() && self.state().idle(self.slots, &services.clock) > 0 => false,
                     Ok(_) => continue,
                     Err(RecvError::Lagged(_)) => true,
                     Err(RecvError::Closed) => { heard = false; continue }
@@ -141,5 +183,28 @@ impl Turns {
                 "held jobs wait for the next look: they could not be released"
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shorter_jobs_are_the_more_are_on_their_way() {
+        let ahead = |per_second, slots| {
+            let pace = Pace {
+                per_second,
+                ..Pace::default()
+            };
+            pace.ahead(slots)
+        };
+        assert_eq!(ahead(0.0, 4), 1);
+        assert_eq!(ahead(3.0, 4), 1);
+        assert_eq!(ahead(12.0, 4), 2);
+        assert_eq!(ahead(27.0, 4), 5);
+        assert_eq!(ahead(1_000.0, 4), 8);
+        assert_eq!(ahead(0.0, 1), 1);
+        assert_eq!(ahead(0.0, 32), 8);
     }
 }

@@ -87,16 +87,6 @@ pub async fn turns(db: &Db, pool: Pool, limit: i64) -> Result<Vec<Turn>, DbError
         .collect()
 }
 
-/// Puts a turn off by `cost`.
-///
-/// # Errors
-/// When the database is away.
-pub async fn take_turn(db: &Db, pool: Pool, turn: &Turn, cost: i64) -> Result<(), DbError> {
-    let query = TAKE.query().bind(cost).bind(pool.as_str()).bind(turn.lane.as_str());
-    let query = query.bind(turn.tenant.as_str().to_owned());
-    query.execute(db.write()).bounded("take a turn").await.map(drop)
-}
-
 /// Forgets a turn, unless there are held jobs after all.
 ///
 /// # Errors
@@ -107,7 +97,8 @@ pub async fn forget_turn(db: &Db, pool: Pool, turn: &Turn) -> Result<(), DbError
     query.execute(db.write()).bounded("forget a turn").await.map(drop)
 }
 
-/// Releases up to `count` held jobs, the oldest first: their messages. Where rows are messages, `published`, that is all.
+/// Releases up to `count` held jobs, the oldest first, and puts the turn off by `cost` for each: their messages. Where rows are
+/// messages, `published`, that is all.
 ///
 /// # Errors
 /// When the database is away.
@@ -115,10 +106,19 @@ pub async fn release(
     db: &Db,
     pool: Pool,
     turn: &Turn,
-    count: i64,
+    (count, cost): (i64, i64),
     now: Millis,
     published: bool,
 ) -> Result<Vec<Envelope>, DbError> {
+    const WHAT: &str = "release held jobs";
+    let take = |cost: i64| {
+        let query = TAKE.query().bind(cost).bind(pool.as_str()).bind(turn.lane.as_str());
+        query.bind(turn.tenant.as_str().to_owned())
+    };
+    let mut tx = db.begin_write().await?;
+    // First of all: whoever releases the same tenant's jobs waits, and then finds those that are left.
+    let all = take(count.saturating_mul(cost)).execute(&mut *tx);
+    all.bounded(WHAT).await?;
     let query = RELEASE
         .query()
         .bind(now.get())
@@ -127,7 +127,16 @@ pub async fn release(
         .bind(turn.tenant.as_str().to_owned())
         .bind(turn.lane.as_str())
         .bind(count);
-    let rows = query.fetch_all(db.write()).bounded("release held jobs").await?;
+    let rows = query.fetch_all(&mut *tx).bounded(WHAT).await?;
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let missing = count.saturating_sub(i64::try_from(rows.len()).unwrap_or(i64::MAX));
+    if missing > 0 {
+        let back = take(missing.saturating_mul(cost).saturating_neg()).execute(&mut *tx);
+        back.bounded(WHAT).await?;
+    }
+    tx.commit().bounded(WHAT).await?;
     let mut released = Vec::with_capacity(rows.len());
     for row in &rows {
         released.push(read_envelope(row, now)?.1);
