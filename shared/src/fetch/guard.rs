@@ -11,6 +11,7 @@ use std::{
     fmt,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 use url::{Host, Url};
 
@@ -18,6 +19,10 @@ use url::{Host, Url};
 const FIRST_FREE_PORT: u16 = 1024;
 /// Longest endpoint, bytes.
 const LONGEST: usize = 2048;
+
+/// For a name's addresses: less than a client waits for a connection, so that a name that is looked up for long is told from others
+/// by nothing else.
+const RESOLVE: Duration = Duration::from_secs(2);
 
 /// Why an endpoint is none that a tenant's key may choose.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -179,13 +184,13 @@ impl Guard {
     /// # Errors
     /// When one of them may not, or there are none.
     pub async fn resolve(&self, name: &str, secure: bool) -> Result<Vec<IpAddr>, AddressRefused> {
-        let found = self.names.resolve(name).await.map_err(|error| {
-            tracing::debug!(
-                error = &error as &dyn std::error::Error,
-                "the name of a tenant's endpoint does not resolve"
-            );
+        let unresolved = |error: &(dyn std::error::Error + 'static)| {
+            tracing::debug!(error, "the name of a tenant's endpoint does not resolve");
             AddressRefused
-        })?;
+        };
+        let found = tokio::time::timeout(RESOLVE, self.names.resolve(name)).await;
+        let found = found.map_err(|late| unresolved(&late))?;
+        let found = found.map_err(|error| unresolved(&error))?;
         // All of them: a name that has one address too many is not what it seems to be.
         if found.is_empty() || !found.iter().all(|address| self.reaches(*address, secure)) {
             return Err(AddressRefused);
