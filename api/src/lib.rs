@@ -10,12 +10,14 @@ mod follow;
 mod openapi;
 mod problem;
 mod rates;
+mod recent;
 mod resumable;
 mod routes;
 mod serve;
 mod served;
 mod state;
 mod stay;
+mod storages;
 
 pub use openapi::openapi;
 pub use problem::{Cause, Problem};

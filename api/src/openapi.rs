@@ -19,6 +19,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
     info(title = "mediamill", description = "Uploads in, cleaned pictures out. The tenant is decided by `Host`."),
     modifiers(&Keys),
     tags((name = "media"), (name = "jobs"), (name = "usage"), (name = "files"), (name = "link-keys"),
+        (name = "storages", description = "The tenant's own storages, for keys of its administrators: see docs/storages.md."),
         (name = "resumable", description = "Uploads in pieces by the tus protocol 1.0.0: see docs/resumable.md."),
         (name = "direct", description = "Uploads whose bytes go to the store itself: see docs/direct.md."), (name = "tenants"),
         (name = "tenants-api", description = "For providers, compatible with Chevereto's Tenants API: see docs/tenants-api.md."))
@@ -62,6 +63,18 @@ pub(crate) fn described() -> (axum::Router<State>, utoipa::openapi::OpenApi) {
         .routes(routes!(routes::files::serve))
         .routes(routes!(routes::link_keys::list, routes::link_keys::create))
         .routes(routes!(routes::link_keys::remove))
+        .routes(routes!(routes::storages::list, routes::storages::add))
+        .routes(routes!(
+            routes::storages::show,
+            routes::storages::edit,
+            routes::storages::remove
+        ))
+        .routes(routes!(routes::storages::check))
+        .routes(routes!(
+            routes::storages::begin,
+            routes::storages::task,
+            routes::storages::stop
+        ))
         .routes(routes!(routes::batches::receive, routes::batches::list))
         .routes(routes!(routes::batches::show))
         .routes(routes!(routes::batches::events))

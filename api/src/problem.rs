@@ -101,6 +101,8 @@ causes! {
     Conflict = "conflict", CONFLICT;
     /// The storage does not work; `steps` says what is wrong.
     StorageBroken = "storage-broken", UNPROCESSABLE_ENTITY;
+    /// The storage's endpoint is not known, or not at an address that a tenant's storage may be at; nothing was sent there.
+    StorageAddressRefused = "storage-address-refused", UNPROCESSABLE_ENTITY;
     /// It has changed since the version that the request names.
     VersionChanged = "version-changed", PRECONDITION_FAILED;
     /// The body is longer than this route takes.
@@ -119,6 +121,8 @@ causes! {
     RateLimited = "rate-limited", TOO_MANY_REQUESTS;
     /// Too many wrong keys came from this address: wait.
     TooManyWrongKeys = "too-many-wrong-keys", TOO_MANY_REQUESTS;
+    /// The tenant had its storages tried too often in the last minute, or has one tried right now: wait.
+    TooManyTrials = "too-many-trials", TOO_MANY_REQUESTS;
     /// Another version of the tus protocol is spoken here: see `Tus-Version`.
     ProtocolVersion = "protocol-version", PRECONDITION_FAILED;
     /// The upload is elsewhere than `Upload-Offset` says: ask where.
@@ -237,6 +241,7 @@ impl From<ObjectError> for Problem {
             ObjectError::Full { .. }
             | ObjectError::Refused { .. }
             | ObjectError::Unavailable { .. }
+            | ObjectError::Address(_)
             | ObjectError::Url { .. } => Self::unavailable("answering 503: the object store failed", &error),
         }
     }
@@ -376,7 +381,7 @@ impl IntoResponse for Problem {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after.unwrap_or(1)));
             }
             // As long as they are counted.
-            Cause::TooManyWrongKeys => {
+            Cause::TooManyWrongKeys | Cause::TooManyTrials => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
             }
             _ => {}

@@ -1,6 +1,6 @@
 //! What every handler has.
 
-use crate::{extract::WrongKeys, follow::Followers, served::Served};
+use crate::{extract::WrongKeys, follow::Followers, served::Served, storages::Trials};
 use axum::extract::FromRef;
 use mediamill_shared::{
     control::{jobs::JobRow, link_keys::LinkSecrets, operator_keys::OperatorKey},
@@ -71,6 +71,8 @@ pub struct State {
     pub(crate) served: Served,
     /// Uploads in pieces that may be finished.
     pub(crate) finishing: Arc<Semaphore>,
+    /// Storages that tenants have tried.
+    pub(crate) trials: Trials,
     pub(crate) metrics: Option<MetricsPage>,
 }
 
@@ -93,6 +95,7 @@ impl State {
         let making = Cache::builder().max_capacity(MAKING).time_to_live(MADE).build();
         let made = Cache::builder().max_capacity(MAKING).time_to_live(MADE).build();
         let wrong_keys = WrongKeys::new(services.cache.clone());
+        let trials = Trials::new(services.cache.clone());
         let followers = Followers::start(&services);
         let served = Served::start(&services);
         Self {
@@ -107,6 +110,7 @@ impl State {
             waiting: Arc::new(Semaphore::new(WAITING)),
             served,
             finishing: Arc::new(Semaphore::new(FINISHING)),
+            trials,
             metrics,
         }
     }

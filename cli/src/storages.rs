@@ -16,8 +16,8 @@ use mediamill_shared::{
     },
     ids::{StorageId, TenantId},
     placement::{
-        Credentials, DirectorySettings, NewStorage, S3Settings, Spot, StorageChange, StorageSettings, storage_view,
-        task_view,
+        Credentials, DirectorySettings, Editor, NewStorage, S3Settings, Spot, StorageChange, StorageSettings,
+        storage_view, task_view,
     },
     services::Services,
     tenancy::Tenant,
@@ -33,7 +33,7 @@ const LOOK: Duration = Duration::from_millis(500);
 
 pub(crate) async fn run(services: &Services, command: Storages, json: bool) -> anyhow::Result<ExitCode> {
     let all = &services.storages;
-    let actor = Actor::cli();
+    let by = Editor::operator(Actor::cli());
     match command {
         Storages::List { tenant } => list(services, tenant.as_ref(), json).await?,
         Storages::Show { id } => show(services, &all.row(&id).await?, json).await?,
@@ -56,7 +56,7 @@ pub(crate) async fn run(services: &Services, command: Storages, json: bool) -> a
                 capacity: fields.capacity.unwrap_or(ByteCount::ZERO),
                 weight: fields.weight.unwrap_or(1),
             };
-            show(services, &all.add(tenant.as_ref(), new, unchecked, &actor).await?, json).await?;
+            show(services, &all.add(tenant.as_ref(), new, unchecked, &by).await?, json).await?;
         }
         Storages::Check { id } => return check(services, &id, json).await,
         Storages::Edit {
@@ -77,30 +77,30 @@ pub(crate) async fn run(services: &Services, command: Storages, json: bool) -> a
                 capacity,
                 weight,
             };
-            show(services, &all.edit(&row, tenant.as_ref(), change, &actor).await?, json).await?;
+            show(services, &all.edit(&row, tenant.as_ref(), change, &by).await?, json).await?;
         }
         Storages::Drain { id, to, watch } => {
             let row = all.row(&id).await?;
             let tenant = owner(services, row.tenant.as_ref()).await?;
-            all.drain(&row, tenant.as_ref(), to.as_ref(), &actor).await?;
+            all.drain(&row, tenant.as_ref(), to.as_ref(), &by).await?;
             return begun(services, &Spot::Storage(id), watch, json).await;
         }
         Storages::Move { from, to, watch } => {
-            all.begin_move(&from, to.as_ref(), &actor).await?;
+            all.begin_move(&from, to.as_ref(), &by).await?;
             return begun(services, &from, watch, json).await;
         }
         Storages::Verify { id, sample, watch } => {
-            all.begin_verify(&id, sample, &actor).await?;
+            all.begin_verify(&id, sample, &by).await?;
             return begun(services, &id, watch, json).await;
         }
         Storages::Watch { id } => return begun(services, &id, true, json).await,
         Storages::Stop { id } => {
-            let stopped = tasks::stop(&services.control, &id, services.clock.now()).await?;
+            let stopped = all.stop_task(&id, &by).await?;
             let words = if stopped { "stopped" } else { "nothing was running" };
             output::done(json, &json!({ "stopped": stopped }), words)?;
         }
         Storages::Remove { id } => {
-            all.remove(&all.row(&id).await?, &actor).await?;
+            all.remove(&all.row(&id).await?, &by).await?;
             output::done(json, &json!({ "removed": id }), "removed")?;
         }
     }
@@ -231,7 +231,10 @@ async fn check(services: &Services, id: &StorageId, json: bool) -> anyhow::Resul
             output::line(format!(
                 "{:12} {}",
                 finding.step.as_str(),
-                finding.problem.as_deref().unwrap_or("ok")
+                finding
+                    .problem
+                    .as_ref()
+                    .map_or_else(|| "ok".to_owned(), ToString::to_string)
             ));
         }
     }

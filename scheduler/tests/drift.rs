@@ -10,7 +10,7 @@ use mediamill_shared::{
         changes::Change,
         storages::{self, StorageRole, StorageRow},
     },
-    placement::NewStorage,
+    placement::{Editor, NewStorage},
     tenancy::LimitOverrides,
     testing::{World, s3::S3Server},
     units::ByteCount,
@@ -79,7 +79,7 @@ async fn a_storages_figures_that_were_changed_are_mended(world: World) {
     let added = world
         .services
         .storages
-        .add(None, new, false, &Actor::cli())
+        .add(None, new, false, &Editor::operator(Actor::cli()))
         .await
         .unwrap();
     assert_eq!(changed(&world, "reconcile-storages").await, 0);

@@ -6,6 +6,7 @@ use crate::{
     config::Config,
     db::{Db, OpenError},
     dispatch::{Dispatch, DispatchParts},
+    fetch::Guard,
     jobs::Outbox,
     objects::{ObjectError, Objects},
     placement::{Storages, StoragesParts},
@@ -101,13 +102,7 @@ impl Services {
         entropy: Entropy,
         shutdown: Shutdown,
     ) -> Result<Self, ServicesError> {
-        if config.database_url.scheme() == "sqlite" || config.objects_url.scheme() == "file" {
-            let made = tokio::fs::create_dir_all(&config.data_dir).await;
-            made.map_err(|source| ServicesError::DataDir {
-                path: config.data_dir.clone(),
-                source,
-            })?;
-        }
+        make_data_dir(&config).await?;
         let control = Db::open(&config.database_url, config.database_connections)?;
         let queue = Queue::open(
             &config.queue_url,
@@ -142,6 +137,7 @@ impl Services {
                 secrets: secrets.clone(),
                 clock: clock.clone(),
                 entropy: entropy.clone(),
+                guard: Guard::from_config(&config),
                 main: objects.clone(),
             },
             &shutdown,
@@ -201,6 +197,18 @@ impl Services {
             secrets,
         })
     }
+}
+
+/// Where an embedded back end has its files.
+async fn make_data_dir(config: &Config) -> Result<(), ServicesError> {
+    if config.database_url.scheme() != "sqlite" && config.objects_url.scheme() != "file" {
+        return Ok(());
+    }
+    let made = tokio::fs::create_dir_all(&config.data_dir).await;
+    made.map_err(|source| ServicesError::DataDir {
+        path: config.data_dir.clone(),
+        source,
+    })
 }
 
 fn resolver_settings(config: &Config) -> ResolverSettings {

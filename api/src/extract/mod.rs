@@ -1,5 +1,6 @@
 //! What handlers ask of a request: its tenant, its key, its operator, its conditions.
 
+mod administrator;
 mod caller;
 mod host;
 mod idempotency;
@@ -10,6 +11,7 @@ mod tenant;
 mod traced;
 mod wrong_keys;
 
+pub(crate) use administrator::Administrator;
 pub(crate) use caller::Caller;
 pub(crate) use idempotency::IdempotencyKey;
 pub(crate) use if_match::{IfMatch, etag};

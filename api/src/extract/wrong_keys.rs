@@ -1,31 +1,15 @@
 //! How often an address sent a wrong key of late, so that nobody can try many.
-//!
-//! Counted by every process for itself, and in the cache for all of them together; without the cache the former has to do.
 
-use mediamill_shared::cache::{Added, Cache, CachePort};
-use moka::future::Cache as Memory;
-use std::{
-    net::{IpAddr, Ipv6Addr},
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::Duration,
-};
+use crate::recent::Recent;
+use mediamill_shared::cache::Cache;
+use std::net::{IpAddr, Ipv6Addr};
 
-/// Wrong keys that an address may send in [`WINDOW`].
+/// Wrong keys that an address may send in a minute.
 const MOST: i64 = 10;
-/// How long they are counted, from the first on.
-const WINDOW: Duration = Duration::from_secs(60);
-/// Addresses that a process counts for at a time.
-const ADDRESSES: u64 = 10_000;
 
 /// The counts. Cloning shares them.
 #[derive(Clone)]
-pub(crate) struct WrongKeys {
-    cache: Cache,
-    own: Memory<String, Arc<AtomicI64>>,
-}
+pub(crate) struct WrongKeys(Recent);
 
 /// Whom an address is counted as: an IPv6 host has a whole /64 to itself.
 fn counted_as(address: Option<IpAddr>) -> String {
@@ -42,36 +26,17 @@ fn counted_as(address: Option<IpAddr>) -> String {
 impl WrongKeys {
     /// Nothing counted by this process yet.
     pub(crate) fn new(cache: Cache) -> Self {
-        let own = Memory::builder().max_capacity(ADDRESSES).time_to_live(WINDOW).build();
-        Self { cache, own }
+        Self(Recent::new(cache, MOST))
     }
 
     /// Whether an address has to wait.
     pub(crate) async fn too_many(&self, address: Option<IpAddr>) -> bool {
-        let name = counted_as(address);
-        if let Some(count) = self.own.get(&name).await
-            && count.load(Ordering::Relaxed) >= MOST
-        {
-            return true;
-        }
-        // An addition of nothing is a look.
-        match self.cache.add_within(&name, 0, None).await {
-            Ok(Added::Now(count) | Added::Over(count)) => count >= MOST,
-            Ok(Added::Absent) | Err(_) => false,
-        }
+        self.0.too_many(&counted_as(address)).await
     }
 
     /// Counts a wrong key.
     pub(crate) async fn count(&self, address: Option<IpAddr>) {
-        let name = counted_as(address);
-        let own = self.own.get_with(name.clone(), async { Arc::default() }).await;
-        own.fetch_add(1, Ordering::Relaxed);
-        let added = self.cache.add_within(&name, 1, None).await;
-        // Somebody else may seed at the same time: then one of two is not counted, which nobody gains by. A cache that is
-        // away counts nothing: this process does.
-        if matches!(added, Ok(Added::Absent)) {
-            let _ = self.cache.seed(&name, 1, WINDOW).await;
-        }
+        self.0.count(&counted_as(address)).await;
     }
 }
 

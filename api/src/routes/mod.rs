@@ -12,6 +12,7 @@ pub(crate) mod link_keys;
 pub(crate) mod media;
 mod on_demand;
 pub(crate) mod operator;
+pub(crate) mod storages;
 pub(crate) mod tus;
 pub(crate) mod upload;
 pub(crate) mod usage;

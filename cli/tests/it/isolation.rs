@@ -34,6 +34,10 @@ enum Kind {
 /// A direct upload.
 const ANNOUNCED: &str = r#"{"bytes": 100, "type": "image/jpeg"}"#;
 
+/// A storage that nobody tries.
+const UNTRIED: &str = r#"{"name": "a", "settings": {"kind": "s3", "bucket": "pictures"}, "unchecked": true,
+    "credentials": {"access_key": "a", "secret_key": "b"}}"#;
+
 /// One entry for each route.
 fn kind(method: &str, path: &str) -> Option<Kind> {
     Some(match (method, path) {
@@ -48,7 +52,10 @@ fn kind(method: &str, path: &str) -> Option<Kind> {
             | "/v1/uploads/{id}"
             | "/v1/usage"
             | "/v1/limits"
-            | "/v1/link-keys",
+            | "/v1/link-keys"
+            | "/v1/storages"
+            | "/v1/storages/{id}"
+            | "/v1/storages/{id}/task",
         )
         | (
             "post",
@@ -58,11 +65,22 @@ fn kind(method: &str, path: &str) -> Option<Kind> {
             | "/v1/tus"
             | "/v1/tus/{id}"
             | "/v1/uploads"
-            | "/v1/uploads/{id}/complete",
+            | "/v1/uploads/{id}/complete"
+            | "/v1/storages"
+            | "/v1/storages/{id}/check"
+            | "/v1/storages/{id}/task",
         )
-        | ("patch", "/v1/media/{id}")
+        | ("patch", "/v1/media/{id}" | "/v1/storages/{id}")
         | ("head" | "patch", "/v1/tus/{id}")
-        | ("delete", "/v1/media/{id}" | "/v1/link-keys/{id}" | "/v1/tus/{id}" | "/v1/uploads/{id}") => Kind::Tenant,
+        | (
+            "delete",
+            "/v1/media/{id}"
+            | "/v1/link-keys/{id}"
+            | "/v1/tus/{id}"
+            | "/v1/uploads/{id}"
+            | "/v1/storages/{id}"
+            | "/v1/storages/{id}/task",
+        ) => Kind::Tenant,
         (_, path) if path.starts_with("/_/") || path.starts_with("/v1/tenants") => Kind::Operator,
         _ => return None,
     })
@@ -73,6 +91,8 @@ struct Owned {
     media: String,
     job: String,
     link_key: String,
+    /// Off.
+    storage: String,
     /// In pieces, of which none has arrived.
     upload: String,
     /// Announced, with nothing sent.
@@ -101,6 +121,9 @@ async fn owned(site: &Site) -> Owned {
     let key = site.http.post(format!("http://{}/v1/link-keys", site.address));
     let key = key.header(header::HOST, World::HOST).bearer_auth(&site.world.key);
     let key: Value = key.send().await.unwrap().json().await.unwrap();
+    let storage = site.http.post(format!("http://{}/v1/storages", site.address));
+    let storage = storage.header(header::HOST, World::HOST).bearer_auth(&site.world.key);
+    let storage: Value = storage.body(UNTRIED).send().await.unwrap().json().await.unwrap();
     let upload = site.http.post(format!("http://{}/v1/tus", site.address));
     let upload = upload.header(header::HOST, World::HOST).bearer_auth(&site.world.key);
     let upload = upload.header("tus-resumable", "1.0.0").header("upload-length", 100);
@@ -114,6 +137,7 @@ async fn owned(site: &Site) -> Owned {
         direct: direct["id"].as_str().unwrap().to_owned(),
         media,
         job,
+        storage: storage["id"].as_str().unwrap().to_owned(),
         link_key: key["id"].as_str().unwrap().to_owned(),
         file: file.bytes().await.unwrap().to_vec(),
     }
@@ -130,6 +154,8 @@ impl Owned {
             &self.direct
         } else if path.contains("/link-keys/") {
             &self.link_key
+        } else if path.contains("/storages/") {
+            &self.storage
         } else {
             &self.media
         };
@@ -147,7 +173,15 @@ impl Owned {
         let holds = |needle: &[u8]| body.windows(needle.len()).any(|window| window == needle);
         assert!(!holds(&self.file), "{what}: the file");
         if (200..300).contains(&status) {
-            for id in [&self.media, &self.job, &self.link_key, &self.upload, &self.direct] {
+            let ids = [
+                &self.media,
+                &self.job,
+                &self.link_key,
+                &self.storage,
+                &self.upload,
+                &self.direct,
+            ];
+            for id in ids {
                 assert!(
                     !holds(id.as_bytes()),
                     "{what}: {status} {}",
@@ -200,6 +234,8 @@ async fn no_route_gives_one_tenant_what_another_has(world: World) {
                 request = request.body(r#"{"url": "https://pictures.invalid/a.jpg"}"#);
             } else if path == "/v1/uploads" {
                 request = request.body(ANNOUNCED);
+            } else if path == "/v1/storages" && method == "post" {
+                request = request.body(UNTRIED);
             } else if method == "post" && kind == Kind::Tenant {
                 request = request.body(sample::small(3));
             }

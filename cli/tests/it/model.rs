@@ -17,7 +17,7 @@ use mediamill_shared::{
     },
     ids::{JobId, MediaId, TraceId, UserId},
     jobs::MoveMedia,
-    placement::{NewStorage, Spot},
+    placement::{Editor, NewStorage, Spot},
     services::Services,
     shutdown::Shutdown,
     tenancy::{KeyText, LimitOverrides, PictureSettings, store::users::Role},
@@ -148,7 +148,13 @@ impl Scene {
                 capacity: ByteCount::new(100_000_000),
                 weight: 1,
             };
-            storages.push(services.storages.add(None, new, false, &Actor::cli()).await.unwrap());
+            storages.push(
+                services
+                    .storages
+                    .add(None, new, false, &Editor::operator(Actor::cli()))
+                    .await
+                    .unwrap(),
+            );
         }
         let duplicates = if unique { "return-existing" } else { "allow" };
         let pictures = format!(r#"{{"duplicates": "{duplicates}", "variants": [{{"name": "thumb", "width": 40}}]}}"#);

@@ -3,7 +3,7 @@
 
 use crate::timer::{Report, Timer, TimerError};
 use futures_util::{StreamExt, stream};
-use mediamill_shared::{control::storages, services::Services, telemetry::names};
+use mediamill_shared::{control::storages, placement::ProbeError, services::Services, telemetry::names};
 use std::time::Duration;
 
 const PAGE: i64 = 200;
@@ -28,7 +28,10 @@ impl Timer for ProbeStorages {
             let asked = stream::iter(read)
                 .map(|row| async move {
                     let answered = services.storages.probe(&row).await;
-                    if let Err(error) = &answered {
+                    // That it is left alone was told when that began.
+                    if let Err(error) = &answered
+                        && !matches!(error, ProbeError::LeftAlone)
+                    {
                         tracing::warn!(storage = %row.id, name = row.name, error = error as &dyn std::error::Error, "a storage does not answer");
                     }
                     answered.is_ok()

@@ -332,6 +332,8 @@ keys! {
     fetch_ports: PortList = "80 443",
     /// Addresses and networks that uploads may be fetched from although they are not public: an intranet's own picture server, say. Empty is none.
     fetch_allow_private: AddressList = "",
+    /// Addresses and networks that a storage which a tenant adds by its own key (`docs/storages.md`) may be at although they are not public, and without TLS: an intranet's own object store, say. Every tenant's key reaches them then. Empty is none.
+    storage_allow_private: AddressList = "",
     /// Pictures that a worker decodes at a time; 0 is one for each processor. Four times as many are in hand: their bytes come and go meanwhile.
     worker_media_slots: usize = "0",
     /// Memory that a worker takes at most, its helper processes included. A quarter, and never more than 192 MiB, is its own, the rest for pictures; one that needs more fails.

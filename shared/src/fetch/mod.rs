@@ -3,12 +3,15 @@
 //! A tenant chooses the URL, this installation makes the connection: without rules it would reach whatever this machine
 //! reaches, the cloud's metadata and its own back ends among them. So a URL is judged when it is accepted ([`Rules::admit`]), and
 //! every address that its host resolves to is judged before a connection is made ([`Rules::reaches`]), for each redirect anew.
-//! This module resolves and connects to nothing: the workers do, with what they judged by it.
+//! This module fetches nothing: the workers do, with what they judged by it. Stores whose place a tenant chose have rules of
+//! their own ([`Guard`]).
 
 mod address;
+mod guard;
 mod source;
 
 pub use address::is_public;
+pub use guard::{AddressRefused, EndpointRefused, Guard, Names};
 pub use source::{SourceUrl, UrlRefused};
 
 use crate::config::{AddressList, Config, PortList};

@@ -26,6 +26,7 @@ pub use key::{KeyError, ObjectKey};
 use crate::{
     BoxError,
     clock::{Clock, Entropy},
+    fetch::{AddressRefused, Guard},
     units::{ByteCount, Millis},
 };
 use bytes::Bytes;
@@ -126,6 +127,9 @@ pub enum ObjectError {
         #[source]
         source: BoxError,
     },
+    /// The store is where a tenant says, and that is nowhere that is connected to; nothing was sent.
+    #[error(transparent)]
+    Address(AddressRefused),
     /// The URL names no store of ours, or a bad one.
     #[error("objects url {url}: {problem}; known: file:///path, s3://bucket/prefix?endpoint=…&region=…")]
     Url {
@@ -318,11 +322,26 @@ impl Objects {
                 directory::DirectoryStore::open(url, &clock, entropy).await?,
             )),
             "s3" => Ok(Self::S3(s3::S3Store::open(url, clock)?)),
-            scheme => Err(ObjectError::Url {
-                url: crate::config::redacted(url),
-                problem: format!("unknown scheme {scheme:?}"),
-            }),
+            scheme => Err(unknown(url, scheme)),
         }
+    }
+
+    /// The same of a store whose place a tenant chose: a bucket, which is connected to where `guard` lets it be.
+    ///
+    /// # Errors
+    /// When the URL is no bucket's.
+    pub fn open_guarded(url: &Url, guard: &Guard, clock: Clock) -> Result<Self, ObjectError> {
+        match url.scheme() {
+            "s3" => Ok(Self::S3(s3::S3Store::open_guarded(url, guard, clock)?)),
+            scheme => Err(unknown(url, scheme)),
+        }
+    }
+}
+
+fn unknown(url: &Url, scheme: &str) -> ObjectError {
+    ObjectError::Url {
+        url: crate::config::redacted(url),
+        problem: format!("unknown scheme {scheme:?}"),
     }
 }
 

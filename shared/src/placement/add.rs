@@ -1,15 +1,20 @@
 //! Adding, changing and removing storages. None is used before it was checked.
 
-use super::{Credentials, Finding, OpenError, StorageSettings, StorageSettingsError, Storages, check, settings::wrong};
+use super::{
+    Credentials, Editor, Finding, OpenError, StorageSettings, StorageSettingsError, Storages, Trouble,
+    allowed::{allowed, checked_credentials, checked_name, checked_numbers, for_a_tenant},
+    check,
+};
 use crate::{
     control::{
-        audit::{Actor, Entry},
-        storages::{self, Bounds, SealedBy, StorageError, StorageRole, StorageRow, StorageState},
+        audit::Entry,
+        storages::{self, SealedBy, StorageError, StorageRole, StorageRow, StorageState},
     },
     db::DbError,
+    fetch::AddressRefused,
     ids::StorageId,
     secrets::{SealedFor, SecretsError},
-    tenancy::{Limit, Limits, Tenant},
+    tenancy::Tenant,
     units::ByteCount,
 };
 
@@ -58,6 +63,9 @@ pub enum ChangeError {
     /// It does not work.
     #[error("the storage does not work: {}", first_problem(.0))]
     Check(Vec<Finding>),
+    /// A tenant says where it is, and that is nowhere that is connected to.
+    #[error(transparent)]
+    Address(#[from] AddressRefused),
     /// This process cannot open it.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -83,49 +91,6 @@ fn first_problem(findings: &[Finding]) -> String {
     problem.map_or_else(String::new, |(step, problem)| format!("{step}: {problem}"))
 }
 
-fn checked_name(name: &str) -> Result<(), StorageSettingsError> {
-    if (1..=100).contains(&name.chars().count()) && !name.chars().any(char::is_control) {
-        Ok(())
-    } else {
-        Err(wrong(
-            "name",
-            "a storage's name is 1 to 100 characters, none of them a control character",
-        ))
-    }
-}
-
-fn checked_numbers(capacity: ByteCount, weight: i64) -> Result<(), StorageSettingsError> {
-    if !(1..=1_000).contains(&weight) {
-        return Err(wrong("weight", "a weight is 1 to 1000"));
-    }
-    if capacity < ByteCount::ZERO {
-        return Err(wrong("capacity", "a capacity is not below 0; 0 is no bound"));
-    }
-    Ok(())
-}
-
-/// What a tenant's may be: a directory is on the provider's machines, and so is a file of certificates; a bucket without
-/// credentials would be opened with the provider's.
-fn for_a_tenant(settings: &StorageSettings, has_credentials: bool) -> Result<(), StorageSettingsError> {
-    match settings {
-        StorageSettings::Directory(_) => Err(wrong("kind", "a tenant's storage is of the kind s3")),
-        StorageSettings::S3(s3) if s3.ca.is_some() => {
-            Err(wrong("ca", "a tenant's storage has a certificate that everybody knows"))
-        }
-        StorageSettings::S3(_) if !has_credentials => {
-            Err(wrong("access_key", "a tenant's storage needs credentials of its own"))
-        }
-        StorageSettings::S3(_) => Ok(()),
-    }
-}
-
-fn bounds(limits: Option<&Limits>) -> Bounds {
-    limits.map_or_else(Bounds::default, |limits| Bounds {
-        most: limits.storages,
-        least_active: limits.min_active_storages,
-    })
-}
-
 impl Storages {
     /// Adds a storage of a tenant, or of the provider, which works: it was checked, unless that is `unchecked`, and then it is
     /// off.
@@ -137,25 +102,25 @@ impl Storages {
         tenant: Option<&Tenant>,
         new: NewStorage,
         unchecked: bool,
-        actor: &Actor,
+        by: &Editor,
     ) -> Result<StorageRow, ChangeError> {
         let (clock, entropy) = (&self.0.clock, &self.0.entropy);
         checked_name(&new.name)?;
         checked_numbers(new.capacity, new.weight)?;
+        checked_credentials(new.credentials.as_ref())?;
         new.settings.check()?;
-        let limits = tenant.map(|tenant| &tenant.context().limits);
-        if limits.is_some_and(|limits| !limits.allows(Limit::ExternalStorage)) {
-            return Err(StorageError::NotAllowed.into());
-        }
+        allowed(tenant)?;
         if tenant.is_some() {
             for_a_tenant(&new.settings, new.credentials.is_some())?;
         }
+        by.admits(&new.settings, &self.0.guard)?;
         let id = StorageId::generate(clock, entropy);
         let now = clock.now();
         let row = StorageRow {
             tenant: tenant.map(|tenant| tenant.id().clone()),
             name: new.name,
             settings: new.settings,
+            guarded: !by.is_trusted(),
             secret: self.seal(&id, new.credentials.as_ref())?,
             role: new.role,
             state: if unchecked {
@@ -176,14 +141,15 @@ impl Storages {
         if !unchecked {
             works(check::check(&objects, &row.settings, clock, entropy).await)?;
         }
-        let entry = self.entry(actor, "storage.add", &row);
+        let entry = self.entry(by, "storage.add", &row);
         let sealed_by = self.sealed_by(row.secret.is_some())?;
-        storages::add(&self.0.control, &row, bounds(limits), sealed_by, &entry).await?;
+        storages::add(&self.0.control, &row, by.bounds(tenant), sealed_by, &entry).await?;
         self.changed(row.tenant.as_ref()).await;
         Ok(row)
     }
 
-    /// Changes a storage. What it is and what opens it is checked before, and so is whether it works before it becomes active.
+    /// Changes a storage. What it is and what opens it is checked before, and so is whether it works before it becomes active. Whoever
+    /// says last what it is decides whether it is guarded.
     ///
     /// # Errors
     /// As [`Storages::add`], and when others changed it meanwhile or too few would be active.
@@ -192,17 +158,21 @@ impl Storages {
         present: &StorageRow,
         tenant: Option<&Tenant>,
         change: StorageChange,
-        actor: &Actor,
+        by: &Editor,
     ) -> Result<StorageRow, ChangeError> {
         let (clock, entropy) = (&self.0.clock, &self.0.entropy);
         let mut row = present.clone();
         let fresh = change.credentials.is_some();
         let elsewhere = change.settings.is_some() || fresh;
+        checked_credentials(change.credentials.as_ref())?;
         if let Some(credentials) = &change.credentials {
             row.secret = self.seal(&row.id, Some(credentials))?;
         }
         row.name = change.name.unwrap_or(row.name);
-        row.settings = change.settings.unwrap_or(row.settings);
+        if let Some(settings) = change.settings {
+            by.admits(&settings, &self.0.guard)?;
+            (row.settings, row.guarded) = (settings, !by.is_trusted());
+        }
         row.role = change.role.unwrap_or(row.role);
         row.state = change.state.unwrap_or(row.state);
         row.capacity = change.capacity.unwrap_or(row.capacity);
@@ -214,6 +184,9 @@ impl Storages {
             for_a_tenant(&row.settings, row.secret.is_some())?;
         }
         let wakes = row.state == StorageState::Active && present.state != StorageState::Active;
+        if !by.is_trusted() && (elsewhere || wakes) {
+            allowed(tenant)?;
+        }
         if row.state != StorageState::Off && (elsewhere || wakes) {
             let credentials = match change.credentials {
                 Some(credentials) => Some(credentials),
@@ -222,10 +195,9 @@ impl Storages {
             let objects = self.connect(&row, credentials.as_ref()).await?;
             works(check::check(&objects, &row.settings, clock, entropy).await)?;
         }
-        let limits = tenant.map(|tenant| &tenant.context().limits);
-        let entry = self.entry(actor, "storage.edit", &row);
+        let entry = self.entry(by, "storage.edit", &row);
         let sealed_by = self.sealed_by(fresh)?;
-        storages::update(&self.0.control, present, &row, bounds(limits), sealed_by, &entry).await?;
+        storages::update(&self.0.control, present, &row, by.bounds(tenant), sealed_by, &entry).await?;
         row.version = row.version.saturating_add(1);
         self.changed(row.tenant.as_ref()).await;
         Ok(row)
@@ -235,8 +207,8 @@ impl Storages {
     ///
     /// # Errors
     /// When it is in use, or the database is away.
-    pub async fn remove(&self, row: &StorageRow, actor: &Actor) -> Result<(), ChangeError> {
-        let entry = self.entry(actor, "storage.remove", row);
+    pub async fn remove(&self, row: &StorageRow, by: &Editor) -> Result<(), ChangeError> {
+        let entry = self.entry(by, "storage.remove", row);
         storages::remove(&self.0.control, &row.id, &entry).await?;
         self.changed(row.tenant.as_ref()).await;
         Ok(())
@@ -251,11 +223,11 @@ impl Storages {
         Ok(check::check(&objects, &row.settings, &self.0.clock, &self.0.entropy).await)
     }
 
-    fn entry(&self, actor: &Actor, action: &str, row: &StorageRow) -> Entry {
-        let entry = Entry::new(&self.0.clock, &self.0.entropy, actor, action, row.tenant.as_ref());
+    fn entry(&self, by: &Editor, action: &str, row: &StorageRow) -> Entry {
+        let entry = Entry::new(&self.0.clock, &self.0.entropy, by.actor(), action, row.tenant.as_ref());
         entry.with(serde_json::json!({
             "storage": row.id, "name": row.name, "settings": row.settings, "role": row.role, "state": row.state,
-            "capacity": row.capacity, "weight": row.weight,
+            "capacity": row.capacity, "weight": row.weight, "guarded": row.guarded,
         }))
     }
 
@@ -281,9 +253,12 @@ impl Storages {
 }
 
 fn works(findings: Vec<Finding>) -> Result<(), ChangeError> {
-    if findings.iter().all(|finding| finding.problem.is_none()) {
-        Ok(())
-    } else {
-        Err(ChangeError::Check(findings))
+    let problems = || findings.iter().filter_map(|finding| finding.problem.as_ref());
+    if problems().any(Trouble::is_address) {
+        return Err(AddressRefused.into());
     }
+    if problems().next().is_none() {
+        return Ok(());
+    }
+    Err(ChangeError::Check(findings))
 }

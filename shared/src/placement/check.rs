@@ -10,7 +10,8 @@ use crate::{
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use std::time::Duration;
+use serde::{Serialize, Serializer};
+use std::{fmt, time::Duration};
 
 crate::jobs::names!(
     /// What is asked of a storage.
@@ -33,6 +34,8 @@ crate::jobs::names!(
         Presign = "presign",
         /// It is removed, and gone.
         Delete = "delete",
+        /// All of this is done within two minutes; told where it is not.
+        InTime = "in-time",
     }
 );
 
@@ -42,13 +45,66 @@ pub struct Finding {
     /// The step.
     pub step: CheckStep,
     /// What is wrong, and what to do about it. `None`: all is well.
-    pub problem: Option<String>,
+    pub problem: Option<Trouble>,
+}
+
+/// What is wrong with a storage, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    words: String,
+    /// Nothing was connected to: a tenant chose where it is, and that is nowhere that may be.
+    refused: bool,
+}
+
+impl Trouble {
+    /// Whether it is at no address that a tenant's storage may be at.
+    #[must_use]
+    pub const fn is_address(&self) -> bool {
+        self.refused
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.words)
+    }
+}
+
+impl Serialize for Trouble {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.words)
+    }
+}
+
+impl From<String> for Trouble {
+    fn from(words: String) -> Self {
+        Self { words, refused: false }
+    }
+}
+
+impl From<&str> for Trouble {
+    fn from(words: &str) -> Self {
+        words.to_owned().into()
+    }
+}
+
+impl From<ObjectError> for Trouble {
+    fn from(error: ObjectError) -> Self {
+        Self {
+            words: advice(&error),
+            refused: matches!(error, ObjectError::Address(_)),
+        }
+    }
 }
 
 /// More than one part.
 const LARGE: usize = PART + 1;
 
-/// Asks everything of a storage. Steps that need one that failed are left out; what was written is removed all the same.
+/// Longest that all of it takes: a storage that answers always late, and never too late for one request, is none.
+const LONGEST: Duration = Duration::from_secs(120);
+
+/// Asks everything of a storage. Steps that need one that failed are left out; what was written is removed all the same, unless it
+/// took too long.
 pub(super) async fn check(
     objects: &Objects,
     settings: &StorageSettings,
@@ -56,20 +112,29 @@ pub(super) async fn check(
     entropy: &Entropy,
 ) -> Vec<Finding> {
     let mut findings = Findings::default();
+    let asked = tokio::time::timeout(LONGEST, ask(&mut findings, objects, settings, clock, entropy)).await;
+    if asked.is_err() {
+        let words = format!("it took more than {} s", LONGEST.as_secs());
+        findings.judge(CheckStep::InTime, Err(words.into()));
+    }
+    findings.0
+}
+
+async fn ask(findings: &mut Findings, objects: &Objects, settings: &StorageSettings, clock: &Clock, entropy: &Entropy) {
     if !findings.judge(CheckStep::Reach, reach(objects).await) {
-        return findings.0;
+        return;
     }
     // Ids are no path: the key is one.
     let name = JobId::generate(clock, entropy);
     let (Ok(small), Ok(large)) = (format!("check/{name}.s").parse(), format!("check/{name}.l").parse()) else {
-        return findings.0;
+        return;
     };
     let mut bytes = vec![0; 1_000];
     entropy.fill(&mut bytes);
     let bytes = Bytes::from(bytes);
     let put = objects.put(&small, bytes.clone(), "application/octet-stream").await;
-    if findings.note(CheckStep::Write, put.map(drop)) {
-        findings.note(CheckStep::WriteParts, write_large(objects, &large).await);
+    if findings.judge(CheckStep::Write, put.map(drop).map_err(Trouble::from)) {
+        findings.judge(CheckStep::WriteParts, write_large(objects, &large).await);
         findings.judge(CheckStep::Stat, stat(objects, &small, bytes.len()).await);
         findings.judge(CheckStep::Read, read(objects, &small, None, &bytes).await);
         let part = bytes.slice(100..300);
@@ -80,18 +145,13 @@ pub(super) async fn check(
         }
     }
     findings.judge(CheckStep::Delete, deleted(objects, &small, &large).await);
-    findings.0
 }
 
 #[derive(Default)]
 struct Findings(Vec<Finding>);
 
 impl Findings {
-    fn note(&mut self, step: CheckStep, result: Result<(), ObjectError>) -> bool {
-        self.judge(step, result.map_err(|error| advice(&error)))
-    }
-
-    fn judge(&mut self, step: CheckStep, result: Result<(), String>) -> bool {
+    fn judge(&mut self, step: CheckStep, result: Result<(), Trouble>) -> bool {
         let well = result.is_ok();
         self.0.push(Finding {
             step,
@@ -101,25 +161,25 @@ impl Findings {
     }
 }
 
-async fn reach(objects: &Objects) -> Result<(), String> {
+async fn reach(objects: &Objects) -> Result<(), Trouble> {
     let Err(error) = objects.ping().await else {
         return Ok(());
     };
     // What is asked about a bucket has no body to say why not; a listing has.
-    let said = objects.list("check", None, 1).await.err().unwrap_or(error);
-    Err(advice(&said))
+    Err(objects.list("check", None, 1).await.err().unwrap_or(error).into())
 }
 
-async fn write_large(objects: &Objects, key: &ObjectKey) -> Result<(), ObjectError> {
+async fn write_large(objects: &Objects, key: &ObjectKey) -> Result<(), Trouble> {
     let chunks = stream::iter([Ok(Bytes::from(vec![7; LARGE]))]);
     let body: Body = chunks.boxed();
-    objects.put_stream(key, body, ByteCount::of(LARGE)).await.map(drop)
+    objects.put_stream(key, body, ByteCount::of(LARGE)).await?;
+    Ok(())
 }
 
-async fn stat(objects: &Objects, key: &ObjectKey, bytes: usize) -> Result<(), String> {
-    match objects.stat(key).await.map_err(|error| advice(&error))? {
+async fn stat(objects: &Objects, key: &ObjectKey, bytes: usize) -> Result<(), Trouble> {
+    match objects.stat(key).await? {
         Some(stat) if stat.bytes == ByteCount::of(bytes) => Ok(()),
-        Some(stat) => Err(format!("it tells {} of an object of {bytes} bytes", stat.bytes)),
+        Some(stat) => Err(format!("it tells {} of an object of {bytes} bytes", stat.bytes).into()),
         None => Err("it does not know an object that was just written".into()),
     }
 }
@@ -129,22 +189,24 @@ async fn read(
     key: &ObjectKey,
     range: Option<std::ops::Range<u64>>,
     expected: &Bytes,
-) -> Result<(), String> {
-    let told = |error: ObjectError| advice(&error);
-    let fetched = objects.get(key, range).await.map_err(told)?;
-    let chunks: Vec<Bytes> = fetched.body.try_collect().await.map_err(told)?;
-    if chunks.concat() == **expected {
+) -> Result<(), Trouble> {
+    let mut body = objects.get(key, range).await?.body;
+    let mut read = Vec::with_capacity(expected.len());
+    // No more of it: what it sends is not to be believed yet.
+    while read.len() <= expected.len()
+        && let Some(chunk) = body.try_next().await?
+    {
+        read.extend_from_slice(&chunk);
+    }
+    if read == **expected {
         Ok(())
     } else {
         Err("it gives other bytes than were written".into())
     }
 }
 
-async fn listed(objects: &Objects, small: &ObjectKey, large: &ObjectKey) -> Result<(), String> {
-    let page = objects
-        .list("check", None, 1_000)
-        .await
-        .map_err(|error| advice(&error))?;
+async fn listed(objects: &Objects, small: &ObjectKey, large: &ObjectKey) -> Result<(), Trouble> {
+    let page = objects.list("check", None, 1_000).await?;
     // Others check it at the same time: a full page may end before these.
     let there = |key: &ObjectKey| page.iter().any(|listed| listed.key == *key);
     if page.len() == 1_000 || there(small) && there(large) {
@@ -154,19 +216,17 @@ async fn listed(objects: &Objects, small: &ObjectKey, large: &ObjectKey) -> Resu
     }
 }
 
-async fn presigned(objects: &Objects, key: &ObjectKey) -> Result<(), String> {
-    match objects.presign(key, Duration::from_secs(60)).await {
-        Ok(Some(_)) => Ok(()),
-        Ok(None) => Err("it signs no addresses: choose another delivery".into()),
-        Err(error) => Err(advice(&error)),
+async fn presigned(objects: &Objects, key: &ObjectKey) -> Result<(), Trouble> {
+    match objects.presign(key, Duration::from_secs(60)).await? {
+        Some(_) => Ok(()),
+        None => Err("it signs no addresses: choose another delivery".into()),
     }
 }
 
-async fn deleted(objects: &Objects, small: &ObjectKey, large: &ObjectKey) -> Result<(), String> {
-    let told = |error: ObjectError| advice(&error);
+async fn deleted(objects: &Objects, small: &ObjectKey, large: &ObjectKey) -> Result<(), Trouble> {
     for key in [small, large] {
-        objects.delete(key).await.map_err(told)?;
-        if objects.stat(key).await.map_err(told)?.is_some() {
+        objects.delete(key).await?;
+        if objects.stat(key).await?.is_some() {
             return Err(
                 "an object that was removed is still there: does the bucket keep versions, or lock objects?".into(),
             );

@@ -34,7 +34,10 @@ pub(super) struct Health(Mutex<HashMap<Spot, Record>>);
 /// Whether an error says something about the place, not about what was asked of it.
 pub(super) const fn is_the_places(error: &ObjectError) -> bool {
     match error {
-        ObjectError::Full { .. } | ObjectError::Refused { .. } | ObjectError::Unavailable { .. } => true,
+        ObjectError::Full { .. }
+        | ObjectError::Refused { .. }
+        | ObjectError::Unavailable { .. }
+        | ObjectError::Address(_) => true,
         ObjectError::Missing { .. }
         | ObjectError::TooLong { .. }
         | ObjectError::Body { .. }

@@ -11,6 +11,7 @@
 //! Uploads are staged in the installation's own store, whatever storages there are.
 
 mod add;
+mod allowed;
 mod check;
 mod health;
 mod place;
@@ -21,7 +22,8 @@ mod settings;
 mod tasks;
 
 pub use add::{ChangeError, NewStorage, StorageChange};
-pub use check::{CheckStep, Finding};
+pub use allowed::{Editor, MOST_OF_A_TENANT};
+pub use check::{CheckStep, Finding, Trouble};
 pub use place::{NewFile, PlaceError, Placed, PlacedFile};
 pub use places::{MOST_REPLICAS, Places, PlacesError, Spot};
 pub use policy::{FilePlacement, Policy};
@@ -34,6 +36,7 @@ use crate::{
     clock::{Clock, Entropy},
     control::storages::{self, StorageRow, StorageState},
     db::{Db, DbError},
+    fetch::Guard,
     ids::{StorageId, TenantId},
     objects::{ObjectError, Objects},
     secrets::{SealedFor, Secrets, SecretsError},
@@ -152,6 +155,7 @@ struct Inner {
     secrets: Secrets,
     clock: Clock,
     entropy: Entropy,
+    guard: Guard,
     main: Arc<Opened>,
     sets: Memory<Option<TenantId>, Arc<Set>>,
     /// By version: a change is another client.
@@ -182,6 +186,8 @@ pub struct StoragesParts {
     pub clock: Clock,
     /// Chance.
     pub entropy: Entropy,
+    /// What storages are connected to whose place a tenant chose.
+    pub guard: Guard,
     /// The installation's own store.
     pub main: Objects,
 }
@@ -196,6 +202,7 @@ impl Storages {
             secrets: parts.secrets,
             clock: parts.clock,
             entropy: parts.entropy,
+            guard: parts.guard,
             main: Arc::new(Opened {
                 spot: Spot::Main,
                 row: None,
@@ -301,7 +308,12 @@ impl Storages {
         }
         let url = row.settings.to_url(credentials);
         let url = url.map_err(|source| OpenError::Settings { id: id(), source })?;
-        let opened = Objects::open(&url, self.0.clock.clone(), self.0.entropy.clone()).await;
+        let clock = self.0.clock.clone();
+        let opened = if row.guarded {
+            Objects::open_guarded(&url, &self.0.guard, clock)
+        } else {
+            Objects::open(&url, clock, self.0.entropy.clone()).await
+        };
         opened.map_err(|source| OpenError::Objects { id: id(), source })
     }
 
@@ -429,15 +441,18 @@ impl Storages {
         }
     }
 
-    /// Asks every storage of an owner whether it is there, as far as this process can open them, and notes the answers. What
-    /// each answered, by its id.
+    /// Asks a storage whether it is there, and notes the answer. One whose place a tenant chose is left alone like by everybody
+    /// else while it does not answer: many that never will hold up nobody's.
     ///
     /// # Errors
-    /// When the database is away.
+    /// When it does not answer, is left alone, or this process cannot open it.
     pub async fn probe(&self, row: &StorageRow) -> Result<(), ProbeError> {
         use crate::objects::Store as _;
-        let objects = self.open(row).await?;
         let spot = Spot::Storage(row.id.clone());
+        if row.guarded && !self.0.health.admits(&spot, self.0.clock.now()) {
+            return Err(ProbeError::LeftAlone);
+        }
+        let objects = self.open(row).await?;
         let answered = objects.ping().await;
         let was_well = self.0.health.is_well(&spot);
         self.note(&spot, &answered);
@@ -483,6 +498,9 @@ pub enum ProbeError {
     /// It does not answer as it should.
     #[error(transparent)]
     Objects(#[from] ObjectError),
+    /// It did not, a moment ago.
+    #[error("it did not answer, and is left alone for some time")]
+    LeftAlone,
 }
 
 /// Why a tenant's uploads are not taken.

@@ -23,6 +23,7 @@ crate::on_both_sides!(
     the_last_active_ones_stay,
     what_is_used_is_not_removed,
     another_process_hears_of_a_change,
+    a_probe_leaves_a_tenants_place_alone_that_does_not_answer,
 );
 
 fn entry(world: &World) -> Entry {
@@ -47,6 +48,7 @@ async fn storage(
         tenant,
         name: "a".into(),
         settings: StorageSettings::from_json(r#"{"kind":"directory","path":"/nowhere"}"#).unwrap(),
+        guarded: false,
         secret: None,
         role: StorageRole::Both,
         state: StorageState::Active,
@@ -266,17 +268,24 @@ async fn what_is_used_is_not_removed(world: World) {
     assert!(matches!(remove().await, Err(StorageError::Missing { .. })));
 }
 
-async fn another_process_hears_of_a_change(world: World) {
+/// What another process knows of storages, by a clock of its own.
+fn another_process(world: &World, clock: Clock) -> Storages {
     let services = &world.services;
     let parts = StoragesParts {
         control: services.control.clone(),
         cache: services.cache.clone(),
         secrets: services.secrets.clone(),
-        clock: services.clock.clone(),
+        clock,
         entropy: services.entropy.clone(),
+        guard: Guard::from_config(&services.config),
         main: services.objects.clone(),
     };
-    let other = Storages::new(parts, &services.shutdown);
+    Storages::new(parts, &services.shutdown)
+}
+
+async fn another_process_hears_of_a_change(world: World) {
+    let services = &world.services;
+    let other = another_process(&world, services.clock.clone());
     let tenant = world.tenant().await;
     assert_eq!(other.everywhere(tenant.id()).await.unwrap().len(), 1);
     let folder = tempfile::tempdir().unwrap();
@@ -290,7 +299,11 @@ async fn another_process_hears_of_a_change(world: World) {
         capacity: ByteCount::ZERO,
         weight: 1,
     };
-    let row = services.storages.add(None, new, false, &Actor::cli()).await.unwrap();
+    let row = services
+        .storages
+        .add(None, new, false, &Editor::operator(Actor::cli()))
+        .await
+        .unwrap();
     let heard = async {
         while other.everywhere(tenant.id()).await.unwrap().len() == 1 {
             tokio::task::yield_now().await;
@@ -300,4 +313,51 @@ async fn another_process_hears_of_a_change(world: World) {
     // Whoever has not heard finds one by its id all the same.
     let spot = Spot::Storage(row.id.clone());
     assert!(other.spot(tenant.id(), &spot).await.unwrap().is_some());
+}
+
+async fn a_probe_leaves_a_tenants_place_alone_that_does_not_answer(world: World) {
+    let tenant = world.tenant().await;
+    let text = r#"{"kind":"s3","bucket":"pictures","endpoint":"https://localhost:9000"}"#;
+    let new = NewStorage {
+        name: "a".into(),
+        settings: StorageSettings::from_json(text).unwrap(),
+        credentials: Some(crate::testing::s3::S3Server::credentials()),
+        role: StorageRole::Both,
+        capacity: ByteCount::ZERO,
+        weight: 1,
+    };
+    let by = Editor::tenant(Actor::cli());
+    let mut row = world
+        .services
+        .storages
+        .add(Some(&tenant), new, true, &by)
+        .await
+        .unwrap();
+    assert!(row.guarded);
+    let clock = Clock::manual(crate::units::Millis::new(1_000_000));
+    let other = another_process(&world, clock.clone());
+    let asked = async |row: &StorageRow| match other.probe(row).await {
+        Err(ProbeError::Objects(ObjectError::Address(_))) => true,
+        Err(ProbeError::LeftAlone) => false,
+        odd => panic!("{odd:?}"),
+    };
+    assert!(asked(&row).await);
+    let left_alone = async { while asked(&row).await {} };
+    tokio::time::timeout(crate::testing::PATIENCE, left_alone)
+        .await
+        .unwrap();
+    // What it told others it hears too: each word may prolong the pause.
+    let asked_again = async {
+        while !asked(&row).await {
+            clock.advance(Duration::from_secs(300));
+        }
+    };
+    tokio::time::timeout(crate::testing::PATIENCE, asked_again)
+        .await
+        .unwrap();
+    assert!(!asked(&row).await, "it is one call that is let through");
+    // An operator's is asked each time: it is to be back as soon as it answers.
+    row.guarded = false;
+    assert!(matches!(other.probe(&row).await, Err(ProbeError::Objects(_))));
+    assert!(matches!(other.probe(&row).await, Err(ProbeError::Objects(_))));
 }

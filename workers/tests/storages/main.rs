@@ -15,7 +15,7 @@ use mediamill_shared::{
     ids::{JobId, MediaId, TraceId},
     jobs::{DeleteMedia, Job, JobState, MoveMedia, ProcessMedia, VerifyMedia},
     objects::Store,
-    placement::{NewStorage, Places, Spot, StorageChange},
+    placement::{Editor, NewStorage, Places, Spot, StorageChange},
     secrets::SecretText,
     services::Services,
     tenancy::{
@@ -82,7 +82,11 @@ impl Bucket {
 }
 
 async fn add(world: &World, new: NewStorage) -> StorageRow {
-    let added = world.services.storages.add(None, new, false, &Actor::cli()).await;
+    let added = world
+        .services
+        .storages
+        .add(None, new, false, &Editor::operator(Actor::cli()))
+        .await;
     added.unwrap()
 }
 
@@ -201,7 +205,7 @@ async fn a_tenants_own_storages_come_before_the_providers(world: World) {
     let tenant = world.tenant().await;
     let storages = &world.services.storages;
     let own = storages
-        .add(Some(&tenant), own.as_new("own"), false, &Actor::cli())
+        .add(Some(&tenant), own.as_new("own"), false, &Editor::operator(Actor::cli()))
         .await
         .unwrap();
     work(&world.services);
@@ -293,7 +297,7 @@ async fn a_storage_is_emptied_while_uploads_go_on(world: World) {
     };
     let storages = &world.services.storages;
     storages
-        .edit(&row(&world, &old).await, None, change, &Actor::cli())
+        .edit(&row(&world, &old).await, None, change, &Editor::operator(Actor::cli()))
         .await
         .unwrap();
     let uploads: Vec<(MediaId, JobId)> = join_all((0..4).map(|_| world.upload(sample::small(1)))).await;
@@ -399,7 +403,13 @@ async fn a_damaged_file_is_mended_from_another_copy(world: World) {
 
 async fn a_storage_that_does_not_work_is_not_added(world: World) {
     let bucket = Bucket::new().await;
-    let add = async |new| world.services.storages.add(None, new, false, &Actor::cli()).await;
+    let add = async |new| {
+        world
+            .services
+            .storages
+            .add(None, new, false, &Editor::operator(Actor::cli()))
+            .await
+    };
     let mut wrong = bucket.as_new("wrong");
     wrong.credentials.as_mut().unwrap().secret_key = SecretText::new("another".into());
     let error = add(wrong).await.unwrap_err().to_string();
@@ -420,7 +430,7 @@ async fn a_storage_that_does_not_work_is_not_added(world: World) {
     let error = world
         .services
         .storages
-        .add(Some(&tenant), bare, false, &Actor::cli())
+        .add(Some(&tenant), bare, false, &Editor::operator(Actor::cli()))
         .await
         .unwrap_err();
     assert!(error.to_string().contains("credentials of its own"), "{error}");

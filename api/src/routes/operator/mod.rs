@@ -5,12 +5,12 @@
 //! line says which scope it needs.
 
 pub(crate) mod auth;
-mod bodies;
+pub(crate) mod bodies;
 pub(crate) mod install;
 pub(crate) mod limits;
 mod listing;
 pub(crate) mod plans;
-mod problems;
+pub(crate) mod problems;
 pub(crate) mod states;
 pub(crate) mod storages;
 pub(crate) mod tenants;

@@ -9,7 +9,7 @@ use mediamill_shared::{
 use std::error::Error;
 
 /// What is broken on our side, and no matter of trying again.
-pub(super) fn broken(what: &'static str, error: &(dyn Error + 'static)) -> Problem {
+pub(crate) fn broken(what: &'static str, error: &(dyn Error + 'static)) -> Problem {
     tracing::error!(error, "answering 500: {what}");
     Problem::new(Cause::Internal, "something went wrong here")
 }

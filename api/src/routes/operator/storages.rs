@@ -1,126 +1,30 @@
 //! `/_/api/4/storages`: where files are kept beside the installation's own store.
 
-use super::{bodies::Nothing, problems::broken, query};
+use super::{bodies::Nothing, query};
 use crate::{
-    extract::{IfMatch, Signed, SignedJson, etag},
-    problem::{Cause, Problem},
+    extract::{IfMatch, Signed, SignedJson},
+    problem::Problem,
     state::State,
+    storages::{self as managed, AddStorage, EditStorage, TaskBody},
 };
 use axum::{
     Json,
     extract::{Path, Query, State as Shared, rejection::QueryRejection},
-    http::{StatusCode, header},
-    response::{IntoResponse, Response},
+    http::StatusCode,
+    response::Response,
 };
 use mediamill_shared::{
-    control::storages::{self, StorageError, StorageRole, StorageRow, StorageState, tasks},
+    control::storages::{self, StorageRow},
     ids::{StorageId, TenantId},
     operators::Scope,
-    placement::{
-        ChangeError, Credentials, NewStorage, OpenError, Spot, StorageChange, StorageSettings, storage_view, task_view,
-    },
-    secrets::SecretsError,
-    tenancy::{Limit, Tenant},
-    units::ByteCount,
+    placement::Editor,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 
 /// Storages of a page.
 const PAGE: i64 = 500;
-
-/// What opens a storage.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct CredentialsBody {
-    /// Access key id.
-    access_key: String,
-    /// Secret access key; kept sealed, never answered.
-    #[schema(value_type = String)]
-    secret_key: super::bodies::Secret,
-}
-
-impl From<CredentialsBody> for Credentials {
-    fn from(body: CredentialsBody) -> Self {
-        Self {
-            access_key: body.access_key,
-            secret_key: body.secret_key.0,
-        }
-    }
-}
-
-/// A storage to be added.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct AddStorage {
-    /// Whose; the provider's without.
-    #[schema(value_type = Option<String>)]
-    tenant: Option<TenantId>,
-    /// 1 to 100 characters.
-    name: String,
-    /// `{"kind": "s3", "bucket": …}` or, of the provider, `{"kind": "directory", "path": …}`: see docs/storages.md.
-    #[schema(value_type = Object)]
-    settings: Value,
-    /// A tenant's storage has some.
-    credentials: Option<CredentialsBody>,
-    /// `originals`, `variants` or `both`.
-    #[schema(value_type = Option<String>)]
-    role: Option<StorageRole>,
-    /// Bytes that it may hold; 0 is no bound.
-    #[schema(value_type = Option<i64>)]
-    capacity: Option<ByteCount>,
-    /// How often it is chosen, 1 to 1,000.
-    weight: Option<i64>,
-    /// Adds it switched off, without trying it.
-    #[serde(default)]
-    unchecked: bool,
-}
-
-/// What is to be another way.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct EditStorage {
-    /// 1 to 100 characters.
-    name: Option<String>,
-    /// All of its settings.
-    #[schema(value_type = Option<Object>)]
-    settings: Option<Value>,
-    /// What opens it from now on.
-    credentials: Option<CredentialsBody>,
-    /// `originals`, `variants` or `both`.
-    #[schema(value_type = Option<String>)]
-    role: Option<StorageRole>,
-    /// `active`, `read-only`, `draining` or `off`.
-    #[schema(value_type = Option<String>)]
-    state: Option<StorageState>,
-    /// Bytes that it may hold; 0 is no bound.
-    #[schema(value_type = Option<i64>)]
-    capacity: Option<ByteCount>,
-    /// How often it is chosen, 1 to 1,000.
-    weight: Option<i64>,
-}
-
-/// What is to be done with everything in a storage.
-#[derive(Deserialize, ToSchema)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-pub(crate) enum TaskBody {
-    /// Nothing more comes in, and everything goes out.
-    Drain {
-        /// Into this one; `-` is the installation's own store. Without, where each tenant's placement says.
-        to: Option<String>,
-    },
-    /// Everything that is in it now goes out.
-    Move {
-        /// As of a drain.
-        to: Option<String>,
-    },
-    /// It is read again.
-    Verify {
-        /// Of so many pictures one.
-        sample: Option<i64>,
-    },
-}
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -134,29 +38,17 @@ pub(crate) struct ListQuery {
     cursor: Option<StorageId>,
 }
 
-fn settings(value: &Value) -> Result<StorageSettings, Problem> {
-    StorageSettings::from_json(&value.to_string()).map_err(|error| StorageError::from(error).into())
-}
-
 async fn row(state: &State, id: &str) -> Result<StorageRow, Problem> {
-    let missing = || Problem::new(Cause::NotFound, format!("there is no storage {id:?}"));
-    let id: StorageId = id.parse().map_err(|_| missing())?;
+    let id = managed::storage_id(id)?;
     Ok(state.services.storages.row(&id).await?)
 }
 
-async fn owner(state: &State, id: Option<&TenantId>) -> Result<Option<Tenant>, Problem> {
-    let Some(id) = id else { return Ok(None) };
-    let tenant = state.services.resolver.refresh(id).await?;
-    tenant.map(Some).ok_or_else(|| super::no_tenant(id.as_str()))
-}
-
-async fn view(state: &State, row: &StorageRow) -> Result<Value, Problem> {
-    let task = tasks::get(&state.services.control, &Spot::Storage(row.id.clone())).await?;
-    Ok(storage_view(row, task.as_ref()))
-}
-
-fn answer(status: StatusCode, row: &StorageRow, view: Value) -> Response {
-    (status, [(header::ETAG, etag(row.version))], Json(view)).into_response()
+/// `None` is the installation's own store.
+async fn place(state: &State, text: &str) -> Result<Option<StorageRow>, Problem> {
+    if text == "-" {
+        return Ok(None);
+    }
+    row(state, text).await.map(Some)
 }
 
 /// Lists storages: the provider's and all tenants', or one tenant's.
@@ -178,10 +70,7 @@ pub(crate) async fn list(
         let next = rows.last().filter(|_| more).map(|row| row.id.clone());
         (rows, next)
     };
-    let mut all = Vec::with_capacity(rows.len());
-    for row in &rows {
-        all.push(view(&state, row).await?);
-    }
+    let all = managed::views(&state, &rows).await?;
     Ok(Json(json!({ "storages": all, "next_cursor": next })))
 }
 
@@ -195,21 +84,7 @@ pub(crate) async fn add(
     SignedJson { operator, value, .. }: SignedJson<AddStorage>,
 ) -> Result<Response, Problem> {
     operator.may(Scope::Storages)?;
-    let tenant = owner(&state, value.tenant.as_ref()).await?;
-    let new = NewStorage {
-        name: value.name,
-        settings: settings(&value.settings)?,
-        credentials: value.credentials.map(Into::into),
-        role: value.role.unwrap_or(StorageRole::Both),
-        capacity: value.capacity.unwrap_or(ByteCount::ZERO),
-        weight: value.weight.unwrap_or(1),
-    };
-    let storages = &state.services.storages;
-    let row = storages
-        .add(tenant.as_ref(), new, value.unchecked, &operator.actor())
-        .await?;
-    let view = view(&state, &row).await?;
-    Ok(answer(StatusCode::CREATED, &row, view))
+    managed::add(&state, value, &Editor::operator(operator.actor())).await
 }
 
 /// Shows a storage, and how far its task has come.
@@ -222,8 +97,7 @@ pub(crate) async fn show(
 ) -> Result<Response, Problem> {
     operator.may(Scope::Read)?;
     let row = row(&state, &id).await?;
-    let view = view(&state, &row).await?;
-    Ok(answer(StatusCode::OK, &row, view))
+    managed::answer(&state, StatusCode::OK, &row).await
 }
 
 /// Changes a storage; another place or another key is tried first.
@@ -239,23 +113,8 @@ pub(crate) async fn edit(
 ) -> Result<Response, Problem> {
     operator.may(Scope::Storages)?;
     let present = row(&state, &id).await?;
-    condition.admit(present.version)?;
-    let tenant = owner(&state, present.tenant.as_ref()).await?;
-    let change = StorageChange {
-        name: value.name,
-        settings: value.settings.as_ref().map(settings).transpose()?,
-        credentials: value.credentials.map(Into::into),
-        role: value.role,
-        state: value.state,
-        capacity: value.capacity,
-        weight: value.weight,
-    };
-    let storages = &state.services.storages;
-    let row = storages
-        .edit(&present, tenant.as_ref(), change, &operator.actor())
-        .await?;
-    let view = view(&state, &row).await?;
-    Ok(answer(StatusCode::OK, &row, view))
+    let by = Editor::operator(operator.actor());
+    managed::edit(&state, &present, &condition, value, &by).await
 }
 
 /// Removes a storage that is off and holds nothing.
@@ -269,8 +128,7 @@ pub(crate) async fn remove(
 ) -> Result<StatusCode, Problem> {
     operator.may(Scope::Storages)?;
     let row = row(&state, &id).await?;
-    state.services.storages.remove(&row, &operator.actor()).await?;
-    Ok(StatusCode::NO_CONTENT)
+    managed::remove(&state, &row, &Editor::operator(operator.actor())).await
 }
 
 /// Tries everything that is ever asked of a storage.
@@ -284,15 +142,7 @@ pub(crate) async fn check(
 ) -> Result<Json<Value>, Problem> {
     operator.may(Scope::Storages)?;
     let row = row(&state, &id).await?;
-    let findings = state.services.storages.check(&row).await.map_err(ChangeError::from)?;
-    let works = findings.iter().all(|finding| finding.problem.is_none());
-    Ok(Json(json!({ "works": works, "steps": steps(&findings) })))
-}
-
-fn steps(findings: &[mediamill_shared::placement::Finding]) -> Vec<Value> {
-    let step =
-        |finding: &mediamill_shared::placement::Finding| json!({ "step": finding.step, "problem": finding.problem });
-    findings.iter().map(step).collect()
+    managed::check(&state, &row).await
 }
 
 /// Begins to empty, move or verify a storage, in the place of what it did before.
@@ -306,30 +156,8 @@ pub(crate) async fn begin(
     SignedJson { operator, value, .. }: SignedJson<TaskBody>,
 ) -> Result<Response, Problem> {
     operator.may(Scope::Storages)?;
-    let spot = spot(&state, &id).await?;
-    let (all, actor) = (&state.services.storages, operator.actor());
-    match value {
-        TaskBody::Drain { to } => {
-            let to = other(to)?;
-            let Spot::Storage(_) = &spot else {
-                return Err(Problem::new(
-                    Cause::BadRequest,
-                    "the installation's own store is moved, not drained",
-                ));
-            };
-            let row = row(&state, &id).await?;
-            let tenant = owner(&state, row.tenant.as_ref()).await?;
-            all.drain(&row, tenant.as_ref(), to.as_ref(), &actor).await?;
-        }
-        TaskBody::Move { to } => all.begin_move(&spot, other(to)?.as_ref(), &actor).await?,
-        TaskBody::Verify { sample } => all.begin_verify(&spot, sample.unwrap_or(1), &actor).await?,
-    }
-    let task = tasks::get(&state.services.control, &spot).await?;
-    Ok((
-        StatusCode::ACCEPTED,
-        Json(json!({ "task": task.as_ref().map(task_view) })),
-    )
-        .into_response())
+    let place = place(&state, &id).await?;
+    managed::begin(&state, place.as_ref(), value, &Editor::operator(operator.actor())).await
 }
 
 /// Shows how far a storage's task is.
@@ -343,8 +171,8 @@ pub(crate) async fn task(
     Signed { operator, .. }: Signed,
 ) -> Result<Json<Value>, Problem> {
     operator.may(Scope::Read)?;
-    let task = tasks::get(&state.services.control, &spot(&state, &id).await?).await?;
-    Ok(Json(json!({ "task": task.as_ref().map(task_view) })))
+    let place = place(&state, &id).await?;
+    managed::task(&state, place.as_ref()).await
 }
 
 /// Stops a storage's task; jobs that are accepted go on.
@@ -358,70 +186,6 @@ pub(crate) async fn stop(
     Signed { operator, .. }: Signed,
 ) -> Result<StatusCode, Problem> {
     operator.may(Scope::Storages)?;
-    let spot = spot(&state, &id).await?;
-    tasks::stop(&state.services.control, &spot, state.services.clock.now()).await?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-async fn spot(state: &State, text: &str) -> Result<Spot, Problem> {
-    if text == "-" {
-        return Ok(Spot::Main);
-    }
-    Ok(Spot::Storage(row(state, text).await?.id))
-}
-
-fn other(to: Option<String>) -> Result<Option<Spot>, Problem> {
-    let bad = |_| Problem::new(Cause::BadRequest, "to is a storage's id, or -").with("member", "to");
-    to.map(|to| to.parse().map_err(bad)).transpose()
-}
-
-impl From<StorageError> for Problem {
-    fn from(error: StorageError) -> Self {
-        let detail = error.to_string();
-        match error {
-            StorageError::Missing { .. } => Self::new(Cause::NotFound, detail),
-            StorageError::TooMany { has, limit } => Self::new(Cause::OverQuota, detail)
-                .with("limit_name", Limit::Storages.as_str())
-                .with("limit", limit)
-                .with("used", has)
-                .with("asked", 1),
-            StorageError::NotAllowed => {
-                Self::new(Cause::SwitchedOff, detail).with("limit_name", Limit::ExternalStorage.as_str())
-            }
-            StorageError::TooFewActive { least, .. } => Self::new(Cause::Conflict, detail)
-                .with("limit_name", Limit::MinActiveStorages.as_str())
-                .with("limit", least),
-            StorageError::Outdated { .. } => Self::new(Cause::VersionChanged, detail),
-            StorageError::InUse { .. } => Self::new(Cause::Conflict, detail),
-            StorageError::Settings(_) => Self::new(Cause::BadRequest, detail).with("member", "settings"),
-            StorageError::MasterKey(error) => broken("a storage's credentials cannot be sealed", &error),
-            StorageError::Db(error) => error.into(),
-        }
-    }
-}
-
-impl From<ChangeError> for Problem {
-    fn from(error: ChangeError) -> Self {
-        match error {
-            ChangeError::Storage(error) => error.into(),
-            ChangeError::Check(findings) => {
-                let problem = Self::new(Cause::StorageBroken, ChangeError::Check(findings.clone()).to_string());
-                problem.with("steps", steps(&findings))
-            }
-            ChangeError::Open(OpenError::Objects { source, .. }) => {
-                Self::new(Cause::BadRequest, source.to_string()).with("member", "settings")
-            }
-            ChangeError::Open(error @ (OpenError::Settings { .. } | OpenError::NoCredentials { .. })) => {
-                Self::new(Cause::BadRequest, error.to_string()).with("member", "settings")
-            }
-            ChangeError::Open(error @ OpenError::Secrets { .. }) => {
-                broken("a storage's credentials do not open", &error)
-            }
-            ChangeError::Secrets(SecretsError::NoMasterKey) => Self::new(
-                Cause::SwitchedOff,
-                "credentials are kept sealed, and this installation has no master key: its provider can give it one",
-            ),
-            ChangeError::Secrets(error) => error.into(),
-        }
-    }
+    let place = place(&state, &id).await?;
+    managed::stop(&state, place.as_ref(), &Editor::operator(operator.actor())).await
 }

@@ -13,6 +13,7 @@ mod rates;
 mod resumable;
 mod staying;
 mod stock_clients;
+mod storages;
 mod uploads;
 
 use mediamill_api::router;

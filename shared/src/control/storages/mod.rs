@@ -72,22 +72,22 @@ impl StorageRole {
 }
 
 sql! {
-    INSERT = "INSERT INTO storages (id, tenant, name, settings, secret, role, state, capacity, weight, used, objects, version, created_at, updated_at) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, 0, 1, $10, $10)";
-    GET = "SELECT id, tenant, name, settings, secret, role, state, capacity, weight, used, objects, version, created_at, updated_at FROM storages \
-        WHERE id = $1";
-    PROVIDERS = "SELECT id, tenant, name, settings, secret, role, state, capacity, weight, used, objects, version, created_at, updated_at \
+    INSERT = "INSERT INTO storages (id, tenant, name, settings, secret, role, state, capacity, weight, used, objects, version, created_at, \
+        updated_at, guarded) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, 0, 1, $10, $10, $11)";
+    GET = "SELECT id, tenant, name, settings, secret, role, state, capacity, weight, used, objects, version, created_at, updated_at, guarded \
+        FROM storages WHERE id = $1";
+    PROVIDERS = "SELECT id, tenant, name, settings, secret, role, state, capacity, weight, used, objects, version, created_at, updated_at, guarded \
         FROM storages WHERE tenant IS NULL ORDER BY id";
-    OF_TENANT = "SELECT id, tenant, name, settings, secret, role, state, capacity, weight, used, objects, version, created_at, updated_at \
+    OF_TENANT = "SELECT id, tenant, name, settings, secret, role, state, capacity, weight, used, objects, version, created_at, updated_at, guarded \
         FROM storages WHERE tenant = $1 ORDER BY id";
-    ALL = "SELECT id, tenant, name, settings, secret, role, state, capacity, weight, used, objects, version, created_at, updated_at FROM storages \
-        WHERE id > $1 ORDER BY id LIMIT $2";
+    ALL = "SELECT id, tenant, name, settings, secret, role, state, capacity, weight, used, objects, version, created_at, updated_at, guarded \
+        FROM storages WHERE id > $1 ORDER BY id LIMIT $2";
     // Holds the tenant's row, so that two that are added at once are counted one after the other.
     LOCK_TENANT = "UPDATE tenants SET updated_at = updated_at WHERE id = $1 RETURNING id";
     COUNT = "SELECT CAST(COUNT(*) AS BIGINT), CAST(COALESCE(SUM(CASE WHEN state = 'active' THEN 1 ELSE 0 END), 0) AS BIGINT) FROM storages \
         WHERE tenant = $1";
     UPDATE = "UPDATE storages SET name = $1, settings = $2, secret = COALESCE($3, secret), role = $4, state = $5, capacity = $6, weight = $7, \
-        version = version + 1, updated_at = $8 WHERE id = $9 AND version = $10 RETURNING id";
+        version = version + 1, updated_at = $8, guarded = $9 WHERE id = $10 AND version = $11 RETURNING id";
     REMOVE = "DELETE FROM storages WHERE id = $1 AND state = 'off' AND objects = 0 RETURNING id";
     REMOVE_TASK = "DELETE FROM storage_tasks WHERE storage = $1";
     REMOVE_TASKS_OF_TENANT = "DELETE FROM storage_tasks WHERE storage IN (SELECT id FROM storages WHERE tenant = $1)";
@@ -105,6 +105,9 @@ pub struct StorageRow {
     pub name: String,
     /// What it is, without credentials.
     pub settings: StorageSettings,
+    /// Whether a tenant's own key said so: it is connected to at addresses that [`crate::fetch::Guard`] lets through, and no
+    /// others.
+    pub guarded: bool,
     /// Its credentials, sealed; `None` where it needs none.
     pub secret: Option<String>,
     /// Which files it takes.
@@ -241,7 +244,8 @@ pub async fn add(
         .bind(storage.state.as_str())
         .bind(storage.capacity.get())
         .bind(storage.weight)
-        .bind(entry.at.get());
+        .bind(entry.at.get())
+        .bind(i64::from(storage.guarded));
     query.execute(&mut *tx).bounded(WHAT).await?;
     keep(&mut tx, sealed_by, entry.at).await?;
     audit::append(&mut tx, entry).await?;
@@ -311,6 +315,7 @@ pub async fn update(
         .bind(storage.capacity.get())
         .bind(storage.weight)
         .bind(entry.at.get())
+        .bind(i64::from(storage.guarded))
         .bind(present.id.to_string())
         .bind(present.version);
     if query.fetch_optional(&mut *tx).bounded(WHAT).await?.is_none() {
@@ -413,5 +418,6 @@ fn read(row: &AnyRow) -> Result<StorageRow, DbError> {
         version: number(11)?,
         created_at: Millis::new(number(12)?),
         updated_at: Millis::new(number(13)?),
+        guarded: number(14)? != 0,
     })
 }

@@ -146,14 +146,20 @@ pub async fn start(
     tx.commit().bounded(WHAT).await
 }
 
-/// Stops one; jobs that are there go on. Returns whether it ran.
+/// Stops one; jobs that are there go on. Returns whether it ran: `entry` is written if so.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn stop(db: &Db, storage: &Spot, now: Millis) -> Result<bool, DbError> {
-    let query = STOP.query().bind(now.get()).bind(storage.to_string());
-    let row = query.fetch_optional(db.write()).bounded("stop a storage's task");
-    row.await.map(|row| row.is_some())
+pub async fn stop(db: &Db, storage: &Spot, entry: &Entry) -> Result<bool, DbError> {
+    const WHAT: &str = "stop a storage's task";
+    let mut tx = db.begin_write().await?;
+    let query = STOP.query().bind(entry.at.get()).bind(storage.to_string());
+    if query.fetch_optional(&mut *tx).bounded(WHAT).await?.is_none() {
+        return Ok(false);
+    }
+    audit::append(&mut tx, entry).await?;
+    tx.commit().bounded(WHAT).await?;
+    Ok(true)
 }
 
 /// A storage's task, running or over.

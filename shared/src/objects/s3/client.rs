@@ -1,7 +1,10 @@
 //! The SDK's client as we want it: deadlines everywhere, our clock, no environment, no surprises by default.
 
-use super::settings::Settings;
-use crate::{clock::Clock, units::ByteCount};
+use super::{
+    guarded::{Gate, GatedClient},
+    settings::Settings,
+};
+use crate::{clock::Clock, fetch::Guard, units::ByteCount};
 use aws_sdk_s3::{
     Client, Config,
     config::{
@@ -52,7 +55,8 @@ impl Deadlines {
     }
 }
 
-pub(super) fn build(settings: &Settings, clock: &Clock, deadlines: Deadlines) -> Client {
+/// A client; with a `guard`, one that connects to what that lets through.
+pub(super) fn build(settings: &Settings, guard: Option<&Guard>, clock: &Clock, deadlines: Deadlines) -> Client {
     let mut config = Config::builder();
     config.set_endpoint_url(settings.endpoint.as_ref().map(ToString::to_string));
     let config = config
@@ -60,7 +64,10 @@ pub(super) fn build(settings: &Settings, clock: &Clock, deadlines: Deadlines) ->
         .region(Region::new(settings.region.clone()))
         .credentials_provider(settings.credentials.clone())
         .force_path_style(settings.path_style)
-        .http_client(http_client(settings))
+        .http_client(match guard {
+            None => http_client(settings),
+            Some(guard) => guarded_client(settings, guard),
+        })
         .time_source(Time(clock.clone()))
         .timeout_config(deadlines.timeouts(ByteCount::ZERO))
         .retry_config(
@@ -81,29 +88,44 @@ pub(super) fn build(settings: &Settings, clock: &Clock, deadlines: Deadlines) ->
     Client::from_conf(config)
 }
 
+fn is_plain(settings: &Settings) -> bool {
+    let endpoint = settings.endpoint.as_ref();
+    endpoint.is_some_and(|endpoint| endpoint.scheme() == "http")
+}
+
 fn http_client(settings: &Settings) -> SharedHttpClient {
-    if settings
-        .endpoint
-        .as_ref()
-        .is_some_and(|endpoint| endpoint.scheme() == "http")
-    {
+    if is_plain(settings) {
         return Builder::new().build_http();
     }
     let secure = Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
-    match &settings.ca {
+    match roots(settings) {
         None => secure.build_https(),
-        Some(pem) => {
-            let roots = TrustStore::empty().with_pem_certificate(pem.clone());
-            match TlsContext::builder().with_trust_store(roots).build() {
-                Ok(context) => secure.tls_context(context).build_https(),
-                // Building only puts the parts together. Were it to fail, no server would be trusted by ours: say so.
-                Err(error) => {
-                    tracing::error!(error = %error, "the ca of an objects url is not used");
-                    secure.build_https()
-                }
-            }
-        }
+        Some(context) => secure.tls_context(context).build_https(),
     }
+}
+
+/// The same without TLS too: the SDK has no other client that takes a resolver.
+fn guarded_client(settings: &Settings, guard: &Guard) -> SharedHttpClient {
+    let gate = Gate::new(guard.clone(), !is_plain(settings));
+    let client = Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
+    let client = match roots(settings) {
+        None => client,
+        Some(context) => client.tls_context(context),
+    };
+    SharedHttpClient::new(GatedClient::new(client.build_with_resolver(gate.clone()), gate))
+}
+
+/// Who is trusted, where it is not the system's roots: nobody, where nobody is verified.
+fn roots(settings: &Settings) -> Option<TlsContext> {
+    let roots = match &settings.ca {
+        Some(pem) => TrustStore::empty().with_pem_certificate(pem.clone()),
+        None if is_plain(settings) => TrustStore::empty(),
+        None => return None,
+    };
+    // Building only puts the parts together. Were it to fail, no server would be trusted by ours: say so.
+    let context = TlsContext::builder().with_trust_store(roots).build();
+    let told = context.inspect_err(|error| tracing::error!(error = %error, "the ca of an objects url is not used"));
+    told.ok()
 }
 
 /// The injected clock, for signatures.

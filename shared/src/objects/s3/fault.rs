@@ -1,5 +1,6 @@
 //! What an S3 error means for the caller.
 
+use super::guarded;
 use crate::objects::{ObjectError, ObjectKey, Subject};
 use aws_sdk_s3::{
     config::http::HttpResponse,
@@ -74,6 +75,9 @@ pub(super) fn fault<E>(subject: Subject, operation: &'static str, error: SdkErro
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
+    if let Some(refused) = guarded::refused(&error) {
+        return ObjectError::Address(refused);
+    }
     let meaning = meaning(&error);
     let source = Box::new(error);
     match meaning {

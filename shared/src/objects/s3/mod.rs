@@ -21,9 +21,13 @@
 //! like a refused one. `stat` cannot tell a missing bucket from a missing object; `ping` can. `SeaweedFS` lists names of a
 //! directory before it goes into them, so `a/b` comes before `a-b/c`: every object once, pages included, but not in byte
 //! order.
+//!
+//! A store that is opened guarded connects to what [`Guard`] lets through and to nothing else, whatever its name resolves to at that
+//! moment, and reads no more of an answer than answers have (`guarded/`).
 
 mod client;
 mod fault;
+mod guarded;
 mod settings;
 mod upload;
 
@@ -33,6 +37,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
+    fetch::Guard,
     units::{ByteCount, Millis},
 };
 use aws_sdk_s3::{
@@ -60,6 +65,9 @@ use url::Url;
 
 /// Bodies up to this size are one request, longer ones are sent in parts of it.
 pub const PART: usize = 8 * 1024 * 1024;
+
+/// Requests for one listing: a server that goes on for ever, whatever it is told to begin after, is not followed.
+const MOST_PAGES: u32 = 1_000;
 
 /// [`Store::ping`] gives up after this long.
 const PING: Duration = Duration::from_secs(2);
@@ -96,13 +104,21 @@ impl S3Store {
     /// # Errors
     /// When the URL has an unknown, missing or bad parameter.
     pub fn open(url: &Url, clock: Clock) -> Result<Self, ObjectError> {
-        Self::open_with(url, clock, Deadlines::PATIENT)
+        Self::open_with(url, None, clock, Deadlines::PATIENT)
     }
 
-    fn open_with(url: &Url, clock: Clock, deadlines: Deadlines) -> Result<Self, ObjectError> {
+    /// The same of a bucket whose place a tenant chose.
+    ///
+    /// # Errors
+    /// As [`S3Store::open`].
+    pub fn open_guarded(url: &Url, guard: &Guard, clock: Clock) -> Result<Self, ObjectError> {
+        Self::open_with(url, Some(guard), clock, Deadlines::PATIENT)
+    }
+
+    fn open_with(url: &Url, guard: Option<&Guard>, clock: Clock, deadlines: Deadlines) -> Result<Self, ObjectError> {
         let settings = settings::read(url)?;
         Ok(Self(Arc::new(Bucket {
-            client: client::build(&settings, &clock, deadlines),
+            client: client::build(&settings, guard, &clock, deadlines),
             name: settings.bucket,
             prefix: settings.prefix,
             presign: settings.presign,
@@ -275,7 +291,16 @@ impl Store for S3Store {
         let mut found = Vec::new();
         let mut from = after.map(|key| bucket.path(key));
         // More than one request only when the bucket holds others' objects among ours.
+        let mut pages = 0;
         while found.len() < limit {
+            pages += 1;
+            if pages > MOST_PAGES {
+                return Err(wrong(
+                    subject(),
+                    "list",
+                    "pages without end, and next to nothing of ours in them",
+                ));
+            }
             let wanted = limit - found.len();
             let page = bucket
                 .client

@@ -57,12 +57,15 @@ fn parse(url: &Url, environment: impl Fn(&str) -> Option<String>) -> Result<Sett
     let bucket = url.host_str().filter(|bucket| !bucket.is_empty()).ok_or("no bucket")?;
     let mut given = parameters(url)?;
     let endpoint = given.remove("endpoint").map(|text| endpoint(&text)).transpose()?;
+    // A token goes with the key that it was given for: one of the environment is nothing to anybody else's service.
+    let own_key = given.contains_key("access_key");
+    let session_token = given.remove("session_token");
+    let session_token = session_token.or_else(|| environment("AWS_SESSION_TOKEN").filter(|_| !own_key));
     let mut with_default = |parameter: &str, variable: &str| given.remove(parameter).or_else(|| environment(variable));
     let region = with_default("region", "AWS_REGION").unwrap_or_else(|| "us-east-1".into());
     let access_key = with_default("access_key", "AWS_ACCESS_KEY_ID").ok_or("no access_key, nor AWS_ACCESS_KEY_ID")?;
     let secret_key =
         with_default("secret_key", "AWS_SECRET_ACCESS_KEY").ok_or("no secret_key, nor AWS_SECRET_ACCESS_KEY")?;
-    let session_token = with_default("session_token", "AWS_SESSION_TOKEN");
     let path_style = given
         .remove("path_style")
         .map(|text| truth("path_style", &text))
@@ -167,6 +170,24 @@ mod tests {
         let said = parsed("s3://pictures?access_key=a&secret_key=b").unwrap();
         assert_eq!((said.prefix.as_str(), said.region.as_str()), ("", "eu-north-1"));
         assert_eq!((said.path_style, said.presign), (false, false));
+    }
+
+    #[test]
+    fn a_token_of_the_environment_goes_with_its_key_alone() {
+        let environment = |name: &str| match name {
+            "AWS_ACCESS_KEY_ID" => Some("theirs".to_owned()),
+            "AWS_SECRET_ACCESS_KEY" => Some("secret".to_owned()),
+            "AWS_SESSION_TOKEN" => Some("token".to_owned()),
+            _ => None,
+        };
+        let token = |url: &str| {
+            let said = parse(&url.parse().unwrap(), environment).unwrap();
+            said.credentials.session_token().map(str::to_owned)
+        };
+        assert_eq!(token("s3://pictures").as_deref(), Some("token"));
+        assert_eq!(token("s3://pictures?access_key=a&secret_key=b"), None);
+        let own = "s3://pictures?access_key=a&secret_key=b&session_token=c";
+        assert_eq!(token(own).as_deref(), Some("c"));
     }
 
     #[test]

@@ -304,7 +304,13 @@ async fn falls_silent_after(answer: &'static str) -> SocketAddr {
 }
 
 fn hasty(server: &S3Server, address: SocketAddr) -> S3Store {
-    S3Store::open_with(&server.url_at("pictures", address).unwrap(), Clock::system(), HASTY).unwrap()
+    S3Store::open_with(
+        &server.url_at("pictures", address).unwrap(),
+        None,
+        Clock::system(),
+        HASTY,
+    )
+    .unwrap()
 }
 
 #[track_caller]

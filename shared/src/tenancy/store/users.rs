@@ -23,6 +23,7 @@ crate::jobs::names!(
 tenant_sql! {
     ADD_USER = "INSERT INTO {users} (id, name, role, created_at) VALUES ($1, $2, $3, $4)";
     USER = "SELECT id FROM {users} WHERE name = $1";
+    ROLE = "SELECT role FROM {users} WHERE id = $1";
     ADD_KEY = "INSERT INTO {api_keys} (id, user_id, name, hash, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)";
     KEY = "SELECT id, hash, expires_at, revoked_at, user_id FROM {api_keys} WHERE id = $1";
     LIVE_KEYS = "SELECT CAST(COUNT(*) AS BIGINT) FROM {api_keys} WHERE revoked_at IS NULL";
@@ -240,6 +241,17 @@ impl TenantDb {
             .fetch_optional(&mut *self.reader().await?)
             .bounded("look up a user")
             .await?;
+        row.map(|row| crate::control::jobs::text(&row, 0)).transpose()
+    }
+
+    /// What a user may do. `None`: there is no such user any more.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn user_role(&self, id: &UserId) -> Result<Option<Role>, DbError> {
+        const WHAT: &str = "look up a user's role";
+        let query = self.query(ROLE).bind(id.as_str().to_owned());
+        let row = query.fetch_optional(&mut *self.reader().await?).bounded(WHAT).await?;
         row.map(|row| crate::control::jobs::text(&row, 0)).transpose()
     }
 
