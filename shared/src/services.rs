@@ -5,6 +5,7 @@ use crate::{
     clock::{Clock, Entropy},
     config::Config,
     db::{Db, OpenError},
+    dead::{DeadJobs, DeadJobsParts},
     dispatch::{Dispatch, DispatchParts},
     jobs::Outbox,
     objects::{ObjectError, Objects},
@@ -57,6 +58,8 @@ pub struct Services {
     pub lifecycle: Lifecycle,
     /// Tenants in bulk.
     pub batches: Batches,
+    /// What may be done about dead jobs.
+    pub dead: DeadJobs,
     /// What is sealed at rest.
     pub secrets: Secrets,
 }
@@ -179,6 +182,18 @@ impl Services {
             },
         );
         let batches = Batches::new(lifecycle.clone(), secrets.clone());
+        let dead = DeadJobs::new(DeadJobsParts {
+            control: control.clone(),
+            queue: queue.clone(),
+            dispatch: dispatch.clone(),
+            objects: objects.clone(),
+            storages: storages.clone(),
+            resolver: resolver.clone(),
+            quota: quota.clone(),
+            lifecycle: lifecycle.clone(),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+        });
         let config = Arc::new(config);
         Ok(Self {
             config,
@@ -197,6 +212,7 @@ impl Services {
             databases,
             lifecycle,
             batches,
+            dead,
             secrets,
         })
     }

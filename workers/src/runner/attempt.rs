@@ -126,7 +126,7 @@ impl Worker {
                 Outcome::Dead {
                     reason: Reason::new("delivery-limit", text),
                 },
-                Ack::Bury,
+                Ack::Done,
             );
         }
         let tenant = match claimed.tenant.as_ref().filter(|_| works_for_tenant(claimed.kind)) {
@@ -228,7 +228,7 @@ impl Worker {
                 Outcome::Dead {
                     reason: Reason::new("attempts-used-up", chain),
                 },
-                Ack::Bury,
+                Ack::Done,
             );
         };
         tracing::warn!(
