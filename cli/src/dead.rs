@@ -187,10 +187,11 @@ impl Done {
         let answer = serde_json::json!({
             "jobs": self.jobs, "not_dead": self.not_dead, "left": self.left, "due_until": self.until,
         });
-        let mut words = format!("{} {}", self.jobs, if self.jobs == 1 { "job" } else { "jobs" });
-        if let Some(until) = self.until {
-            words.push_str(&format!(", due one after the other until {}", moments::shown(until)));
-        }
+        let jobs = format!("{} {}", self.jobs, if self.jobs == 1 { "job" } else { "jobs" });
+        let words = match self.until {
+            Some(until) => format!("{jobs}, due one after the other until {}", moments::shown(until)),
+            None => jobs,
+        };
         output::done(json, &answer, words)?;
         Ok(if self.not_dead == 0 && self.left == 0 {
             ExitCode::SUCCESS

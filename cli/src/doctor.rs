@@ -10,6 +10,7 @@ use mediamill_shared::{
     cache::{CachePort, Versioned},
     chain,
     config::{Config, redacted},
+    control::jobs::{self, DeadFilter},
     ids::ProcessId,
     jobs::Pool,
     objects::{ObjectKey, Store},
@@ -140,6 +141,11 @@ async fn queue(services: &Services) -> Found {
         buried = buried.saturating_add(depth.buried);
     }
     let mut told = format!("answers, {ready} messages waiting");
+    // What the database has to say of itself it says above.
+    if let Ok(dead) = jobs::dead_groups(&services.control, &DeadFilter::default()).await {
+        let dead: i64 = dead.iter().map(|group| group.jobs).sum();
+        let _ = write!(told, ", {dead} dead jobs");
+    }
     if buried > 0 {
         let _ = write!(told, ", {buried} that no worker reads in its queues `mediamill.*.dead`");
     }

@@ -93,16 +93,20 @@ pub enum ServicesError {
     },
 }
 
-impl Services {
-    /// Opens the back ends that `config` names.
-    ///
-    /// # Errors
-    /// When a URL is no back end's, or the data directory of an embedded one cannot be made.
-    pub async fn open(
-        config: Config,
-        clock: Clock,
-        entropy: Entropy,
-        shutdown: Shutdown,
+/// The back ends.
+struct Ports {
+    control: Db,
+    queue: Queue,
+    cache: Cache,
+    objects: Objects,
+}
+
+impl Ports {
+    async fn open(
+        config: &Config,
+        clock: &Clock,
+        entropy: &Entropy,
+        shutdown: &Shutdown,
     ) -> Result<Self, ServicesError> {
         if config.database_url.scheme() == "sqlite" || config.objects_url.scheme() == "file" {
             let made = tokio::fs::create_dir_all(&config.data_dir).await;
@@ -128,6 +132,32 @@ impl Services {
         };
         let cache = Cache::open(&config.cache_url, context).await?;
         let objects = Objects::open(&config.objects_url, clock.clone(), entropy.clone()).await?;
+        Ok(Self {
+            control,
+            queue,
+            cache,
+            objects,
+        })
+    }
+}
+
+impl Services {
+    /// Opens the back ends that `config` names.
+    ///
+    /// # Errors
+    /// When a URL is no back end's, or the data directory of an embedded one cannot be made.
+    pub async fn open(
+        config: Config,
+        clock: Clock,
+        entropy: Entropy,
+        shutdown: Shutdown,
+    ) -> Result<Self, ServicesError> {
+        let Ports {
+            control,
+            queue,
+            cache,
+            objects,
+        } = Ports::open(&config, &clock, &entropy, &shutdown).await?;
         let secrets = Secrets::new(Keyring::load(&config, &entropy)?);
         let databases = TenantDatabases::open(&control, &config, &clock, &shutdown)?;
         let resolver = Resolver::new(

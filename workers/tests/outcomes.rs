@@ -20,6 +20,7 @@ use mediamill_shared::{
 use mediamill_workers::{Handler, JobContext, Registry, Settings, run};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use tokio::task::JoinSet;
 
 mediamill_shared::on_both_sides!(
     a_transient_failure_is_tried_again_until_it_succeeds,
@@ -118,7 +119,8 @@ async fn used_up_attempts_make_a_job_dead_and_a_retry_begins_anew(world: World) 
     let services = &world.services;
     let mut settings = Settings::from_config(&services.config);
     settings.registry = Registry::empty().with::<Scripted>();
-    let worker = tokio::spawn(run(services.clone(), settings));
+    let mut worker = JoinSet::new();
+    worker.spawn(run(services.clone(), settings));
     let job = scripted(&world, &[Step::Fail; 3]).await;
     let row = world.finished(&job).await;
     assert_eq!((row.state, row.attempts), (JobState::Dead, 3));
@@ -128,7 +130,7 @@ async fn used_up_attempts_make_a_job_dead_and_a_retry_begins_anew(world: World) 
     let row = world.finished(&job).await;
     assert_eq!((row.state, row.attempts), (JobState::Dead, 3));
     services.shutdown.stop();
-    worker.await.unwrap();
+    worker.join_next().await.unwrap().unwrap();
     // Every message of it is settled: it is a row, and nothing in the queue or beside it.
     let depth = services.queue.depth(Pool::Maintenance).await.unwrap();
     assert_eq!((depth.ready, depth.buried), (0, 0));

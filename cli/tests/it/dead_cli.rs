@@ -158,15 +158,17 @@ async fn a_rate_gives_each_its_time_and_no_process_stays(world: World) {
     let told: Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(told["jobs"], 3, "{ran:?}");
     let step = Duration::from_secs(500);
-    let mut last = None;
+    let mut previous = None;
     for id in &ids {
         let row = job(&world, id).await.unwrap();
         assert_eq!(row.state, JobState::Queued);
-        let least = last.map_or(begun, |last: Millis| last.after(step).before(Duration::from_secs(60)));
-        assert!(row.due_at >= least, "{row:?}");
-        last = Some(row.due_at);
+        let earliest = previous.map_or(begun, |previous: Millis| {
+            previous.after(step).before(Duration::from_secs(60))
+        });
+        assert!(row.due_at >= earliest, "{row:?}");
+        previous = Some(row.due_at);
     }
-    assert!(told["due_until"].as_i64().unwrap() >= last.unwrap().get(), "{told}");
+    assert!(told["due_until"].as_i64().unwrap() >= previous.unwrap().get(), "{told}");
 }
 
 async fn a_purge_that_is_killed_goes_on_where_it_was(world: World) {

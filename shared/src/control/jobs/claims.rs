@@ -146,10 +146,11 @@ pub async fn claim(db: &Db, worker: &str, ids: &[JobId], now: Millis) -> Result<
         .iter()
         .map(|id| match (claimed.remove(id), states.get(id)) {
             (Some(job), _) => Claim::Yours(Box::new(job)),
-            // What is held has no message. This one is from before the job was dead and retried.
-            (None, Some((JobState::Queued, true))) => Claim::Over,
             (None, Some((JobState::Queued, false) | (JobState::Running, _))) => Claim::Busy,
-            (None, Some((JobState::Done | JobState::Failed | JobState::Dead, _)) | None) => Claim::Over,
+            // What is held has no message: this one is from before the job was dead and retried.
+            (None, Some((JobState::Queued, true) | (JobState::Done | JobState::Failed | JobState::Dead, _)) | None) => {
+                Claim::Over
+            }
         })
         .collect())
 }

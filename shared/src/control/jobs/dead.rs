@@ -12,13 +12,15 @@ use serde::Deserialize;
 use sqlx::{Any, Row, any::AnyArguments, query::Query};
 use std::str::FromStr;
 
+// `finished_at + 0` keeps SQLite from the index of all jobs that have ended: there are few dead ones among them, which have
+// their own.
 sql! {
     PAGE = "SELECT id, tenant, subject, kind, state, attempts, cause_code, cause, created_at, due_at, finished_at FROM jobs \
         WHERE state = 'dead' AND (tenant = $1 OR $1 IS NULL) AND (kind = $2 OR $2 IS NULL) AND (cause_code = $3 OR $3 IS NULL) \
-        AND finished_at <= $4 AND finished_at >= $5 AND id > $6 ORDER BY id LIMIT $7";
+        AND finished_at + 0 <= $4 AND finished_at + 0 >= $5 AND id > $6 ORDER BY id LIMIT $7";
     GROUPS = "SELECT kind, cause_code, CAST(COUNT(*) AS BIGINT), CAST(COUNT(DISTINCT tenant) AS BIGINT), MIN(finished_at), \
-        MAX(finished_at) FROM jobs WHERE state = 'dead' AND (tenant = $1 OR $1 IS NULL) AND (kind = $2 OR $2 IS NULL) \
-        AND (cause_code = $3 OR $3 IS NULL) AND finished_at <= $4 AND finished_at >= $5 GROUP BY kind, cause_code";
+        MAX(finished_at) FROM jobs WHERE state = 'dead' AND id > '' AND (tenant = $1 OR $1 IS NULL) AND (kind = $2 OR $2 IS NULL) \
+        AND (cause_code = $3 OR $3 IS NULL) AND finished_at + 0 <= $4 AND finished_at + 0 >= $5 GROUP BY kind, cause_code";
     ONE = "SELECT id, tenant, subject, kind, state, attempts, cause_code, cause, created_at, due_at, finished_at, pool, trace, \
         reserved_bytes, payload FROM jobs WHERE id = $1 AND state = 'dead'";
     PURGE = "DELETE FROM jobs WHERE id = $1 AND state = 'dead' RETURNING tenant, kind, cause_code, payload, reserved_bytes";

@@ -13,14 +13,14 @@ use crate::{
 };
 use sqlx::{AnyConnection, Row, any::AnyRow};
 
-// `state || ''` as in `claims.rs`.
+// `state || ''`, and `held + 0`, as in `claims.rs`.
 sql! {
     RETRY (3) = "UPDATE jobs SET state = 'queued', attempts = 0, deliveries = 0, due_at = asked.due, held = asked.wait, \
         published_at = CASE WHEN asked.wait = 0 THEN CAST($2 AS BIGINT) END, touched_at = $1, finished_at = NULL \
         FROM (SELECT column1 AS job, CAST(column2 AS BIGINT) AS due, CAST(column3 AS BIGINT) AS wait FROM (VALUES {rows}) AS given) AS asked \
         WHERE id = asked.job AND state || '' = 'dead' RETURNING id, tenant, kind, pool, attempts, context_version, trace, lane, held";
     NEXT = "SELECT MIN(due_at) FROM jobs WHERE held >= 2 AND state = 'queued'";
-    RIPEN = "UPDATE jobs SET held = held - 2, due_at = $1, touched_at = $1, published_at = $2 WHERE held >= 2 AND state = 'queued' AND id IN \
+    RIPEN = "UPDATE jobs SET held = held - 2, due_at = $1, touched_at = $1, published_at = $2 WHERE held + 0 >= 2 AND state || '' = 'queued' AND id IN \
         (SELECT id FROM jobs WHERE held >= 2 AND state = 'queued' AND due_at <= $1 ORDER BY due_at, id LIMIT $3) \
         RETURNING id, tenant, kind, pool, attempts, context_version, trace, lane, held";
 }

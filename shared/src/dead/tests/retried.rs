@@ -60,7 +60,7 @@ async fn a_retried_job_is_in_one_place_and_runs_once(world: World) {
     }
     assert!(matches!(claimed(&world, &job).await, Claim::Over));
 
-    assert_eq!(released(&world, MEDIA).await, [job.clone()]);
+    assert_eq!(released(&world, MEDIA).await, std::slice::from_ref(&job));
     assert!(released(&world, MEDIA).await.is_empty());
     let delivery = tokio::time::timeout(PATIENCE, consumer.next()).await.unwrap();
     assert_eq!(delivery.envelope().unwrap().job(), &job);
