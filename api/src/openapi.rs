@@ -95,7 +95,7 @@ pub(crate) fn described() -> (axum::Router<State>, utoipa::openapi::OpenApi) {
 
 /// The Tenants API.
 fn operators() -> OpenApiRouter<State> {
-    use routes::operator::{auth, install, limits, plans, states, storages, tenants, traefik, usage};
+    use routes::operator::{auth, dead, install, limits, plans, states, storages, tenants, traefik, usage};
     OpenApiRouter::new()
         .routes(routes!(auth::verify))
         .routes(routes!(traefik::config))
@@ -123,6 +123,12 @@ fn operators() -> OpenApiRouter<State> {
         .routes(routes!(storages::show, storages::edit, storages::remove))
         .routes(routes!(storages::check))
         .routes(routes!(storages::begin, storages::task, storages::stop))
+        .routes(routes!(dead::list))
+        .routes(routes!(dead::summary))
+        .routes(routes!(dead::show, dead::purge))
+        .routes(routes!(dead::retry))
+        .routes(routes!(dead::retry_many))
+        .routes(routes!(dead::purge_many))
 }
 
 /// The description.

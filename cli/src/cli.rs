@@ -5,6 +5,7 @@
 
 mod batches;
 mod compat;
+mod dead;
 mod plans;
 mod storages;
 mod tenants;
@@ -16,6 +17,7 @@ mod tests;
 
 pub(crate) use batches::{Apply, Batches, Import};
 pub(crate) use compat::Compat;
+pub(crate) use dead::{Dead, Filters, Which};
 pub(crate) use plans::{LimitChanges, PlanFields, Plans};
 pub(crate) use storages::{StorageFields, Storages, Where};
 pub(crate) use tenants::{ApiKeys, Create, Edit, EnvCommand, Hosts, List, Move, Named, Tenants, Trial};
@@ -234,30 +236,4 @@ pub(crate) enum Jobs {
         /// The job
         id: JobId,
     },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Dead {
-    /// List dead jobs, oldest first
-    List(Listing),
-    /// Show a dead job with its payload
-    Show {
-        /// The job
-        id: JobId,
-    },
-    /// Give dead jobs all their attempts again
-    Retry(Which),
-    /// Remove dead jobs for good, with the bytes that are staged for them
-    Purge(Which),
-}
-
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-pub(crate) struct Which {
-    /// The jobs
-    #[arg(value_name = "ID")]
-    pub(crate) ids: Vec<JobId>,
-    /// Every dead job
-    #[arg(long)]
-    pub(crate) all: bool,
 }

@@ -1,74 +1,84 @@
-//! `mediamill dead`: jobs that used up their attempts.
+//! `mediamill dead`: jobs that used up their attempts. What is done about them is in `mediamill_shared::dead`.
 
 use crate::{
-    cli::{Dead, Which},
-    jobs as show, output,
+    cli::{Dead, Filters, Which},
+    jobs as show, moments, output,
 };
 use anyhow::Context;
 use mediamill_shared::{
+    chain,
     control::{
         audit::Actor,
-        jobs::{self, JobRow, Purged},
-        storages::{self, Claimant, Shares},
+        jobs::{self, DeadGroup, DeadJob, JobRow},
     },
-    ids::{JobId, MediaId, TenantId},
-    jobs::{FetchMedia, JobKind, JobState, MakeVariant, MoveTenant, ProcessMedia},
-    objects::{ObjectKey, Store},
-    placement::Spot,
-    quota::Claim,
+    dead::{self, ClearError, Pace, Part, Purge},
+    ids::JobId,
     services::Services,
-    tenancy::{Place, store::media::Variant},
+    units::Millis,
 };
 use std::process::ExitCode;
 
-/// Jobs read at a time.
-const PAGE: i64 = 500;
+/// Jobs that are listed or purged before the next are looked for.
+const PAGE: i64 = 200;
 
 pub(crate) async fn run(services: &Services, command: Dead, json: bool) -> anyhow::Result<ExitCode> {
     match command {
-        Dead::List(listing) => {
-            let mut left = listing.wanted();
-            let mut pages = Pages::default();
-            while left > 0
-                && let Some(page) = pages.next(services).await?
-            {
-                for job in page.iter().take(left) {
-                    list_one(job, json)?;
-                }
-                left = left.saturating_sub(page.len());
-            }
-            Ok(ExitCode::SUCCESS)
-        }
+        Dead::Summary(filters) => summary(services, &filters, json).await,
+        Dead::List { filters, listing } => list(services, &filters, listing.wanted(), json).await,
         Dead::Show { id } => show_one(services, &id, json).await,
-        Dead::Retry(which) => {
-            let now = services.clock.now();
-            each(services, which, ("is queued again", json), async |id| {
-                Ok(jobs::retry(&services.control, id, now).await?)
-            })
-            .await
+        Dead::Retry { which, rate } => {
+            let mut pace = Pace::new(rate, services.clock.now());
+            let mut done = retry(services, &which, &mut pace, json).await?;
+            done.until = rate.filter(|_| done.jobs > 0).map(|_| pace.due());
+            done.say(json)
         }
-        Dead::Purge(which) => {
-            each(services, which, ("is purged", json), async |id| {
-                purge(services, id).await
-            })
-            .await
-        }
+        Dead::Purge(which) => purge(services, &which, json).await?.say(json),
     }
 }
 
-/// Dead jobs, page by page in the order of their ids.
-#[derive(Default)]
-struct Pages {
-    after: Option<JobId>,
+async fn summary(services: &Services, filters: &Filters, json: bool) -> anyhow::Result<ExitCode> {
+    let wanted = filters.at(services.clock.now());
+    let groups = jobs::dead_groups(&services.control, &wanted).await?;
+    if json {
+        for group in &groups {
+            output::json(&serde_json::json!({
+                "kind": group.kind, "cause_code": group.cause, "jobs": group.jobs, "tenants": group.tenants,
+                "oldest": group.oldest, "newest": group.newest,
+            }))?;
+        }
+    } else if !groups.is_empty() {
+        let rows: Vec<_> = groups.iter().map(group_row).collect();
+        let head = ["KIND", "CAUSE", "JOBS", "TENANTS", "FIRST GIVEN UP", "LAST GIVEN UP"];
+        output::line(output::table(head, &rows));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
-impl Pages {
-    async fn next(&mut self, services: &Services) -> anyhow::Result<Option<Vec<JobRow>>> {
-        let page = jobs::dead(&services.control, self.after.as_ref(), PAGE).await?;
-        let Some(last) = page.last() else { return Ok(None) };
-        self.after = Some(last.id.clone());
-        Ok(Some(page))
+fn group_row(group: &DeadGroup) -> [String; 6] {
+    [
+        group.kind.to_string(),
+        group.cause.as_deref().map_or_else(|| "-".to_owned(), output::plain),
+        group.jobs.to_string(),
+        group.tenants.to_string(),
+        moments::shown(group.oldest),
+        moments::shown(group.newest),
+    ]
+}
+
+async fn list(services: &Services, filters: &Filters, mut left: usize, json: bool) -> anyhow::Result<ExitCode> {
+    let wanted = filters.at(services.clock.now());
+    let mut after = None;
+    while left > 0 {
+        let limit = i64::try_from(left).unwrap_or(PAGE).min(PAGE);
+        let page = jobs::dead(&services.control, &wanted, after.as_ref(), limit).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.id.clone());
+        left = left.saturating_sub(page.len());
+        for job in &page {
+            list_one(job, json)?;
+        }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn list_one(job: &JobRow, json: bool) -> anyhow::Result<()> {
@@ -86,186 +96,158 @@ fn list_one(job: &JobRow, json: bool) -> anyhow::Result<()> {
 }
 
 async fn show_one(services: &Services, id: &JobId, json: bool) -> anyhow::Result<ExitCode> {
-    let job = jobs::get(&services.control, id)
-        .await?
-        .filter(|job| job.state == JobState::Dead);
+    let job = jobs::dead_one(&services.control, id).await?;
     let job = job.with_context(|| format!("there is no dead job {id}"))?;
-    let payload = jobs::payload(&services.control, id).await?.unwrap_or_default();
     if json {
-        let mut value = show::as_json(&job);
-        if let Some(fields) = value.as_object_mut() {
-            fields.insert(
-                "payload".into(),
-                serde_json::from_str(&payload).unwrap_or(payload.into()),
-            );
-        }
-        output::json(&value)?;
+        output::json(&as_json(&job))?;
     } else {
-        output::line(show::in_words(&job));
-        output::line(format!("{:<9} {}", "payload", output::plain(&payload)));
+        output::line(in_words(&job));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Does `work` for each job; says which were not dead, and how many were. Exit code 1 when a named one was not.
-async fn each<F>(services: &Services, which: Which, (done, json): (&str, bool), work: F) -> anyhow::Result<ExitCode>
-where
-    F: AsyncFn(&JobId) -> anyhow::Result<bool>,
-{
-    let (mut changed, mut missed) = (0_u64, 0_u64);
-    if which.all {
-        let mut pages = Pages::default();
-        while let Some(page) = pages.next(services).await? {
-            for job in page {
-                changed = changed.saturating_add(u64::from(work(&job.id).await?));
-            }
-        }
-    } else {
-        for id in &which.ids {
-            if work(id).await? {
-                changed = changed.saturating_add(1);
-                if !json {
-                    output::line(format!("{id} {done}"));
-                }
-            } else {
-                missed = missed.saturating_add(1);
-                output::remark(format!("{id} is not a dead job"));
-            }
-        }
+fn as_json(job: &DeadJob) -> serde_json::Value {
+    let mut value = show::as_json(&job.row);
+    let fate = dead::fate(job.row.kind);
+    if let Some(fields) = value.as_object_mut() {
+        fields.extend([
+            ("pool".to_owned(), job.pool.as_str().into()),
+            ("trace".to_owned(), job.trace.to_string().into()),
+            ("reserved_bytes".to_owned(), job.reserved.get().into()),
+            ("payload".to_owned(), dead::payload_shown(job.row.kind, &job.payload)),
+            ("retry".to_owned(), fate.retry.into()),
+            ("purge".to_owned(), fate.purge.into()),
+        ]);
     }
-    let answer = serde_json::json!({ "jobs": changed, "not_dead": missed });
-    let words = format!("{changed} {}", if changed == 1 { "job" } else { "jobs" });
-    output::done(json, &answer, words)?;
-    Ok(if missed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    value
 }
 
-/// Removes the row, then what it kept alive. A crash in between leaves bytes that the scheduler sweeps and a
-/// reservation that ends with its counter.
-async fn purge(services: &Services, id: &JobId) -> anyhow::Result<bool> {
-    let Some(purged) = jobs::purge(&services.control, id).await? else {
-        return Ok(false);
-    };
-    match purged.kind {
-        JobKind::MediaProcess => {
-            let payload = serde_json::from_str::<ProcessMedia>(&purged.payload);
-            give_back(services, id, &purged, payload.ok().map(|job| job.media)).await?;
-        }
-        JobKind::MediaFetch => {
-            let payload = serde_json::from_str::<FetchMedia>(&purged.payload);
-            give_back(services, id, &purged, payload.ok().map(|job| job.media)).await?;
-        }
-        JobKind::MediaVariant => forget_variant(services, id, &purged).await?,
-        JobKind::TenantProvision => {
-            if let Some(tenant) = &purged.tenant {
-                let cause = "its provisioning job was purged";
-                services.lifecycle.undo(tenant, cause, &Actor::cli(), None).await?;
-            }
-        }
-        JobKind::TenantMigrate => stay(services, id, &purged).await?,
-        // The picture of a move or a look stays where it is recorded; the storage's next task finds what is not where it should be.
-        JobKind::MediaMove
-        | JobKind::MediaVerify
-        // These are never dead but by a worker that they end. A tenant whose removal was given up is found again by the scheduler.
-        | JobKind::MediaDelete
-        | JobKind::ObjectsRemove
-        | JobKind::TenantDeprovision
-        | JobKind::Noop => {}
-    }
-    Ok(true)
+fn in_words(job: &DeadJob) -> String {
+    let (row, fate) = (&job.row, dead::fate(job.row.kind));
+    let none = || "-".to_owned();
+    let payload = dead::payload_shown(row.kind, &job.payload).to_string();
+    output::fields(&[
+        ("id", row.id.to_string()),
+        ("tenant", row.tenant.as_ref().map_or_else(none, ToString::to_string)),
+        ("about", row.subject.clone().unwrap_or_else(none)),
+        ("kind", row.kind.to_string()),
+        ("pool", job.pool.to_string()),
+        ("attempts", row.attempts.to_string()),
+        ("cause", show::cause(row)),
+        ("accepted", moments::shown(row.created_at)),
+        ("given up", row.finished_at.map_or_else(none, moments::shown)),
+        ("trace", job.trace.to_string()),
+        ("holds", format!("{} of its tenant's room", job.reserved)),
+        ("payload", output::plain(&payload)),
+        ("retry", fate.retry.to_owned()),
+        ("purge", fate.purge.to_owned()),
+    ])
 }
 
-/// The tenant stays where it was.
-async fn stay(services: &Services, id: &JobId, purged: &Purged) -> anyhow::Result<()> {
-    let Some(tenant) = &purged.tenant else { return Ok(()) };
-    if let Ok(payload) = serde_json::from_str::<MoveTenant>(&purged.payload)
-        && let Ok(from) = Place::try_from(&payload.from)
-    {
-        services.lifecycle.stay(tenant, id, &from).await?;
-    }
-    Ok(())
+/// What was done.
+#[derive(Default)]
+struct Done {
+    jobs: u64,
+    not_dead: u64,
+    left: u64,
+    until: Option<Millis>,
 }
 
-/// What the job placed goes, unless it is recorded, and so does what the counters hold.
-async fn forget_variant(services: &Services, id: &JobId, purged: &Purged) -> anyhow::Result<()> {
-    let Some(owner) = &purged.tenant else { return Ok(()) };
-    let Some(tenant) = services.resolver.by_id(owner).await? else {
-        return Ok(());
-    };
-    if let Ok(payload) = serde_json::from_str::<MakeVariant>(&purged.payload) {
-        let recorded: Vec<Variant> = tenant
-            .db()?
-            .variant(&payload.media, &payload.name)
-            .await?
-            .into_iter()
-            .collect();
-        let own = format!("{}-{id}", payload.name);
-        let is_own = |key: &ObjectKey| key.as_str().contains(&own);
-        let kept = recorded.iter().any(|variant| is_own(&variant.object));
-        clear(services, owner, id, &payload.media, &recorded, kept, is_own).await?;
+impl Done {
+    fn part(&mut self, part: Part) -> Option<JobId> {
+        self.jobs = self.jobs.saturating_add(part.jobs);
+        for (id, error) in &part.left {
+            self.left(id, error);
+        }
+        part.last
     }
-    let claim = Claim {
-        media: 0,
-        bytes: purged.reserved,
-    };
-    services.quota.release(&tenant, claim).await;
-    Ok(())
-}
 
-/// Removes what a job's attempts have put anywhere and `files` do not speak of, and gives back what they have claimed, unless
-/// what they made is `kept`.
-async fn clear(
-    services: &Services,
-    tenant: &TenantId,
-    job: &JobId,
-    media: &MediaId,
-    files: &[Variant],
-    kept: bool,
-    is_own: impl Fn(&ObjectKey) -> bool,
-) -> anyhow::Result<()> {
-    let line = Claimant::named(job.to_string());
-    let tried = storages::shares(&services.control, &line).await?;
-    let spots = tried.keys().cloned().chain([Spot::Main]);
-    let prefix = format!("{}/{tenant}/{media}", ObjectKey::MEDIA);
-    for spot in spots {
-        let Some(opened) = services.storages.spot(tenant, &spot).await? else {
-            continue;
+    fn left(&mut self, id: &JobId, error: &ClearError) {
+        self.left = self.left.saturating_add(1);
+        output::remark(format!(
+            "{id} is purged, but not all that it kept alive: {}",
+            chain(error)
+        ));
+    }
+
+    fn one(&mut self, id: &JobId, what: &str, json: bool) {
+        self.jobs = self.jobs.saturating_add(1);
+        if !json {
+            output::line(format!("{id} {what}"));
+        }
+    }
+
+    fn not_dead(&mut self, id: &JobId) {
+        self.not_dead = self.not_dead.saturating_add(1);
+        output::remark(format!("{id} is not a dead job"));
+    }
+
+    /// Exit code 1 when a named one was not dead, or something was left.
+    fn say(self, json: bool) -> anyhow::Result<ExitCode> {
+        let answer = serde_json::json!({
+            "jobs": self.jobs, "not_dead": self.not_dead, "left": self.left, "due_until": self.until,
+        });
+        let jobs = format!("{} {}", self.jobs, if self.jobs == 1 { "job" } else { "jobs" });
+        let words = match self.until {
+            Some(until) => format!("{jobs}, due one after the other until {}", moments::shown(until)),
+            None => jobs,
         };
-        let recorded = |key: &ObjectKey| {
-            let mut files = files.iter();
-            files.any(|file| file.object == *key && file.places.all().any(|place| *place == spot))
-        };
-        for listed in opened.objects.list(&prefix, None, 500).await? {
-            if is_own(&listed.key) && !recorded(&listed.key) {
-                opened.objects.delete(&listed.key).await?;
+        output::done(json, &answer, words)?;
+        Ok(if self.not_dead == 0 && self.left == 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
+    }
+}
+
+async fn retry(services: &Services, which: &Which, pace: &mut Pace, json: bool) -> anyhow::Result<Done> {
+    let (mut done, actor) = (Done::default(), Actor::cli());
+    for id in &which.ids {
+        if services.dead.retry(id, pace, &actor).await? {
+            done.one(id, "is queued again", json);
+        } else {
+            done.not_dead(id);
+        }
+    }
+    if which.ids.is_empty() {
+        let wanted = which.filters.at(services.clock.now());
+        let mut after = None;
+        loop {
+            let part = services
+                .dead
+                .retry_part(&wanted, after.as_ref(), dead::PAGE, pace, &actor);
+            after = done.part(part.await?);
+            if after.is_none() {
+                break;
             }
         }
     }
-    if !kept && !tried.is_empty() {
-        storages::settle(&services.control, &line, &Shares::new(), services.clock.now()).await?;
-    }
-    Ok(())
+    Ok(done)
 }
 
-/// What an upload's job has made goes, unless it is recorded, with the staged bytes and what the counters hold. `media` is the
-/// picture to be; of an unreadable payload nothing is known that could be cleared.
-async fn give_back(services: &Services, job: &JobId, purged: &Purged, media: Option<MediaId>) -> anyhow::Result<()> {
-    let Some(id) = &purged.tenant else { return Ok(()) };
-    services.objects.delete(&ObjectKey::staged(id, job)).await?;
-    if let Some(tenant) = services.resolver.by_id(id).await? {
-        if let (Some(media), Ok(db)) = (media, tenant.db()) {
-            let files = db.variants(&media).await?;
-            let with_it = |key: &ObjectKey| !key.is_on_demand();
-            clear(services, id, job, &media, &files, !files.is_empty(), with_it).await?;
+async fn purge(services: &Services, which: &Which, json: bool) -> anyhow::Result<Done> {
+    let (mut done, actor) = (Done::default(), Actor::cli());
+    for id in &which.ids {
+        match services.dead.purge(id, &actor).await? {
+            Purge::NotDead => done.not_dead(id),
+            Purge::Gone => done.one(id, "is purged", json),
+            Purge::Left(error) => {
+                done.one(id, "is purged", json);
+                done.left(id, &error);
+            }
         }
-        let claim = Claim {
-            media: 1,
-            bytes: purged.reserved,
-        };
-        services.quota.release(&tenant, claim).await;
     }
-    Ok(())
+    if which.ids.is_empty() {
+        let wanted = which.filters.at(services.clock.now());
+        let mut after = None;
+        loop {
+            let part = services.dead.purge_part(&wanted, after.as_ref(), PAGE, &actor);
+            after = done.part(part.await?);
+            if after.is_none() {
+                break;
+            }
+        }
+    }
+    Ok(done)
 }

@@ -10,6 +10,7 @@ use mediamill_shared::{
     cache::{CachePort, Versioned},
     chain,
     config::{Config, redacted},
+    control::jobs::{self, DeadFilter},
     ids::ProcessId,
     jobs::Pool,
     objects::{ObjectKey, Store},
@@ -128,7 +129,7 @@ async fn schema(services: &Services) -> Found {
 async fn queue(services: &Services) -> Found {
     const ADVICE: &str = "start the broker, and check MEDIAMILL_QUEUE_URL: host, port, user, password, virtual host (`/` is written %2f)";
     services.queue.ping().await.map_err(|error| (chain(&error), ADVICE))?;
-    let (mut ready, mut dead) = (0_u64, 0_u64);
+    let (mut ready, mut buried) = (0_u64, 0_u64);
     for pool in Pool::ALL {
         let depth = services.queue.depth(*pool).await.map_err(|error| {
             (
@@ -137,9 +138,18 @@ async fn queue(services: &Services) -> Found {
             )
         })?;
         ready = ready.saturating_add(depth.ready);
-        dead = dead.saturating_add(depth.dead);
+        buried = buried.saturating_add(depth.buried);
     }
-    Ok(format!("answers, {ready} messages waiting, {dead} dead"))
+    let mut told = format!("answers, {ready} messages waiting");
+    // What the database has to say of itself it says above.
+    if let Ok(dead) = jobs::dead_groups(&services.control, &DeadFilter::default()).await {
+        let dead: i64 = dead.iter().map(|group| group.jobs).sum();
+        let _ = write!(told, ", {dead} dead jobs");
+    }
+    if buried > 0 {
+        let _ = write!(told, ", {buried} that no worker reads in its queues `mediamill.*.dead`");
+    }
+    Ok(told)
 }
 
 async fn cache(services: &Services) -> Found {

@@ -14,6 +14,7 @@
 //! - [`jobs`]: what a job is, its envelope, the outbox.
 //! - [`placement`]: storages, and which of them a file goes to.
 //! - [`quota`]: reserve, settle, release.
+//! - [`dispatch`]: whose turn it is. [`dead`]: jobs that are given up, for people.
 //! - [`config`], [`telemetry`]: how a process is set up and watched.
 //!
 //! To add a job kind: a payload type in [`jobs`], a line in [`jobs::JobKind`], a handler in the workers crate.
@@ -25,6 +26,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod db;
+pub mod dead;
 pub mod dispatch;
 pub mod fetch;
 pub mod ids;

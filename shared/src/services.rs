@@ -5,6 +5,7 @@ use crate::{
     clock::{Clock, Entropy},
     config::Config,
     db::{Db, OpenError},
+    dead::{DeadJobs, DeadJobsParts},
     dispatch::{Dispatch, DispatchParts},
     fetch::Guard,
     jobs::Outbox,
@@ -58,6 +59,8 @@ pub struct Services {
     pub lifecycle: Lifecycle,
     /// Tenants in bulk.
     pub batches: Batches,
+    /// What may be done about dead jobs.
+    pub dead: DeadJobs,
     /// What is sealed at rest.
     pub secrets: Secrets,
 }
@@ -91,16 +94,20 @@ pub enum ServicesError {
     },
 }
 
-impl Services {
-    /// Opens the back ends that `config` names.
-    ///
-    /// # Errors
-    /// When a URL is no back end's, or the data directory of an embedded one cannot be made.
-    pub async fn open(
-        config: Config,
-        clock: Clock,
-        entropy: Entropy,
-        shutdown: Shutdown,
+/// The back ends.
+struct Ports {
+    control: Db,
+    queue: Queue,
+    cache: Cache,
+    objects: Objects,
+}
+
+impl Ports {
+    async fn open(
+        config: &Config,
+        clock: &Clock,
+        entropy: &Entropy,
+        shutdown: &Shutdown,
     ) -> Result<Self, ServicesError> {
         make_data_dir(&config).await?;
         let control = Db::open(&config.database_url, config.database_connections)?;
@@ -120,6 +127,32 @@ impl Services {
         };
         let cache = Cache::open(&config.cache_url, context).await?;
         let objects = Objects::open(&config.objects_url, clock.clone(), entropy.clone()).await?;
+        Ok(Self {
+            control,
+            queue,
+            cache,
+            objects,
+        })
+    }
+}
+
+impl Services {
+    /// Opens the back ends that `config` names.
+    ///
+    /// # Errors
+    /// When a URL is no back end's, or the data directory of an embedded one cannot be made.
+    pub async fn open(
+        config: Config,
+        clock: Clock,
+        entropy: Entropy,
+        shutdown: Shutdown,
+    ) -> Result<Self, ServicesError> {
+        let Ports {
+            control,
+            queue,
+            cache,
+            objects,
+        } = Ports::open(&config, &clock, &entropy, &shutdown).await?;
         let secrets = Secrets::new(Keyring::load(&config, &entropy)?);
         let databases = TenantDatabases::open(&control, &config, &clock, &shutdown)?;
         let resolver = Resolver::new(
@@ -176,6 +209,18 @@ impl Services {
             },
         );
         let batches = Batches::new(lifecycle.clone(), secrets.clone());
+        let dead = DeadJobs::new(DeadJobsParts {
+            control: control.clone(),
+            queue: queue.clone(),
+            dispatch: dispatch.clone(),
+            objects: objects.clone(),
+            storages: storages.clone(),
+            resolver: resolver.clone(),
+            quota: quota.clone(),
+            lifecycle: lifecycle.clone(),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+        });
         let config = Arc::new(config);
         Ok(Self {
             config,
@@ -194,6 +239,7 @@ impl Services {
             databases,
             lifecycle,
             batches,
+            dead,
             secrets,
         })
     }

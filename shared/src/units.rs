@@ -119,6 +119,34 @@ impl Millis {
     }
 }
 
+/// A text is no span of time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no time; write 90s, 30m, 12h, 30d or 8w")]
+pub struct SpanError(String);
+
+/// A span of time as people write it: `90s`, `30m`, `12h`, `30d`, `8w`.
+///
+/// # Errors
+/// When it is none, or longer than 64 bits of seconds.
+pub fn span(text: &str) -> Result<Duration, SpanError> {
+    let wrong = || SpanError(text.to_owned());
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let seconds: u64 = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        'w' => 7 * 86_400,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = text
+        .strip_suffix(unit)
+        .unwrap_or_default()
+        .parse()
+        .map_err(|_| wrong())?;
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(wrong)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

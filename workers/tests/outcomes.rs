@@ -4,9 +4,13 @@
 
 use mediamill_media::sample;
 use mediamill_shared::{
-    control::jobs::{self, JobRow, NewJob},
+    control::{
+        audit::Actor,
+        jobs::{self, JobRow, NewJob},
+    },
+    dead::Pace,
     ids::{JobId, TraceId},
-    jobs::{Job, JobError, JobKind, JobState, Pool, ProcessMedia, ResultExt, publish},
+    jobs::{Job, JobError, JobKind, JobState, Pool, ProcessMedia, ResultExt},
     objects::{ObjectKey, Store},
     queue::Broker,
     retry::RetryPolicy,
@@ -16,6 +20,7 @@ use mediamill_shared::{
 use mediamill_workers::{Handler, JobContext, Registry, Settings, run};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use tokio::task::JoinSet;
 
 mediamill_shared::on_both_sides!(
     a_transient_failure_is_tried_again_until_it_succeeds,
@@ -112,17 +117,23 @@ async fn a_transient_failure_is_tried_again_until_it_succeeds(world: World) {
 
 async fn used_up_attempts_make_a_job_dead_and_a_retry_begins_anew(world: World) {
     let services = &world.services;
-    work(services, Registry::empty().with::<Scripted>());
+    let mut settings = Settings::from_config(&services.config);
+    settings.registry = Registry::empty().with::<Scripted>();
+    let mut worker = JoinSet::new();
+    worker.spawn(run(services.clone(), settings));
     let job = scripted(&world, &[Step::Fail; 3]).await;
     let row = world.finished(&job).await;
     assert_eq!((row.state, row.attempts), (JobState::Dead, 3));
     assert!(row.cause.unwrap().contains("a server is away"));
-    buried(services, Pool::Maintenance, 1).await;
     again(services, &job).await;
     // Not one attempt more, as many again.
     let row = world.finished(&job).await;
     assert_eq!((row.state, row.attempts), (JobState::Dead, 3));
     services.shutdown.stop();
+    worker.join_next().await.unwrap().unwrap();
+    // Every message of it is settled: it is a row, and nothing in the queue or beside it.
+    let depth = services.queue.depth(Pool::Maintenance).await.unwrap();
+    assert_eq!((depth.ready, depth.buried), (0, 0));
 }
 
 async fn a_panic_is_an_attempt_and_not_the_workers_end(world: World) {
@@ -145,31 +156,10 @@ async fn a_worker_that_is_told_to_stop_finishes_what_it_has(world: World) {
     assert_eq!((row.state, row.attempts), (JobState::Done, 1));
 }
 
-/// Waits until the queue says that so many are dead.
-async fn buried(services: &Services, pool: Pool, wanted: u64) {
-    let counted = async {
-        while services.queue.depth(pool).await.unwrap().dead != wanted {
-            services.clock.sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(mediamill_shared::testing::PATIENCE, counted)
-        .await
-        .unwrap();
-}
-
-/// What `mediamill dead retry` and the scheduler's dispatcher do.
+/// What `mediamill dead retry` does.
 async fn again(services: &Services, job: &JobId) {
-    let now = services.clock.now();
-    assert!(jobs::retry(&services.control, job, now).await.unwrap());
-    if !services.queue.rows_are_messages() {
-        let waiting = jobs::unpublished(&services.control, now.after(Duration::from_secs(1)), now, 10)
-            .await
-            .unwrap();
-        assert_eq!(
-            publish(&services.control, &services.queue, &services.clock, waiting).await,
-            1
-        );
-    }
+    let mut pace = Pace::new(None, services.clock.now());
+    assert!(services.dead.retry(job, &mut pace, &Actor::cli()).await.unwrap());
 }
 
 /// `media.process` that gives up soon.

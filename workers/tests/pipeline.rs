@@ -5,7 +5,8 @@
 use futures_util::future::join_all;
 use mediamill_media::sample;
 use mediamill_shared::{
-    control::jobs,
+    control::{audit::Actor, jobs},
+    dead::Pace,
     ids::{JobId, MediaId, TraceId},
     jobs::{DeleteMedia, JobState, MakeVariant},
     objects::{ObjectKey, Store},
@@ -231,11 +232,8 @@ async fn a_poison_job_is_dead_after_its_delivery_limit(world: World) {
         services.objects.list(ObjectKey::STAGED, None, 10).await.unwrap().len(),
         1
     );
-    assert!(
-        jobs::retry(&services.control, &job, services.clock.now())
-            .await
-            .unwrap()
-    );
+    let mut pace = Pace::new(None, services.clock.now());
+    assert!(services.dead.retry(&job, &mut pace, &Actor::cli()).await.unwrap());
     services.shutdown.stop();
 }
 

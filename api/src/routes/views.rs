@@ -125,7 +125,8 @@ pub(crate) fn rfc3339(moment: Millis) -> String {
     shown.format(format).unwrap_or_default()
 }
 
-fn cause(row: &JobRow) -> Option<CauseView> {
+/// Why a job's last attempt failed.
+pub(crate) fn cause(row: &JobRow) -> Option<CauseView> {
     Some(CauseView {
         code: row.cause_code.clone()?,
         text: row.cause.clone().unwrap_or_default(),

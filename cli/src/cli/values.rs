@@ -5,28 +5,13 @@ use mediamill_shared::{
     quota::Period,
     secrets::{Env, SecretText},
     tenancy::{Isolation, LimitOverrides, PictureSettings, ServerName},
-    units::{ByteCount, Millis},
+    units::{ByteCount, Millis, SpanError},
 };
 use std::{path::PathBuf, time::Duration};
 
 /// `90s`, `30m`, `12h`, `30d`, `8w`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no time; write 90s, 30m, 12h, 30d or 8w");
-    let unit = text.chars().last().ok_or_else(wrong)?;
-    let seconds: u64 = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3_600,
-        'd' => 86_400,
-        'w' => 7 * 86_400,
-        _ => return Err(wrong()),
-    };
-    let number: u64 = text
-        .strip_suffix(unit)
-        .unwrap_or_default()
-        .parse()
-        .map_err(|_| wrong())?;
-    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(wrong)
+pub(super) fn duration(text: &str) -> Result<Duration, SpanError> {
+    mediamill_shared::units::span(text)
 }
 
 /// `20M`, `500 GB`, `64 MiB` or a number of bytes.

@@ -7,6 +7,7 @@
 )]
 
 mod batches;
+mod dead_cli;
 mod distributed;
 mod helpers;
 mod house;

@@ -1,5 +1,6 @@
 //! The built program, run as a person or an orchestrator would run it.
 
+use mediamill_shared::services::Services;
 use std::{
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
@@ -47,6 +48,18 @@ impl Program {
         Self::new([
             ("DATA_DIR", folder.display().to_string()),
             ("LISTEN", "127.0.0.1:0".to_owned()),
+        ])
+    }
+
+    /// On the back ends of an installation that a test has open. Nothing that is sealed there can be read.
+    pub(crate) fn of(services: &Services) -> Self {
+        let config = &services.config;
+        Self::new([
+            ("DATA_DIR", config.data_dir.display().to_string()),
+            ("DATABASE_URL", config.database_url.to_string()),
+            ("QUEUE_URL", config.queue_url.to_string()),
+            ("CACHE_URL", config.cache_url.to_string()),
+            ("OBJECTS_URL", config.objects_url.to_string()),
         ])
     }
 

@@ -22,21 +22,8 @@ mediamill_shared::on_both_sides!(
 const START: i64 = 1_769_896_800_000;
 const HOUR: i64 = 3_600_000;
 
-/// The program on a world's back ends.
-fn program(services: &Services) -> Program {
-    let config = &services.config;
-    // Nothing is sealed here: no master key is needed.
-    Program::new([
-        ("DATA_DIR", config.data_dir.display().to_string()),
-        ("DATABASE_URL", config.database_url.to_string()),
-        ("QUEUE_URL", config.queue_url.to_string()),
-        ("CACHE_URL", config.cache_url.to_string()),
-        ("OBJECTS_URL", config.objects_url.to_string()),
-    ])
-}
-
 async fn run(services: &Services, arguments: &'static [&'static str]) -> crate::program::Ran {
-    let program = program(services);
+    let program = Program::of(services);
     tokio::task::spawn_blocking(move || program.run(arguments))
         .await
         .unwrap()

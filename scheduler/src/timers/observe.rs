@@ -32,7 +32,17 @@ impl Timer for ObserveQueues {
             let depth = services.queue.depth(*pool).await?;
             let held = held.iter().find(|(other, _)| other == pool);
             let held = held.map_or(0, |(_, count)| count.unsigned_abs());
-            for (state, messages) in [("ready", depth.ready), ("dead", depth.dead), ("held", held)] {
+            let dead = counts
+                .iter()
+                .find(|count| count.pool == *pool && count.state == JobState::Dead);
+            let dead = dead.map_or(0, |count| count.jobs.unsigned_abs());
+            let states = [
+                ("ready", depth.ready),
+                ("dead", dead),
+                ("held", held),
+                ("buried", depth.buried),
+            ];
+            for (state, messages) in states {
                 metrics::gauge!(names::QUEUE_MESSAGES, "pool" => pool.as_str(), "state" => state).set(messages as f64);
             }
         }

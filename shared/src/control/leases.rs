@@ -19,9 +19,8 @@ sql! {
     GIVE_BACK (1) = "UPDATE jobs SET lease_until = 0 WHERE lease_owner = $1 AND id IN (VALUES {rows})";
     HOLD = "UPDATE jobs SET lease_until = 0, due_at = CASE WHEN due_at > $1 THEN due_at ELSE $1 END \
         WHERE id = $2 AND lease_owner = $3 AND state IN ('queued', 'running')";
-    DEPTH = "SELECT CAST(COALESCE(SUM(CASE WHEN state = 'queued' AND held = 0 AND due_at <= $1 AND lease_until <= $1 THEN 1 ELSE 0 END), 0) AS BIGINT), \
-        CAST(COALESCE(SUM(CASE WHEN state = 'dead' THEN 1 ELSE 0 END), 0) AS BIGINT) FROM jobs \
-        WHERE pool = $2 AND state IN ('queued', 'running', 'dead')";
+    DEPTH = "SELECT CAST(COALESCE(SUM(CASE WHEN state = 'queued' AND due_at <= $1 AND lease_until <= $1 THEN 1 ELSE 0 END), 0) AS BIGINT) \
+        FROM jobs WHERE pool = $2 AND held = 0 AND state IN ('queued', 'running')";
 }
 
 /// Leases up to `limit` due jobs of `pool` to `owner`, oldest first.
@@ -96,12 +95,9 @@ pub(crate) async fn hold(db: &Db, owner: &str, id: &JobId, due_at: Millis) -> Re
     query.execute(db.write()).bounded("hold a job back").await.map(|_| ())
 }
 
-/// Jobs of `pool` that are ready, and dead ones.
-pub(crate) async fn depth(db: &Db, pool: Pool, now: Millis) -> Result<(i64, i64), DbError> {
+/// Jobs of `pool` that are ready.
+pub(crate) async fn depth(db: &Db, pool: Pool, now: Millis) -> Result<i64, DbError> {
     let query = DEPTH.query().bind(now.get()).bind(pool.as_str());
     let row = query.fetch_one(db.read()).bounded("count ready jobs").await?;
-    Ok((
-        row.try_get(0).during("count ready jobs")?,
-        row.try_get(1).during("count ready jobs")?,
-    ))
+    row.try_get(0).during("count ready jobs")
 }

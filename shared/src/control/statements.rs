@@ -20,6 +20,7 @@ fn control_statements() -> Vec<(&'static str, &'static str, Sql, usize)> {
         ("dead", jobs::dead::STATEMENTS),
         ("held", jobs::held::STATEMENTS),
         ("outbox", jobs::outbox::STATEMENTS),
+        ("revived", jobs::revived::STATEMENTS),
         ("accept", accept::STATEMENTS),
         ("activity", activity::STATEMENTS),
         ("audit", audit::STATEMENTS),

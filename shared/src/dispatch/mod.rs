@@ -15,7 +15,7 @@
 use crate::{
     cache::{Added, Cache, CachePort, HELD_CHANNEL},
     clock::Clock,
-    control::jobs::{self, Turn},
+    control::jobs::{self, Revived, Turn, Wait},
     db::{Db, DbError},
     ids::{JobId, TenantId},
     jobs::{Lane, Outbox, Pool},
@@ -147,6 +147,37 @@ impl Dispatch {
         metrics::counter!(names::JOBS_HELD, "pool" => pool.as_str()).increment(count as u64);
         // They look every second all the same.
         let _ = self.parts.cache.signal(HELD_CHANNEL, &[pool.to_string()]).await;
+    }
+
+    /// Has at most `limit` retried jobs go on whose time has come. Returns how many there were.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn ripen(&self, limit: i64) -> Result<usize, DbError> {
+        let DispatchParts {
+            control, queue, clock, ..
+        } = &*self.parts;
+        let ripe = jobs::ripen(control, clock.now(), limit, queue.rows_are_messages()).await?;
+        let count = ripe.len();
+        self.revived(ripe).await;
+        Ok(count)
+    }
+
+    /// Brings jobs on their way that were dead: into the queue, or to those who release what is held.
+    pub async fn revived(&self, revived: Vec<Revived>) {
+        let DispatchParts {
+            control, queue, clock, ..
+        } = &*self.parts;
+        for pool in Pool::ALL {
+            let held = |job: &&Revived| job.pool == *pool && job.wait == Wait::Turn;
+            let count = revived.iter().filter(held).count();
+            if count > 0 {
+                self.held(*pool, count).await;
+            }
+        }
+        let ready = revived.into_iter().filter(|job| job.wait == Wait::Nothing);
+        let messages: Vec<_> = ready.map(|job| (job.pool, job.envelope)).collect();
+        publish(control, queue, clock, messages).await;
     }
 
     /// What a tenant may have in a pool while others wait. `None`: as much as it likes.

@@ -119,6 +119,24 @@ names!(
     }
 );
 
+impl JobKind {
+    /// Whether a tenant's jobs of this kind wait for its turn, so that those of one tenant do not keep out another's: what sites
+    /// cause, and not what their provider does.
+    #[must_use]
+    pub const fn takes_turns(self) -> bool {
+        match self {
+            Self::MediaProcess | Self::MediaFetch | Self::MediaVariant | Self::MediaDelete => true,
+            Self::Noop
+            | Self::MediaMove
+            | Self::MediaVerify
+            | Self::ObjectsRemove
+            | Self::TenantProvision
+            | Self::TenantMigrate
+            | Self::TenantDeprovision => false,
+        }
+    }
+}
+
 names!(
     /// Which workers take a job; each pool is a queue of its own.
     Pool, "pool" {

@@ -98,7 +98,7 @@ impl FromStr for OperatorKeyText {
 crate::jobs::names!(
     /// Something that a key of the Tenants API allows.
     Scope, "scope" {
-        /// Reading tenants, plans, batches and figures.
+        /// Reading tenants, plans, batches, figures, and which jobs are dead.
         Read = "read",
         /// Making, changing, moving and removing tenants, and batches of them.
         Tenants = "tenants",
@@ -106,6 +106,8 @@ crate::jobs::names!(
         Plans = "plans",
         /// Adding, changing, moving and removing storages.
         Storages = "storages",
+        /// Looking at payloads of dead jobs, retrying and purging them.
+        Jobs = "jobs",
         /// Installing first administrators and resetting passwords.
         People = "people",
     }

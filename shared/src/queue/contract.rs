@@ -234,8 +234,10 @@ async fn a_buried_delivery_is_counted_and_does_not_come_again(side: Side) {
     .await;
     delivery.bury().await.unwrap();
     quiet(&mut consumer).await;
+    // Where rows are messages there is nothing beside them to be counted.
+    let buried = u64::from(!side.queue.rows_are_messages());
     let counted = async {
-        while side.queue.depth(POOL).await.unwrap().dead != 1 {
+        while side.queue.depth(POOL).await.unwrap().buried != buried {
             side.clock.sleep(Duration::from_millis(20)).await;
         }
     };

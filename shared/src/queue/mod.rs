@@ -60,8 +60,9 @@ pub enum QueueError {
 pub struct Depth {
     /// Ready for a consumer.
     pub ready: u64,
-    /// Dead-lettered and kept for inspection.
-    pub dead: u64,
+    /// Kept for inspection, and read by nobody: what was [buried](Delivery::bury), and what the broker gave up on. None of it is
+    /// a dead job: that is its row alone, whatever the queue.
+    pub buried: u64,
 }
 
 /// The port. Outside this crate only [`Queue`] is named.
@@ -75,7 +76,7 @@ pub trait Broker: Send + Sync {
     /// A consumer with at most `prefetch` unsettled deliveries. Dropping it returns what it buffered.
     fn consume(&self, pool: Pool, prefetch: u16) -> Self::Consumer;
 
-    /// Messages waiting and dead.
+    /// Messages waiting and buried.
     fn depth(&self, pool: Pool) -> impl Future<Output = Result<Depth, QueueError>> + Send;
 
     /// Whether the server answers, within two seconds.
@@ -235,7 +236,8 @@ impl Delivery {
         }
     }
 
-    /// To the dead letters. The cause stands in the row.
+    /// To the dead letters: it is no message of ours. The message of a job that is dead is [`Delivery::done`], so that its row,
+    /// which may be retried, is the only place where it is.
     ///
     /// # Errors
     /// [`QueueError::Lost`] when it will come again instead.

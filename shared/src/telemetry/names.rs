@@ -32,7 +32,7 @@ metrics! {
     Counter JOBS_FINISHED = "mediamill_jobs_finished_total": "Attempts ended, by kind and outcome: done, retried, failed, dead, returned.";
     Histogram JOB_SECONDS = "mediamill_job_seconds": "Time of an attempt, seconds, by kind.";
     Histogram MEDIA_STAGE_SECONDS = "mediamill_media_stage_seconds": "Time of a picture's stage, seconds: fetch, pixels, place.";
-    Gauge QUEUE_MESSAGES = "mediamill_queue_messages": "Jobs in the queue, by pool and state: ready, dead; held, those that wait for their tenant's turn.";
+    Gauge QUEUE_MESSAGES = "mediamill_queue_messages": "Jobs by pool and state: ready, in the queue; dead, given up, for an operator to retry or purge; held, those that wait for their tenant's turn; buried, messages that no worker reads: none of ours, or delivered too often.";
     Gauge QUEUE_OLDEST_SECONDS = "mediamill_queue_oldest_seconds": "How long the oldest due job has waited, seconds, by pool.";
     Gauge WORKER_SLOTS = "mediamill_worker_slots": "Slots of this worker, by pool and state: total, busy.";
     Gauge WORKER_MEMORY_BYTES = "mediamill_worker_memory_bytes": "Memory budget of this worker, bytes, by state: total, used.";

@@ -2,6 +2,7 @@
 
 pub mod bare;
 pub mod database;
+mod dead;
 mod disk;
 pub mod faults;
 mod generated;

@@ -235,7 +235,31 @@ impl World {
     /// # Panics
     /// When it is not accepted.
     pub async fn upload(&self, bytes: impl Into<Bytes>) -> (MediaId, JobId) {
-        let (services, bytes, tenant) = (&self.services, bytes.into(), self.tenant().await);
+        let (services, tenant) = (&self.services, self.tenant().await);
+        let (media, new) = self.staged(bytes.into()).await;
+        let now = services.clock.now();
+        let published = crate::queue::Queue::rows_are_messages(&services.queue);
+        let stamp = tenant.context().stamp();
+        let accepted = accept::accept(
+            &services.control,
+            tenant.id(),
+            stamp,
+            accept::Request {
+                jobs: std::slice::from_ref(&new),
+                ..accept::Request::default()
+            },
+            now,
+            published,
+        )
+        .await;
+        assert_eq!(accepted.expect("a database"), accept::Accepted::New);
+        services.outbox.offer(new.pool, new.envelope(now));
+        (media, new.id)
+    }
+
+    /// An upload's bytes, staged and reserved, and its job, which nobody has accepted yet.
+    pub(super) async fn staged(&self, bytes: Bytes) -> (MediaId, jobs::NewJob) {
+        let (services, tenant) = (&self.services, self.tenant().await);
         let (media, job) = (
             MediaId::generate(&services.clock, &services.entropy),
             JobId::generate(&services.clock, &services.entropy),
@@ -272,24 +296,7 @@ impl World {
         new.subject = Some(media.to_string());
         new.context_version = tenant.context().version;
         new.reserved = stored.bytes;
-        let now = services.clock.now();
-        let published = crate::queue::Queue::rows_are_messages(&services.queue);
-        let stamp = tenant.context().stamp();
-        let accepted = accept::accept(
-            &services.control,
-            tenant.id(),
-            stamp,
-            accept::Request {
-                jobs: std::slice::from_ref(&new),
-                ..accept::Request::default()
-            },
-            now,
-            published,
-        )
-        .await;
-        assert_eq!(accepted.expect("a database"), accept::Accepted::New);
-        services.outbox.offer(new.pool, new.envelope(now));
-        (media, job)
+        (media, new)
     }
 
     /// Waits until a job is final.

@@ -122,7 +122,7 @@ impl Worker {
                 Outcome::Dead {
                     reason: Reason::new("delivery-limit", text),
                 },
-                Ack::Bury,
+                Ack::Done,
             );
         }
         let tenant = match claimed.tenant.as_ref().filter(|_| works_for_tenant(claimed.kind)) {
@@ -224,7 +224,7 @@ impl Worker {
                 Outcome::Dead {
                     reason: Reason::new("attempts-used-up", chain),
                 },
-                Ack::Bury,
+                Ack::Done,
             );
         };
         tracing::warn!(

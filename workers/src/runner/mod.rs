@@ -245,7 +245,6 @@ impl Drop for Running<'_> {
 enum Ack {
     Done,
     Again(Duration),
-    Bury,
 }
 
 impl Worker {
@@ -308,7 +307,6 @@ impl Worker {
         acked(match ack {
             Ack::Done => delivery.done().await,
             Ack::Again(delay) => delivery.again_in(delay).await,
-            Ack::Bury => delivery.bury().await,
         });
     }
 

@@ -6,6 +6,7 @@
 
 pub(crate) mod auth;
 pub(crate) mod bodies;
+pub(crate) mod dead;
 pub(crate) mod install;
 pub(crate) mod limits;
 mod listing;

@@ -1,5 +1,6 @@
 //! The Tenants API with a worker behind it, over real connections, on both sides: what a provider's requests are answered.
 
+mod dead;
 mod life;
 mod lists;
 mod more;
@@ -84,6 +85,10 @@ on_both_sides!(
     storages::what_a_tenant_may_have_is_held,
     storages::who_may_change_storages_is_held,
     usage::what_tenants_used_is_told_by_the_hour,
+    dead::dead_jobs_are_listed_shown_retried_and_purged,
+    dead::a_request_does_so_many_and_says_where_the_next_goes_on,
+    dead::a_rate_is_kept_by_the_scheduler,
+    dead::what_is_asked_wrongly_of_dead_jobs_is_refused,
 );
 
 /// Somebody who sells sites, and the installation they are on.

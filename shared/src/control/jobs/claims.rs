@@ -15,9 +15,9 @@ use std::{collections::HashMap, time::Duration};
 sql! {
     CLAIM (1) = "UPDATE jobs SET state = 'running', attempts = attempts + 1, deliveries = deliveries + 1, worker = $1, touched_at = $2, \
         published_at = COALESCE(published_at, $2) \
-        WHERE id IN (VALUES {rows}) AND (state || '' = 'queued' OR (state || '' = 'running' AND touched_at <= $3)) \
+        WHERE id IN (VALUES {rows}) AND held = 0 AND (state || '' = 'queued' OR (state || '' = 'running' AND touched_at <= $3)) \
         RETURNING id, tenant, kind, payload, attempts, deliveries, trace, reserved_bytes, created_at, cause_code";
-    STATES (1) = "SELECT id, state FROM jobs WHERE id IN (VALUES {rows})";
+    STATES (1) = "SELECT id, state, held FROM jobs WHERE id IN (VALUES {rows})";
     TOUCH (1) = "UPDATE jobs SET touched_at = $1 WHERE state || '' = 'running' AND worker = $2 AND id IN (VALUES {rows})";
     DONE (2) = "UPDATE jobs SET state = 'done', cause_code = NULL, cause = NULL, reserved_bytes = 0, deliveries = 0, lease_until = 0, \
         touched_at = $1, finished_at = $1 WHERE state || '' = 'running' AND (id, attempts) IN \
@@ -67,7 +67,7 @@ pub enum Claim {
     Yours(Box<Claimed>),
     /// Another worker has it and is alive: look again after [`SILENCE`].
     Busy,
-    /// It is final, or there is no such job: the message may go.
+    /// It is final, or held and will have another message, or there is no such job: this message may go.
     Over,
 }
 
@@ -138,15 +138,19 @@ pub async fn claim(db: &Db, worker: &str, ids: &[JobId], now: Millis) -> Result<
             .bounded("look at jobs")
             .await?;
         for row in &rows {
-            states.insert(text::<JobId>(row, 0)?, text::<JobState>(row, 1)?);
+            let held = row.try_get::<i64, _>(2).during("look at jobs")? > 0;
+            states.insert(text::<JobId>(row, 0)?, (text::<JobState>(row, 1)?, held));
         }
     }
     Ok(ids
         .iter()
         .map(|id| match (claimed.remove(id), states.get(id)) {
             (Some(job), _) => Claim::Yours(Box::new(job)),
-            (None, Some(JobState::Queued | JobState::Running)) => Claim::Busy,
-            (None, Some(JobState::Done | JobState::Failed | JobState::Dead) | None) => Claim::Over,
+            (None, Some((JobState::Queued, false) | (JobState::Running, _))) => Claim::Busy,
+            // What is held has no message: this one is from before the job was dead and retried.
+            (None, Some((JobState::Queued, true) | (JobState::Done | JobState::Failed | JobState::Dead, _)) | None) => {
+                Claim::Over
+            }
         })
         .collect())
 }

@@ -26,7 +26,7 @@ sql! {
         (SELECT id FROM jobs WHERE held = 1 AND state = 'queued' AND pool = $3 AND tenant = $4 AND lane = $5 ORDER BY id LIMIT $6) \
         RETURNING id, tenant, kind, pool, attempts, context_version, trace";
     WAITING = "SELECT pool, CAST(COUNT(id) AS BIGINT) FROM jobs WHERE held = 1 AND state = 'queued' GROUP BY pool";
-    BY_POOL = "SELECT CAST(SUM(CASE WHEN held = 0 THEN 1 ELSE 0 END) AS BIGINT), CAST(SUM(held) AS BIGINT) FROM jobs \
+    BY_POOL = "SELECT CAST(SUM(CASE WHEN held = 0 THEN 1 ELSE 0 END) AS BIGINT), CAST(SUM(CASE WHEN held = 0 THEN 0 ELSE 1 END) AS BIGINT) FROM jobs \
         WHERE tenant = $1 AND state IN ('queued', 'running') GROUP BY pool";
     IN_QUEUE = "SELECT CAST(COUNT(id) AS BIGINT) FROM jobs WHERE tenant = $1 AND pool = $2 AND held = 0 AND state IN ('queued', 'running')";
 }
@@ -45,9 +45,15 @@ pub struct Turn {
 /// Notes that those of `jobs` that are held wait for a turn.
 pub(in crate::control) async fn note_turns(connection: &mut AnyConnection, jobs: &[NewJob]) -> Result<(), DbError> {
     let held = jobs.iter().filter(|job| job.held);
-    let turns: BTreeSet<_> = held
-        .filter_map(|job| Some((job.pool, job.lane, job.tenant.as_ref()?)))
-        .collect();
+    let turns = held.filter_map(|job| Some((job.pool, job.lane, job.tenant.as_ref()?)));
+    note(connection, turns.collect()).await
+}
+
+/// Notes that these wait for a turn.
+pub(super) async fn note(
+    connection: &mut AnyConnection,
+    turns: BTreeSet<(Pool, Lane, &TenantId)>,
+) -> Result<(), DbError> {
     for (pool, lane, tenant) in turns {
         let query = NOTE.query().bind(pool.as_str()).bind(lane.as_str());
         let query = query.bind(tenant.as_str().to_owned());

@@ -9,14 +9,16 @@ pub(super) mod counts;
 pub(super) mod dead;
 pub(super) mod held;
 pub(super) mod outbox;
+pub(super) mod revived;
 
 pub use claims::{Claim, Claimed, Outcome, SILENCE, Settlement, claim, settle, touch};
 pub use counts::{Count, accepted_between, counts, reserved};
-pub use dead::{Purged, dead, purge, retry};
+pub use dead::{CauseCode, CauseCodeError, DeadFilter, DeadGroup, DeadJob, Purged, dead, dead_groups, dead_one, purge};
 pub(super) use held::note_turns;
 pub use held::{Turn, forget_turn, held, in_flight, in_queue, mend_turns, release, turns};
 pub(crate) use outbox::read_envelope;
 pub use outbox::{mark_published, mark_republished, stranded, unpublished};
+pub use revived::{Retry, Revived, Wait, retry, ripen};
 
 use crate::{
     db::{Bounded, Db, DbError, During, halving, sql},

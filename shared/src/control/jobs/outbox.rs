@@ -13,7 +13,7 @@ use sqlx::{Row, any::AnyRow};
 sql! {
     PUBLISHED (1) = "UPDATE jobs SET published_at = $1 WHERE published_at IS NULL AND id IN (VALUES {rows})";
     UNPUBLISHED = "SELECT id, tenant, kind, pool, attempts, context_version, trace FROM jobs \
-        WHERE held = 0 AND state = 'queued' AND published_at IS NULL AND created_at <= $1 ORDER BY created_at LIMIT $2";
+        WHERE held = 0 AND state = 'queued' AND published_at IS NULL AND due_at <= $1 ORDER BY due_at LIMIT $2";
     STRANDED = "SELECT id, tenant, kind, pool, attempts, context_version, trace FROM jobs \
         WHERE pool = $1 AND held = 0 AND state IN ('queued', 'running') AND published_at IS NOT NULL AND due_at <= $2 AND touched_at <= $2 \
         ORDER BY due_at, id LIMIT $3";
@@ -37,7 +37,7 @@ pub async fn mark_published(db: &Db, ids: &[JobId], now: Millis) -> Result<(), D
         .map(|_| ())
 }
 
-/// Messages of accepted jobs that no queue confirmed and that were created at `before` or earlier, oldest first.
+/// Messages of accepted jobs that no queue confirmed and that are for the queue since `before` or earlier, oldest first.
 ///
 /// # Errors
 /// When the database is away.

@@ -105,8 +105,8 @@ impl Broker for AmqpQueue {
         let count = async {
             let channel = live.connection.create_channel().await?;
             let ready = topology::count(&channel, &topology::ready(pool)).await?;
-            let dead = topology::count(&channel, &topology::dead(pool)).await?;
-            Ok::<_, lapin::Error>(Depth { ready, dead })
+            let buried = topology::count(&channel, &topology::dead(pool)).await?;
+            Ok::<_, lapin::Error>(Depth { ready, buried })
         };
         within("count", ANSWER, count).await
     }

@@ -1,7 +1,7 @@
 //! Queues of a pool, declared by every process that connects; declaring what is there changes nothing.
 //!
 //! - `mediamill.<pool>`: quorum, a delivery limit as a net (the worker's own is smaller), dead-letters at least once;
-//! - `mediamill.<pool>.dead`: quorum, kept for a while, for operators;
+//! - `mediamill.<pool>.dead`: quorum, what is none of ours or was delivered too often, kept for a while for operators;
 //! - `mediamill.<pool>.wait.<seconds>`: quorum, a time to live, dead-letters back: a delay without a plugin. One queue a
 //!   step, because a queue's messages end in order.
 //!
