@@ -18,7 +18,7 @@ use crate::{
     control::jobs::{self, Revived, Turn, Wait},
     db::{Db, DbError},
     ids::{JobId, TenantId},
-    jobs::{Lane, Outbox, Pool},
+    jobs::{Envelope, Lane, Outbox, Pool, publish},
     queue::Queue,
     telemetry::names,
     tenancy::{Limits, Resolver, Tenant},
@@ -72,6 +72,24 @@ pub struct Occasion {
     pub idle: usize,
     /// Whether all who wait are looked at, and not those alone whose jobs have ended.
     pub all: bool,
+}
+
+/// Jobs that were released.
+#[derive(Debug, Default)]
+pub struct Released {
+    /// Whoever asked runs them: they have no message. Where rows are messages there are none of these.
+    pub here: Vec<Envelope>,
+    /// They went to the queue.
+    pub queued: Vec<JobId>,
+}
+
+impl Released {
+    /// All of them.
+    #[must_use]
+    pub fn jobs(&self) -> Vec<JobId> {
+        let here = self.here.iter().map(|envelope| envelope.job().clone());
+        here.chain(self.queued.iter().cloned()).collect()
+    }
 }
 
 /// Places that were taken for a tenant's held jobs.
@@ -195,22 +213,23 @@ impl Dispatch {
         }
     }
 
-    /// Releases held jobs of `pool`, as the occasion asks for. Returns those that went to the queue.
+    /// Releases held jobs of `pool`, as the occasion asks for.
     ///
     /// # Errors
     /// When the database is away. What was released and not published, the scheduler publishes.
-    pub async fn release(&self, pool: Pool, occasion: Occasion) -> Result<Vec<JobId>, DbError> {
+    pub async fn release(&self, pool: Pool, occasion: Occasion) -> Result<Released, DbError> {
         for (tenant, count) in &occasion.ended {
             self.free(tenant, pool, *count).await;
         }
         let turns = jobs::turns(&self.parts.control, pool, LOOK_AT).await?;
         if turns.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Released::default());
         }
         let granted = self.grant(pool, turns, &occasion).await;
-        let mut released = Vec::new();
+        let mut released = Released::default();
         for one in granted.into_iter().filter(|one| one.places > 0) {
-            released.extend(self.release_of(pool, one).await?);
+            let envelopes = self.release_of(pool, one).await?;
+            self.bring(pool, envelopes, occasion.idle, &mut released);
         }
         Ok(released)
     }
@@ -258,13 +277,21 @@ impl Dispatch {
         granted
     }
 
-    async fn release_of(&self, pool: Pool, granted: Granted) -> Result<Vec<JobId>, DbError> {
+    /// Brings released jobs on their way: as long as whoever asks would be idle, they are its own, else the queue's.
+    fn bring(&self, pool: Pool, envelopes: Vec<Envelope>, idle: usize, released: &mut Released) {
+        for envelope in envelopes {
+            if !self.parts.queue.rows_are_messages() && released.here.len() < idle {
+                released.here.push(envelope);
+            } else {
+                released.queued.push(envelope.job().clone());
+                self.parts.outbox.offer(pool, envelope);
+            }
+        }
+    }
+
+    async fn release_of(&self, pool: Pool, granted: Granted) -> Result<Vec<Envelope>, DbError> {
         let DispatchParts {
-            control,
-            queue,
-            clock,
-            outbox,
-            ..
+            control, queue, clock, ..
         } = &*self.parts;
         let Granted { turn, places, cost, .. } = granted;
         let published = queue.rows_are_messages();
@@ -285,11 +312,7 @@ impl Dispatch {
             return Ok(Vec::new());
         }
         metrics::counter!(names::JOBS_RELEASED, "pool" => pool.as_str()).increment(released.len() as u64);
-        let ids = released.iter().map(|envelope| envelope.job().clone()).collect();
-        for message in released {
-            outbox.offer(pool, message);
-        }
-        Ok(ids)
+        Ok(released)
     }
 
     /// Takes up to `asked` places, so that there are at most `ceiling`. Returns how many.

@@ -68,7 +68,7 @@ async fn accepted(world: &World, tenant: &Tenant, lane: Lane, count: usize) -> u
 }
 
 async fn release(world: &World, occasion: Occasion) -> Vec<JobId> {
-    world.services.dispatch.release(POOL, occasion).await.unwrap()
+    world.services.dispatch.release(POOL, occasion).await.unwrap().jobs()
 }
 
 fn idle(idle: usize) -> Occasion {

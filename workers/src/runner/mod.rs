@@ -27,7 +27,6 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use turns::Turns;
 
@@ -68,10 +67,11 @@ pub async fn run(services: Services, settings: Settings) {
     }
     let tasks = TaskTracker::new();
     let idle = CancellationToken::new();
+    let rows_are_messages = worker.services.queue.rows_are_messages();
     let pools: Vec<(PoolSettings, Arc<Turns>)> = settings
         .pools
         .iter()
-        .map(|pool| (*pool, Arc::new(Turns::new(pool.pool, pool.slots))))
+        .map(|pool| (*pool, Arc::new(Turns::new(pool.pool, pool.slots, rows_are_messages))))
         .collect();
     tokio::join!(
         async {
@@ -84,7 +84,7 @@ pub async fn run(services: Services, settings: Settings) {
             idle.cancel();
         },
         beat(&worker, &idle),
-        join_all(pools.iter().map(|(_, turns)| turns.keep(&worker, &idle))),
+        join_all(pools.iter().map(|(_, turns)| turns.keep(&worker, &tasks, &idle))),
     );
     worker.decoder.close().await;
     tracing::info!(worker = %worker.name, "worker stopped");
@@ -170,7 +170,6 @@ const fn state_after(outcome: &Outcome) -> JobState {
 
 /// One pool's loop: a slot first, then a message for it, so that nothing is taken that cannot be run.
 async fn serve(worker: Arc<Worker>, settings: PoolSettings, turns: Arc<Turns>, tasks: TaskTracker) {
-    let slots = Arc::new(Semaphore::new(settings.slots.max(1)));
     let shutdown = &worker.services.shutdown;
     let mut consumer = worker
         .services
@@ -182,10 +181,9 @@ async fn serve(worker: Arc<Worker>, settings: PoolSettings, turns: Arc<Turns>, t
         let slot = tokio::select! {
             biased;
             () = shutdown.soft() => break,
-            slot = Arc::clone(&slots).acquire_owned() => slot,
+            slot = turns.slot() => slot,
         };
-        // The semaphore is never closed.
-        let Ok(slot) = slot else { break };
+        let Some(slot) = slot else { break };
         let delivery = tokio::select! {
             biased;
             () = shutdown.soft() => break,
@@ -267,6 +265,29 @@ impl Worker {
 
     fn running(&self) -> std::sync::MutexGuard<'_, BTreeSet<JobId>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs a job that was released here and has no message.
+    async fn released(&self, id: &JobId, turns: &Turns) {
+        let _in_hand = turns.begin(id);
+        if !self.running().insert(id.clone()) {
+            // The scheduler has published it after all, and it is here.
+            return;
+        }
+        let _running = Running {
+            worker: self,
+            id: id.clone(),
+        };
+        let Some(Claim::Yours(claimed)) = self.insist(|| self.claims.call(id.clone())).await else {
+            // It runs elsewhere, or is over.
+            return;
+        };
+        let attempt = claimed.attempt;
+        if let Some(Ack::Again(_)) = self.attempt(*claimed, Some(turns)).await {
+            // There is no message that would come again: the dispatcher publishes one when it is due.
+            let control = &self.services.control;
+            self.insist(|| jobs::unpublish(control, id, attempt)).await;
+        }
     }
 
     async fn handle(&self, delivery: Delivery, turns: &Turns) {

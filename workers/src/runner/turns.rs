@@ -1,26 +1,28 @@
 //! A pool's part in fair dispatch: as jobs end here their tenants' next ones are released, and more where there is nothing to do.
+//!
+//! Where messages are a broker's, a worker runs what it has released for its own idle slots without one: the row is claimed as from a
+//! message, and nobody else is told of it. One slot is always the queue's, so whoever has its job there is not behind those; one
+//! released job waits for the next slot that is free, so that no slot waits for a job. Should the worker die with it, the scheduler
+//! publishes it.
 
 use super::Worker;
 use mediamill_shared::{
     cache::{CachePort, HELD_CHANNEL, Signal},
-    clock::{Clock, Stopwatch},
+    clock::Clock,
     dispatch::Occasion,
     ids::{JobId, TenantId},
-    jobs::Pool,
+    jobs::{Envelope, Pool},
+    telemetry::names,
     units::Millis,
 };
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::sync::{Notify, broadcast::error::RecvError};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast::error::RecvError};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// Jobs are on their way while all slots have some: as many as end in the time that one takes from its release to a worker, doubled.
-const ON_THE_WAY: Duration = Duration::from_millis(150);
-/// How often the pace of jobs is measured.
-const PACE: Duration = Duration::from_secs(1);
 /// A look at who waits, whatever was heard of them.
 const LOOK: Duration = Duration::from_secs(1);
 /// A released job that has not come to this worker by then has gone to another.
@@ -30,7 +32,11 @@ const ON_ITS_WAY: Duration = Duration::from_secs(1);
 pub(super) struct Turns {
     pool: Pool,
     /// Jobs that it runs at a time.
-    slots: usize,
+    slots: Arc<Semaphore>,
+    /// Where rows are messages: jobs at a time that this worker has released itself, whatever their tenants' shares are. Fewer than
+    /// it could run: a job of somebody who has few finds a slot at once.
+    window: usize,
+    rows_are_messages: bool,
     state: Mutex<State>,
     changed: Notify,
 }
@@ -39,49 +45,10 @@ pub(super) struct Turns {
 struct State {
     in_hand: usize,
     ended: BTreeMap<TenantId, i64>,
-    /// Jobs that were released here and are on their way, and since when.
+    /// Where rows are messages: jobs that were released here and are on their way, and since when.
     coming: HashMap<JobId, Millis>,
-    pace: Pace,
-}
-
-/// How many jobs end in a time.
-#[derive(Default)]
-struct Pace {
-    since: Option<Stopwatch>,
-    count: u32,
-    /// In a second, when it was measured last.
-    per_second: f64,
-}
-
-impl Pace {
-    fn ended(&mut self) {
-        let elapsed = self.since.get_or_insert_with(Stopwatch::start).elapsed();
-        self.count = self.count.saturating_add(1);
-        if elapsed >= PACE {
-            self.per_second = f64::from(self.count) / elapsed.as_secs_f64();
-            (self.since, self.count) = (Some(Stopwatch::start()), 0);
-        }
-    }
-
-    /// How many of `slots` jobs at a time have another one on its way while they run: one for four of them, more where they are
-    /// short, and never more than two each.
-    fn ahead(&self, slots: usize) -> usize {
-        let ending = self.per_second * ON_THE_WAY.as_secs_f64();
-        let most = slots.saturating_mul(2);
-        let ending = (0..most).take_while(|count| (*count as f64) < ending).count();
-        ending.clamp((slots / 4).max(1), most.max(1))
-    }
-}
-
-impl State {
-    /// Jobs that could be begun, at once or as soon as one has ended, and are neither here nor on their way. Not many more than
-    /// there are slots: whoever comes anew is behind these.
-    fn idle(&mut self, slots: usize, clock: &Clock) -> usize {
-        let since = clock.now().before(ON_ITS_WAY);
-        self.coming.retain(|_, at| *at > since);
-        let window = slots.saturating_add(self.pace.ahead(slots));
-        window.saturating_sub(self.in_hand.saturating_add(self.coming.len()))
-    }
+    /// Else: those that wait for a slot here.
+    waiting: usize,
 }
 
 /// A job in hand. Dropped, it is not any more.
@@ -91,17 +58,18 @@ impl Drop for InHand<'_> {
     fn drop(&mut self) {
         let mut state = self.0.state();
         state.in_hand = state.in_hand.saturating_sub(1);
-        state.pace.ended();
         drop(state);
         self.0.changed.notify_one();
     }
 }
 
 impl Turns {
-    pub(super) fn new(pool: Pool, slots: usize) -> Self {
+    pub(super) fn new(pool: Pool, slots: usize, rows_are_messages: bool) -> Self {
         Self {
             pool,
-            slots: slots.max(1),
+            slots: Arc::new(Semaphore::new(slots.max(1))),
+            rows_are_messages,
+            window: slots.saturating_sub(slots / 4).max(1),
             state: Mutex::default(),
             changed: Notify::new(),
         }
@@ -111,17 +79,32 @@ impl Turns {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A slot, when there is one.
+    pub(super) async fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        // The semaphore is never closed.
+        Arc::clone(&self.slots).acquire_owned().await.ok()
+    }
+
+    /// Jobs that could be begun, and are neither here nor on their way.
+    fn idle(&self, clock: &Clock) -> usize {
+        let mut state = self.state();
+        if self.rows_are_messages {
+            let since = clock.now().before(ON_ITS_WAY);
+            state.coming.retain(|_, at| *at > since);
+            return self
+                .window
+                .saturating_sub(state.in_hand.saturating_add(state.coming.len()));
+        }
+        // And the one that waits.
+        let free = self.slots.available_permits().saturating_add(1);
+        free.saturating_sub(state.waiting)
+    }
+
     /// A job has come.
     pub(super) fn begin(&self, job: &JobId) -> InHand<'_> {
         let mut state = self.state();
         state.in_hand = state.in_hand.saturating_add(1);
-        if state.coming.remove(job).is_none() {
-            // Released by another worker, to which one of this one's goes.
-            let first = state.coming.iter().min_by_key(|(_, at)| **at);
-            if let Some(first) = first.map(|(job, _)| job.clone()) {
-                state.coming.remove(&first);
-            }
-        }
+        state.coming.remove(job);
         InHand(self)
     }
 
@@ -134,16 +117,17 @@ impl Turns {
 
     /// What has changed since it was last asked.
     fn occasion(&self, clock: &Clock, all: bool) -> Occasion {
+        let idle = self.idle(clock);
         let mut state = self.state();
         Occasion {
-            idle: state.idle(self.slots, clock),
+            idle,
             ended: std::mem::take(&mut state.ended),
             all,
         }
     }
 
-    /// Has held jobs released until `idle`.
-    pub(super) async fn keep(&self, worker: &Worker, idle: &CancellationToken) {
+    /// Has held jobs released until `idle`; those that are run here are among `tasks`.
+    pub(super) async fn keep(self: &Arc<Self>, worker: &Arc<Worker>, tasks: &TaskTracker, idle: &CancellationToken) {
         let services = &worker.services;
         let mut signals = services.cache.listen();
         let mut heard = true;
@@ -154,20 +138,20 @@ impl Turns {
                 signal = signals.recv(), if heard => match signal {
                     // While a dump comes in there is one for each upload: they are nothing to whoever has enough to do.
                     Ok(Signal { channel: HELD_CHANNEL, message })
-                        if message == self.pool.as_str() && self.state().idle(self.slots, &services.clock) > 0 => false,
+                        if message == self.pool.as_str() && self.idle(&services.clock) > 0 => false,
                     Ok(_) => continue,
                     Err(RecvError::Lagged(_)) => true,
                     Err(RecvError::Closed) => { heard = false; continue }
                 },
                 () = services.clock.sleep(LOOK) => true,
             };
-            self.release(worker, all).await;
+            self.release(worker, tasks, all).await;
         }
         // Places of what has ended since.
-        self.release(worker, false).await;
+        self.release(worker, tasks, false).await;
     }
 
-    async fn release(&self, worker: &Worker, all: bool) {
+    async fn release(self: &Arc<Self>, worker: &Arc<Worker>, tasks: &TaskTracker, all: bool) {
         let services = &worker.services;
         let mut occasion = self.occasion(&services.clock, all);
         if services.shutdown.stopping() {
@@ -176,7 +160,14 @@ impl Turns {
         match services.dispatch.release(self.pool, occasion).await {
             Ok(released) => {
                 let now = services.clock.now();
-                self.state().coming.extend(released.into_iter().map(|job| (job, now)));
+                let mut state = self.state();
+                state.waiting = state.waiting.saturating_add(released.here.len());
+                state.coming.extend(released.queued.into_iter().map(|job| (job, now)));
+                drop(state);
+                for envelope in released.here {
+                    let (turns, worker) = (Arc::clone(self), Arc::clone(worker));
+                    tasks.spawn(async move { turns.run(&worker, envelope).await });
+                }
             }
             Err(error) => tracing::debug!(
                 pool = %self.pool, error = &error as &dyn std::error::Error,
@@ -184,27 +175,37 @@ impl Turns {
             ),
         }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    fn waits_no_more(&self) {
+        let mut state = self.state();
+        state.waiting = state.waiting.saturating_sub(1);
+    }
 
-    #[test]
-    fn the_shorter_jobs_are_the_more_are_on_their_way() {
-        let ahead = |per_second, slots| {
-            let pace = Pace {
-                per_second,
-                ..Pace::default()
-            };
-            pace.ahead(slots)
+    /// Runs a job that was released here, when there is a slot.
+    async fn run(&self, worker: &Worker, envelope: Envelope) {
+        let services = &worker.services;
+        let slot = tokio::select! {
+            biased;
+            () = services.shutdown.soft() => None,
+            slot = self.slot() => slot,
         };
-        assert_eq!(ahead(0.0, 4), 1);
-        assert_eq!(ahead(3.0, 4), 1);
-        assert_eq!(ahead(12.0, 4), 2);
-        assert_eq!(ahead(27.0, 4), 5);
-        assert_eq!(ahead(1_000.0, 4), 8);
-        assert_eq!(ahead(0.0, 1), 1);
-        assert_eq!(ahead(0.0, 32), 8);
+        self.waits_no_more();
+        let Some(slot) = slot else {
+            // Somebody else's, then.
+            services.outbox.offer(self.pool, envelope);
+            return;
+        };
+        // The next one may wait.
+        self.changed.notify_one();
+        let busy = metrics::gauge!(names::WORKER_SLOTS, "pool" => self.pool.as_str(), "state" => "busy");
+        busy.increment(1.0);
+        tokio::select! {
+            // The row is silent from then on, and found so.
+            () = services.shutdown.hard() => {}
+            () = worker.released(envelope.job(), self) => {}
+        }
+        busy.decrement(1.0);
+        drop(slot);
+        self.changed.notify_one();
     }
 }

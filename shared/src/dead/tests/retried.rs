@@ -24,7 +24,7 @@ async fn released(world: &World, pool: Pool) -> Vec<JobId> {
         all: true,
         ..Occasion::default()
     };
-    world.services.dispatch.release(pool, occasion).await.unwrap()
+    world.services.dispatch.release(pool, occasion).await.unwrap().jobs()
 }
 
 /// Nothing is in the queue, or beside it.
