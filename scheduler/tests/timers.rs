@@ -31,6 +31,7 @@ mediamill_shared::on_both_sides!(
     young_jobs_are_left_to_whoever_accepted_them,
     finished_jobs_are_forgotten_after_their_time,
     one_process_leads_and_another_takes_over,
+    a_silent_workers_job_is_published_whatever_the_queue_holds,
     every_timer_runs_on_its_own_and_an_unknown_one_is_refused,
     what_was_claimed_is_not_published_again,
     rows_of_a_running_batch_are_fed,
@@ -79,6 +80,35 @@ async fn jobs_that_the_queue_has_lost_are_published_again(world: World) {
     assert_eq!(delivered(services).await, job);
     // Marked as touched: it is not published again at once.
     assert_eq!(run_once(services, "recover").await.unwrap().changed, 0);
+}
+
+/// Whoever ran it without a message, or took the message with it, is gone: nobody gives it back.
+async fn a_silent_workers_job_is_published_whatever_the_queue_holds(world: World) {
+    let services = &world.services;
+    let rows_are_messages = services.queue.rows_are_messages();
+    let (now, silent) = (
+        services.clock.now(),
+        accepted(services, Duration::from_secs(300), true).await,
+    );
+    let heard_of = now.before(Duration::from_secs(31));
+    let claimed = jobs::claim(&services.control, "w", std::slice::from_ref(&silent), heard_of).await;
+    assert!(matches!(claimed.unwrap().as_slice(), [Claim::Yours(_)]));
+    // Another's message is in the queue.
+    accepted(services, Duration::from_secs(10), rows_are_messages).await;
+    run_once(services, "dispatch").await.unwrap();
+    let watch = Stopwatch::start();
+    while services.queue.depth(Noop::POOL).await.unwrap().ready == 0 {
+        assert!(watch.elapsed() < PATIENCE, "the message does not come");
+        services.clock.sleep(Duration::from_millis(20)).await;
+    }
+    let found = i64::from(!rows_are_messages);
+    assert_eq!(run_once(services, "recover").await.unwrap().changed, found);
+    // Its message is on its way.
+    assert_eq!(run_once(services, "recover").await.unwrap().changed, 0);
+    // Where nobody comes for it, it is published again when it has been silent for as long once more.
+    let earlier = "UPDATE jobs SET published_at = published_at - 31000 WHERE id = $1";
+    world.execute(earlier, &[silent.as_str()]).await;
+    assert_eq!(run_once(services, "recover").await.unwrap().changed, found);
 }
 
 async fn young_jobs_are_left_to_whoever_accepted_them(world: World) {

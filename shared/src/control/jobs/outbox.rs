@@ -16,9 +16,13 @@ sql! {
     UNPUBLISHED = "SELECT id, tenant, kind, pool, attempts, context_version, trace FROM jobs \
         WHERE held = 0 AND state = 'queued' AND published_at IS NULL AND due_at <= $1 ORDER BY due_at LIMIT $2";
     STRANDED = "SELECT id, tenant, kind, pool, attempts, context_version, trace FROM jobs \
-        WHERE pool = $1 AND held = 0 AND state IN ('queued', 'running') AND published_at IS NOT NULL AND due_at <= $2 AND touched_at <= $2 \
+        WHERE pool = $1 AND held = 0 AND state IN ('queued', 'running') AND published_at <= $2 AND due_at <= $2 AND touched_at <= $2 \
         ORDER BY due_at, id LIMIT $3";
-    TOUCHED (1) = "UPDATE jobs SET published_at = $1, touched_at = $1 WHERE state || '' = 'queued' AND id IN (VALUES {rows})";
+    SILENT = "SELECT id, tenant, kind, pool, attempts, context_version, trace FROM jobs \
+        WHERE pool = $1 AND held = 0 AND state = 'running' AND touched_at <= $2 AND published_at <= $2 ORDER BY due_at, id LIMIT $3";
+    // What runs is touched by its worker alone: its silence is how it is found.
+    TOUCHED (1) = "UPDATE jobs SET published_at = $1, touched_at = CASE WHEN state = 'queued' THEN $1 ELSE touched_at END \
+        WHERE state || '' IN ('queued', 'running') AND id IN (VALUES {rows})";
 }
 
 /// Records that these were confirmed by the queue.
@@ -58,7 +62,7 @@ pub async fn unpublished(db: &Db, before: Millis, now: Millis, limit: i64) -> Re
     rows.iter().map(|row| read_envelope(row, now)).collect()
 }
 
-/// Messages of open jobs of `pool` that were due and last touched at `before` or earlier: when the queue holds none,
+/// Messages of open jobs of `pool` that were due, published and last touched at `before` or earlier: when the queue holds none,
 /// theirs are lost.
 ///
 /// # Errors
@@ -75,7 +79,23 @@ pub async fn stranded(
     rows.iter().map(|row| read_envelope(row, now)).collect()
 }
 
-/// Records that queued jobs were published again.
+/// Messages of running jobs of `pool` whose workers were last heard of at `before` or earlier, as was a message of theirs.
+///
+/// # Errors
+/// When the database is away.
+pub async fn silent(
+    db: &Db,
+    pool: Pool,
+    before: Millis,
+    now: Millis,
+    limit: i64,
+) -> Result<Vec<(Pool, Envelope)>, DbError> {
+    let query = SILENT.query().bind(pool.as_str()).bind(before.get()).bind(limit);
+    let rows = query.fetch_all(db.read()).bounded("look for silent jobs").await?;
+    rows.iter().map(|row| read_envelope(row, now)).collect()
+}
+
+/// Records that jobs were published again.
 ///
 /// # Errors
 /// When the database is away.
