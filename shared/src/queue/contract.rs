@@ -142,6 +142,7 @@ contract!(
     a_dropped_consumer_gives_its_buffer_back,
     prefetch_bounds_what_is_unsettled,
     a_delayed_delivery_comes_later,
+    what_is_published_for_later_comes_when_it_is_due,
     a_buried_delivery_is_counted_and_does_not_come_again,
     publishing_twice_is_harmless,
     a_dropped_wait_loses_nothing,
@@ -219,6 +220,27 @@ async fn a_delayed_delivery_comes_later(side: Side) {
     let again = next(&mut consumer).await;
     assert_eq!(job(&again), id);
     assert!(side.clock.now() >= due_at, "it came early");
+}
+
+async fn what_is_published_for_later_comes_when_it_is_due(side: Side) {
+    let mut consumer = side.queue.consume(POOL, 2);
+    let [message] = side.jobs(1).await.try_into().unwrap();
+    let delay = Duration::from_millis(900);
+    let due_at = side.clock.now().after(delay);
+    if side.queue.rows_are_messages() {
+        // It came with its row.
+        let delivery = next(&mut consumer).await;
+        let reason = Reason::new("test", "later");
+        side.settle(message.job(), Outcome::Again { due_at, reason }).await;
+        delivery.again_in(delay).await.unwrap();
+    }
+    side.queue.publish_later(POOL, &message, delay).await.unwrap();
+    let delivery = next(&mut consumer).await;
+    assert_eq!(job(&delivery), *message.job());
+    assert!(side.clock.now() >= due_at, "it came early");
+    side.settle(message.job(), Outcome::Done).await;
+    delivery.done().await.unwrap();
+    quiet(&mut consumer).await;
 }
 
 async fn a_buried_delivery_is_counted_and_does_not_come_again(side: Side) {

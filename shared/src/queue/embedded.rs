@@ -168,6 +168,11 @@ impl Broker for EmbeddedQueue {
         Ok(())
     }
 
+    async fn publish_later(&self, pool: Pool, _message: &Envelope, _delay: Duration) -> Result<(), QueueError> {
+        self.shared.wake(pool);
+        Ok(())
+    }
+
     fn consume(&self, pool: Pool, prefetch: u16) -> EmbeddedConsumer {
         EmbeddedConsumer {
             shared: Arc::clone(&self.shared),

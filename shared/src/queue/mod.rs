@@ -73,6 +73,15 @@ pub trait Broker: Send + Sync {
     /// Stores `messages` durably, at most [`PUBLISH_DEADLINE`] long.
     fn publish(&self, pool: Pool, messages: &[Envelope]) -> impl Future<Output = Result<(), QueueError>> + Send;
 
+    /// Stores a message durably that is to come when `delay` is over, give or take a step of delays, at most [`PUBLISH_DEADLINE`]
+    /// long. Where rows are messages, its row's due time is all there is to it.
+    fn publish_later(
+        &self,
+        pool: Pool,
+        message: &Envelope,
+        delay: Duration,
+    ) -> impl Future<Output = Result<(), QueueError>> + Send;
+
     /// A consumer with at most `prefetch` unsettled deliveries. Dropping it returns what it buffered.
     fn consume(&self, pool: Pool, prefetch: u16) -> Self::Consumer;
 
@@ -154,6 +163,13 @@ impl Broker for Queue {
         match self {
             Self::Amqp(queue) => queue.publish(pool, messages).await,
             Self::Embedded(queue) => queue.publish(pool, messages).await,
+        }
+    }
+
+    async fn publish_later(&self, pool: Pool, message: &Envelope, delay: Duration) -> Result<(), QueueError> {
+        match self {
+            Self::Amqp(queue) => queue.publish_later(pool, message, delay).await,
+            Self::Embedded(queue) => queue.publish_later(pool, message, delay).await,
         }
     }
 

@@ -14,7 +14,7 @@ use mediamill_shared::{
     control::jobs::{self, Claim, JobRow, Outcome, SILENCE, Settlement},
     db::{Batcher, DbError},
     ids::{JobId, ProcessId, TenantId},
-    jobs::{JobState, Pool},
+    jobs::{Envelope, JobState, Pool},
     queue::{Broker, Consume, Delivery},
     retry::RetryPolicy,
     services::Services,
@@ -268,7 +268,8 @@ impl Worker {
     }
 
     /// Runs a job that was released here and has no message.
-    async fn released(&self, id: &JobId, turns: &Turns) {
+    async fn released(&self, envelope: &Envelope, turns: &Turns) {
+        let id = envelope.job();
         let _in_hand = turns.begin(id);
         if !self.running().insert(id.clone()) {
             // The scheduler has published it after all, and it is here.
@@ -283,9 +284,15 @@ impl Worker {
             return;
         };
         let attempt = claimed.attempt;
-        if let Some(Ack::Again(_)) = self.attempt(*claimed, Some(turns)).await {
-            // There is no message that would come again: the dispatcher publishes one when it is due.
-            let control = &self.services.control;
+        let Some(Ack::Again(delay)) = self.attempt(*claimed, Some(turns)).await else {
+            return;
+        };
+        let Services { queue, control, .. } = &self.services;
+        if let Err(error) = queue.publish_later(turns.pool(), envelope, delay).await {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "the dispatcher publishes a job again when it is due"
+            );
             self.insist(|| jobs::unpublish(control, id, attempt)).await;
         }
     }

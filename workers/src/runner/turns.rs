@@ -75,6 +75,10 @@ impl Turns {
         }
     }
 
+    pub(super) const fn pool(&self) -> Pool {
+        self.pool
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -202,7 +206,7 @@ impl Turns {
         tokio::select! {
             // The row is silent from then on, and found so.
             () = services.shutdown.hard() => {}
-            () = worker.released(envelope.job(), self) => {}
+            () = worker.released(&envelope, self) => {}
         }
         busy.decrement(1.0);
         drop(slot);

@@ -242,6 +242,7 @@ async fn objects_that_were_changed_are_told_of_or_removed(world: World) {
         StatusCode::OK
     );
     site.world.assert_at_rest().await;
+    later.clock.advance(Duration::from_secs(1));
     assert_eq!(changed(&later, "reconcile-objects").await, 0);
     let found = object_findings::page(&services.control, None, None, 10).await.unwrap();
     assert_eq!(found, []);

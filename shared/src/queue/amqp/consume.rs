@@ -1,12 +1,7 @@
 //! Consuming with manual acks: a channel a consumer, made again with the connection.
 
-use super::{
-    ANSWER, QueueContext, QueueError,
-    connection::{Live, Supervised},
-    publish, topology, unavailable, within,
-};
+use super::{ANSWER, QueueContext, QueueError, connection::Supervised, publish, topology, within};
 use crate::{
-    BoxError,
     jobs::Pool,
     queue::{Acker as AnyAcker, Consume, Delivery},
     retry::RetryPolicy,
@@ -20,7 +15,7 @@ use lapin::{
     },
     types::FieldTable,
 };
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 /// A consumer of a pool's queue.
 pub struct AmqpConsumer {
@@ -188,15 +183,7 @@ impl AmqpAcker {
     }
 
     pub(in crate::queue) async fn again_in(mut self, body: &[u8], delay: Duration) -> Result<(), QueueError> {
-        let queue = topology::wait(self.pool, delay);
-        let publish = async {
-            let live: Arc<Live> = self.supervised.up().await;
-            publish::confirmed(&live, &queue, std::iter::once(body.to_vec())).await
-        };
-        match tokio::time::timeout(super::PUBLISH_DEADLINE, publish).await {
-            Ok(result) => result.map_err(|error| unavailable("again_in", error))?,
-            Err(late) => return Err(unavailable("again_in", BoxError::from(late))),
-        }
+        publish::later(&self.supervised, self.pool, body.to_vec(), delay).await?;
         settled(&self.take()?.ack(BasicAckOptions::default()).await)
     }
 }

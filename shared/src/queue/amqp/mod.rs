@@ -96,6 +96,10 @@ impl Broker for AmqpQueue {
         }
     }
 
+    async fn publish_later(&self, pool: Pool, message: &Envelope, delay: Duration) -> Result<(), QueueError> {
+        publish::later(&self.supervised, pool, message.to_bytes(), delay).await
+    }
+
     fn consume(&self, pool: Pool, prefetch: u16) -> AmqpConsumer {
         AmqpConsumer::new(self.supervised.clone(), self.context.clone(), pool, prefetch)
     }
