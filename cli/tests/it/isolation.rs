@@ -236,6 +236,8 @@ async fn no_route_gives_one_tenant_what_another_has(world: World) {
                 request = request.body(ANNOUNCED);
             } else if path == "/v1/storages" && method == "post" {
                 request = request.body(UNTRIED);
+            } else if path.starts_with("/v1/storages/") && method == "post" {
+                request = request.body(r#"{"kind": "verify"}"#);
             } else if method == "post" && kind == Kind::Tenant {
                 request = request.body(sample::small(3));
             }
