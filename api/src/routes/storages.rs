@@ -100,8 +100,8 @@ pub(crate) async fn edit(
     condition: IfMatch,
     body: Body,
 ) -> Result<Response, Problem> {
-    let value: EditStorage = json::read(&state, body).await?;
     let present = administrator.storage(&state, &id).await?;
+    let value: EditStorage = json::read(&state, body).await?;
     let _trial = if value.is_tried() {
         Some(state.trials.begin(administrator.tenant()).await?)
     } else {
@@ -153,9 +153,8 @@ pub(crate) async fn begin(
     Path(id): Path<String>,
     body: Body,
 ) -> Result<Response, Problem> {
-    // First of all: a body that is not read ends the connection.
-    let value: TaskBody = json::read(&state, body).await?;
     let row = administrator.storage(&state, &id).await?;
+    let value: TaskBody = json::read(&state, body).await?;
     if let Some(to) = value.to() {
         administrator.storage(&state, to).await?;
     }
