@@ -141,7 +141,7 @@ mod tests {
         let leads = |fence| Standing::Leads(Fence(fence));
         assert_eq!(one.standing(&services).await.unwrap(), leads(1));
         assert_eq!(two.standing(&services).await.unwrap(), Standing::StandsBy);
-        clock.advance(LEASE_TTL - Duration::from_millis(1));
+        clock.advance(LEASE_TTL.saturating_sub(Duration::from_millis(1)));
         assert_eq!(two.standing(&services).await.unwrap(), Standing::StandsBy);
         // A sign of life: the time begins anew.
         assert_eq!(one.standing(&services).await.unwrap(), leads(1));

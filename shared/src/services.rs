@@ -109,7 +109,7 @@ impl Ports {
         entropy: &Entropy,
         shutdown: &Shutdown,
     ) -> Result<Self, ServicesError> {
-        make_data_dir(&config).await?;
+        make_data_dir(config).await?;
         let control = Db::open(&config.database_url, config.database_connections)?;
         let queue = Queue::open(
             &config.queue_url,

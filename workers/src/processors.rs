@@ -126,7 +126,7 @@ mod tests {
         id.parse().unwrap()
     }
 
-    async fn waits(processors: &Processors, id: &str, weight: i64) -> BoxFuture<'static, Processor> {
+    fn waits(processors: &Processors, id: &str, weight: i64) -> BoxFuture<'static, Processor> {
         let (own, tenant) = (processors.clone(), tenant(id));
         let mut waiting = async move { own.take(Some(&tenant), weight).await }.boxed();
         assert!((&mut waiting).now_or_never().is_none(), "there is none free");
@@ -139,9 +139,9 @@ mod tests {
         let first = processors.take(Some(&tenant("bulk")), 1).await;
         let mut bulk = Vec::new();
         for _ in 0..3 {
-            bulk.push(waits(&processors, "bulk", 1).await);
+            bulk.push(waits(&processors, "bulk", 1));
         }
-        let mut quiet = waits(&processors, "quiet", 1).await;
+        let mut quiet = waits(&processors, "quiet", 1);
         drop(first);
         let taken = (&mut quiet).now_or_never();
         assert!(taken.is_some(), "it is behind what is worked on, and nothing else");
@@ -158,8 +158,8 @@ mod tests {
         let mut held = vec![processors.take(None, 1).await];
         let mut all = Vec::new();
         for _ in 0..12 {
-            all.push(("light", waits(&processors, "light", 1).await));
-            all.push(("heavy", waits(&processors, "heavy", 3).await));
+            all.push(("light", waits(&processors, "light", 1)));
+            all.push(("heavy", waits(&processors, "heavy", 3)));
         }
         let mut heavy = 0;
         for _ in 0..12 {
@@ -183,15 +183,15 @@ mod tests {
     async fn who_gives_up_waiting_keeps_nobody_from_it() {
         let processors = Processors::new(2);
         let (one, two) = (processors.take(None, 1).await, processors.take(None, 1).await);
-        let gone = waits(&processors, "a", 1).await;
-        let mut stays = waits(&processors, "b", 1).await;
+        let gone = waits(&processors, "a", 1);
+        let mut stays = waits(&processors, "b", 1);
         drop(gone);
         drop(one);
         assert!((&mut stays).now_or_never().is_some());
         drop(two);
         // Both are free again, and no more than these.
         let both = (processors.take(None, 1).await, processors.take(None, 1).await);
-        let third = waits(&processors, "c", 1).await;
+        let third = waits(&processors, "c", 1);
         drop(third);
         drop(both);
     }

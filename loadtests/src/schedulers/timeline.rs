@@ -65,7 +65,7 @@ pub(super) struct Runs {
 
 impl Runs {
     /// Reads a process's log; it may have been started several times.
-    pub(super) fn read(&mut self, log: &str, life: &Life) -> anyhow::Result<()> {
+    pub(super) fn read(&mut self, log: &str, process: &Life) -> anyhow::Result<()> {
         let mut open: BTreeMap<(String, String), Millis> = BTreeMap::new();
         for line in log.lines() {
             // A process that was killed may have left half a line.
@@ -85,19 +85,19 @@ impl Runs {
                 self.fences.insert(fence);
                 open.insert(key, at);
             } else if let Some(began) = open.remove(&key) {
-                self.add(timer, life, began, at, !message.ends_with("ended"));
+                self.add(timer, process, began, at, !message.ends_with("ended"));
             }
         }
         for ((timer, _), began) in open {
-            let killed = life.kills.iter().find(|killed| **killed >= began);
+            let killed = process.kills.iter().find(|killed| **killed >= began);
             let ended = *killed.context("a run that neither ended nor was killed")?;
-            self.add(timer, life, began, ended, true);
+            self.add(timer, process, began, ended, true);
         }
         Ok(())
     }
 
-    fn add(&mut self, timer: String, life: &Life, began: Millis, ended: Millis, left: bool) {
-        let awake = life.within(began, ended);
+    fn add(&mut self, timer: String, process: &Life, began: Millis, ended: Millis, left: bool) {
+        let awake = process.within(began, ended);
         self.runs.entry(timer).or_default().push(Run {
             began,
             ended,
@@ -128,8 +128,8 @@ impl Runs {
         for (place, one) in runs.iter().enumerate() {
             for other in runs.iter().skip(place + 1) {
                 let both = one.awake.iter().flat_map(|a| other.awake.iter().map(move |b| (a, b)));
-                let times = both.map(|(a, b)| a.1.min(b.1).since(a.0.max(b.0)));
-                longest = longest.max(times.max().unwrap_or_default());
+                let shared = both.map(|(a, b)| a.1.min(b.1).since(a.0.max(b.0)));
+                longest = longest.max(shared.max().unwrap_or_default());
             }
         }
         longest
