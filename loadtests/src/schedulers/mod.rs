@@ -88,12 +88,14 @@ struct Told {
 async fn disturb(args: &Args, both: &mut [Server; 2], lives: &mut [Life; 2], clock: &Clock) -> anyhow::Result<Told> {
     let (chance, watch) = (Entropy::seeded(args.seed), Stopwatch::start());
     let mut told = Told::default();
+    let mut turns = (0..both.len()).cycle();
     loop {
         clock.sleep(CALM).await;
         if watch.elapsed().as_secs() >= args.seconds {
             return Ok(told);
         }
-        let which = usize::from(chance.fraction() < 0.5);
+        // By turns, so that whoever leads is met at least every second time.
+        let which = turns.next().unwrap_or_default();
         let (Some(process), Some(life)) = (both.get_mut(which), lives.get_mut(which)) else {
             continue;
         };
@@ -107,12 +109,12 @@ async fn disturb(args: &Args, both: &mut [Server; 2], lives: &mut [Life; 2], clo
             told.kills += 1;
             continue;
         }
-        // Some pauses are shorter than the lease, most are longer.
+        // Half of the pauses are shorter than the lease, half are longer.
+        let (least, more) = if chance.fraction() < 0.5 { (1, 9) } else { (22, 13) };
+        let pause = Duration::from_secs(least) + Duration::from_secs(more).mul_f64(chance.fraction());
         signal(pid, "STOP")?;
         life.stopped(clock.now());
-        clock
-            .sleep(Duration::from_secs(1) + Duration::from_secs(34).mul_f64(chance.fraction()))
-            .await;
+        clock.sleep(pause).await;
         ensure!(process.lives(), "a scheduler that was stopped has ended");
         life.woken(clock.now());
         signal(pid, "CONT")?;
