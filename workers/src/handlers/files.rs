@@ -332,7 +332,7 @@ pub(super) async fn placed_below(
     /// More than the files that several attempts at one picture leave.
     const MOST: u16 = 500;
     let tenant = cx.tenant()?.id();
-    let prefix = format!("{}/{tenant}/{media}", ObjectKey::MEDIA);
+    let prefix = ObjectKey::files(tenant, media);
     let listed = opened.objects.list(&prefix, None, MOST).await?;
     Ok(listed.into_iter().map(|listed| listed.key).collect())
 }

@@ -191,16 +191,9 @@ async fn serve(worker: Arc<Worker>, settings: PoolSettings, turns: Arc<Turns>, t
         };
         let (worker, turns) = (Arc::clone(&worker), Arc::clone(&turns));
         tasks.spawn(async move {
-            let busy = metrics::gauge!(names::WORKER_SLOTS, "pool" => settings.pool.as_str(), "state" => "busy");
-            busy.increment(1.0);
-            let hard = worker.services.shutdown.clone();
-            tokio::select! {
-                // A dropped delivery goes back to the queue.
-                () = hard.hard() => {}
-                () = worker.handle(delivery, &turns) => {}
-            }
-            busy.decrement(1.0);
-            drop(slot);
+            // A dropped delivery goes back to the queue.
+            let work = worker.handle(delivery, &turns);
+            turns.work(slot, &worker.services, work).await;
         });
     }
     // Messages at hand go back before the running jobs are waited for: other workers are idle.

@@ -12,6 +12,7 @@ use mediamill_shared::{
     dispatch::Occasion,
     ids::{JobId, TenantId},
     jobs::{Envelope, Pool},
+    services::Services,
     telemetry::names,
     units::Millis,
 };
@@ -58,8 +59,6 @@ impl Drop for InHand<'_> {
     fn drop(&mut self) {
         let mut state = self.0.state();
         state.in_hand = state.in_hand.saturating_sub(1);
-        drop(state);
-        self.0.changed.notify_one();
     }
 }
 
@@ -199,15 +198,15 @@ impl Turns {
             services.outbox.offer(self.pool, envelope);
             return;
         };
-        // The next one may wait.
-        self.changed.notify_one();
+        // Cut off, the row is silent from then on, and found so.
+        self.work(slot, services, worker.released(&envelope, self)).await;
+    }
+
+    /// Does a job's work in its slot, until the hard token, and tells that the slot is free: once, when all of it is over.
+    pub(super) async fn work(&self, slot: OwnedSemaphorePermit, services: &Services, work: impl Future<Output = ()>) {
         let busy = metrics::gauge!(names::WORKER_SLOTS, "pool" => self.pool.as_str(), "state" => "busy");
         busy.increment(1.0);
-        tokio::select! {
-            // The row is silent from then on, and found so.
-            () = services.shutdown.hard() => {}
-            () = worker.released(&envelope, self) => {}
-        }
+        tokio::select! { () = services.shutdown.hard() => {}, () = work => {} }
         busy.decrement(1.0);
         drop(slot);
         self.changed.notify_one();
