@@ -9,6 +9,22 @@ use mediamill_shared::{
     tenancy::Tenant,
 };
 
+/// A job for a tenant that is about `subject`, to be accepted.
+pub(crate) fn job<J: Job>(
+    services: &Services,
+    tenant: &Tenant,
+    payload: &J,
+    subject: String,
+) -> Result<NewJob, TimerError> {
+    let id = JobId::generate(&services.clock, &services.entropy);
+    let trace = TraceId::generate(&services.clock, &services.entropy);
+    let mut job = NewJob::of(id, payload, trace)?;
+    job.tenant = Some(tenant.id().clone());
+    job.subject = Some(subject);
+    job.context_version = tenant.context().version;
+    Ok(job)
+}
+
 /// Accepts a job for a tenant that is about `subject`.
 pub(crate) async fn accept<J: Job>(
     services: &Services,
@@ -16,14 +32,8 @@ pub(crate) async fn accept<J: Job>(
     payload: &J,
     subject: String,
 ) -> Result<(), TimerError> {
-    let now = services.clock.now();
-    let id = JobId::generate(&services.clock, &services.entropy);
-    let trace = TraceId::generate(&services.clock, &services.entropy);
-    let mut job = NewJob::of(id, payload, trace)?;
-    job.tenant = Some(tenant.id().clone());
-    job.subject = Some(subject);
-    job.context_version = tenant.context().version;
-    let published = services.queue.rows_are_messages();
+    let (now, published) = (services.clock.now(), services.queue.rows_are_messages());
+    let job = job(services, tenant, payload, subject)?;
     jobs::accept(&services.control, std::slice::from_ref(&job), now, published).await?;
     services.outbox.offer(job.pool, job.envelope(now));
     Ok(())

@@ -4,6 +4,7 @@
 //! works without. Where it is a file there is one machine: the lease lies in the cache, so in this process, or in Redis if there is one.
 
 use mediamill_shared::{
+    BoxError,
     cache::{CachePort, Fence},
     control::leadership::{self, Sight},
     db::{DbError, Engine},
@@ -101,15 +102,18 @@ impl Leader {
 
     /// Gives the lease back, so that another need not wait for its end.
     pub async fn resign(&self, services: &Services) {
-        let given = match services.control.engine() {
+        let given: Result<(), BoxError> = match services.control.engine() {
             Engine::Postgres => leadership::resign(&services.control, LEASE, &self.owner)
                 .await
-                .err()
-                .map(Into::into),
-            Engine::Sqlite => services.cache.release(LEASE, &self.owner).await.err().map(Into::into),
+                .map_err(Into::into),
+            Engine::Sqlite => services
+                .cache
+                .release(LEASE, &self.owner)
+                .await
+                .map(drop)
+                .map_err(Into::into),
         };
-        let given: Option<mediamill_shared::BoxError> = given;
-        if let Some(error) = given {
+        if let Err(error) = given {
             tracing::debug!(
                 error = &*error as &dyn std::error::Error,
                 "the scheduler's lease ends by itself"

@@ -11,6 +11,6 @@ mod timer;
 mod timers;
 
 pub use leader::{LEASE_TTL, Leader, RENEW, Standing};
-pub use run::{Listed, check, list, names, run, run_in, run_once};
+pub use run::{Listed, check, list, run, run_in, run_once};
 pub use scope::{Note, Scope};
 pub use timer::{Report, Scoped, Timer, TimerError, Timers};

@@ -31,12 +31,6 @@ type Lead = (Standing, Millis);
 /// Pauses differ by up to so much of a timer's period, so that those of one period do not all run in one moment.
 const JITTER: f64 = 0.1;
 
-/// Names of all timers.
-#[must_use]
-pub fn names() -> Vec<&'static str> {
-    Timers::standard().entries.iter().map(|entry| entry.name).collect()
-}
-
 /// A timer, its period and its last run.
 #[derive(Debug, Clone)]
 pub struct Listed {

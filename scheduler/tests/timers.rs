@@ -192,8 +192,8 @@ async fn one_process_leads_and_another_takes_over(world: World) {
     // The run is written down after its effect.
     let watch = Stopwatch::start();
     let began = loop {
-        if let Some(began) = timers::last_start(&first.control, "prune").await.unwrap() {
-            break began;
+        if let Some(last) = timers::state(&first.control, "prune").await.unwrap() {
+            break last.started_at;
         }
         assert!(watch.elapsed() < PATIENCE, "a run that is not written down");
         first.clock.sleep(Duration::from_millis(20)).await;
@@ -243,8 +243,8 @@ async fn what_was_claimed_is_not_published_again(world: World) {
 }
 
 async fn every_timer_runs_on_its_own_and_an_unknown_one_is_refused(world: World) {
-    for name in mediamill_scheduler::names() {
-        run_once(&world.services, name).await.unwrap();
+    for timer in mediamill_scheduler::list(&world.services).await.unwrap() {
+        run_once(&world.services, timer.name).await.unwrap();
     }
     let error = run_once(&world.services, "nap").await.unwrap_err().to_string();
     assert!(error.contains("nap") && error.contains("dispatch"), "{error}");

@@ -1,6 +1,9 @@
 //! Moves storages' tasks on: jobs for some more of a storage's pictures, as long as not too many of them are waiting.
 
-use crate::timer::{Report, Timer, TimerError};
+use crate::{
+    accept,
+    timer::{Report, Timer, TimerError},
+};
 use mediamill_shared::{
     control::{
         jobs::NewJob,
@@ -11,7 +14,7 @@ use mediamill_shared::{
         tenants::{self, Filter},
     },
     db::DbError,
-    ids::{JobId, MediaId, TenantId, TraceId},
+    ids::{MediaId, TenantId},
     jobs::{MoveMedia, VerifyMedia},
     placement::Spot,
     services::Services,
@@ -189,31 +192,25 @@ fn is_sampled(task: &Task, media: &MediaId) -> bool {
 }
 
 fn job(services: &Services, task: &Task, tenant: &Tenant, media: &MediaId) -> Result<NewJob, TimerError> {
-    let id = JobId::generate(&services.clock, &services.entropy);
-    let trace = TraceId::generate(&services.clock, &services.entropy);
-    let mut job = match task.kind {
-        TaskKind::Move => NewJob::of(
-            id,
-            &MoveMedia {
-                media: media.clone(),
-                from: task.storage.to_string(),
-                to: task.target.as_ref().map(ToString::to_string),
-                task: Some(task.id.clone()),
-            },
-            trace,
-        ),
-        TaskKind::Verify => NewJob::of(
-            id,
-            &VerifyMedia {
-                media: media.clone(),
-                storage: task.storage.to_string(),
-                task: Some(task.id.clone()),
-            },
-            trace,
-        ),
-    }?;
-    job.tenant = Some(tenant.id().clone());
-    job.subject = Some(task.subject());
-    job.context_version = tenant.context().version;
-    Ok(job)
+    let (media, storage, id) = (media.clone(), task.storage.to_string(), Some(task.id.clone()));
+    match task.kind {
+        TaskKind::Move => {
+            let to = task.target.as_ref().map(ToString::to_string);
+            let payload = MoveMedia {
+                media,
+                from: storage,
+                to,
+                task: id,
+            };
+            accept::job(services, tenant, &payload, task.subject())
+        }
+        TaskKind::Verify => {
+            let payload = VerifyMedia {
+                media,
+                storage,
+                task: id,
+            };
+            accept::job(services, tenant, &payload, task.subject())
+        }
+    }
 }

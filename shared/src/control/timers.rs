@@ -12,7 +12,6 @@ use sqlx::{
 
 sql! {
     KEEP = "INSERT INTO timer_runs (id, name, holder, fence, started_at, ended_at, changed, error) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
-    LAST = "SELECT MAX(started_at) FROM timer_runs WHERE name = $1";
     NOTE = "INSERT INTO timer_states (name, holder, fence, started_at, ended_at, changed, error, unfinished) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
         ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, fence = excluded.fence, started_at = excluded.started_at, \
         ended_at = excluded.ended_at, changed = excluded.changed, error = excluded.error, unfinished = excluded.unfinished \
@@ -103,23 +102,6 @@ fn read(row: &AnyRow) -> Result<TimerState, DbError> {
         error: row.try_get(6).during(WHAT)?,
         unfinished: row.try_get::<i64, _>(7).during(WHAT)? != 0,
     })
-}
-
-/// When a timer last began.
-///
-/// # Errors
-/// When the database is away.
-pub async fn last_start(db: &Db, name: &str) -> Result<Option<Millis>, DbError> {
-    let row = LAST
-        .query()
-        .bind(name.to_owned())
-        .fetch_one(db.read())
-        .bounded("look up a timer's last run")
-        .await?;
-    Ok(row
-        .try_get::<Option<i64>, _>(0)
-        .during("look up a timer's last run")?
-        .map(Millis::new))
 }
 
 /// Forgets runs that began before `before`.

@@ -2,7 +2,7 @@
 
 use super::{bind_ids, optional, text};
 use crate::{
-    db::{Bounded, Db, DbError, During, padded, sql},
+    db::{Bounded, Db, DbError, During, Sql, padded, sql},
     ids::JobId,
     jobs::{Envelope, Pool},
     units::Millis,
@@ -74,9 +74,7 @@ pub async fn stranded(
     now: Millis,
     limit: i64,
 ) -> Result<Vec<(Pool, Envelope)>, DbError> {
-    let query = STRANDED.query().bind(pool.as_str()).bind(before.get()).bind(limit);
-    let rows = query.fetch_all(db.read()).bounded("look for stranded jobs").await?;
-    rows.iter().map(|row| read_envelope(row, now)).collect()
+    messages(db, STRANDED, pool, before, now, limit).await
 }
 
 /// Messages of running jobs of `pool` whose workers were last heard of at `before` or earlier, as was a message of theirs.
@@ -90,8 +88,19 @@ pub async fn silent(
     now: Millis,
     limit: i64,
 ) -> Result<Vec<(Pool, Envelope)>, DbError> {
-    let query = SILENT.query().bind(pool.as_str()).bind(before.get()).bind(limit);
-    let rows = query.fetch_all(db.read()).bounded("look for silent jobs").await?;
+    messages(db, SILENT, pool, before, now, limit).await
+}
+
+async fn messages(
+    db: &Db,
+    sql: Sql,
+    pool: Pool,
+    before: Millis,
+    now: Millis,
+    limit: i64,
+) -> Result<Vec<(Pool, Envelope)>, DbError> {
+    let query = sql.query().bind(pool.as_str()).bind(before.get()).bind(limit);
+    let rows = query.fetch_all(db.read()).bounded("look for lost jobs").await?;
     rows.iter().map(|row| read_envelope(row, now)).collect()
 }
 
