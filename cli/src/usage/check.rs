@@ -91,12 +91,12 @@ async fn sums(services: &Services, id: &TenantId) -> anyhow::Result<Option<Sums>
 }
 
 async fn read(services: &Services, id: &TenantId, db: &TenantDb) -> anyhow::Result<Sums> {
-    let (rows, _) = db.stored().await?;
+    let balance = db.balance().await?;
     Ok(Sums {
         hours: metering::total(&services.control, id).await?,
-        ledger: db.ledger_sum().await?.billed(),
-        usage: db.usage().await?.billed(),
-        rows: rows.billed(),
+        ledger: balance.ledger.billed(),
+        usage: balance.usage.billed(),
+        rows: balance.rows.billed(),
     })
 }
 

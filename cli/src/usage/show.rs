@@ -2,16 +2,23 @@
 
 use crate::{moments, operator, output};
 use mediamill_shared::{
-    control::jobs, ids::TenantId, quota::Consumption, services::Services, tenancy::store::usage::Usage,
+    control::jobs,
+    ids::TenantId,
+    quota::Consumption,
+    services::Services,
+    tenancy::store::{balance::Balance, usage::Usage},
     units::ByteCount,
 };
 use std::process::ExitCode;
 
 pub(crate) async fn run(services: &Services, id: &TenantId, json: bool) -> anyhow::Result<ExitCode> {
     let (tenant, db) = operator::tables(services, id).await?;
-    let counted = db.usage().await?;
-    let ledger = db.ledger_sum().await?;
-    let (rows, files) = db.stored().await?;
+    let Balance {
+        usage: counted,
+        ledger,
+        rows,
+    } = db.balance().await?;
+    let (_, files) = db.stored().await?;
     let (reserved, open) = jobs::reserved(&services.control, id).await?;
     let same = agree(counted, ledger, rows, files);
     let limits = tenant.context().limits;

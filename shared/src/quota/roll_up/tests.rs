@@ -102,7 +102,7 @@ async fn whatever_is_written_when_the_hours_are_the_ledger(world: World) {
         rolled(&world, &db).await;
         let (hours, ledger, usage) = (
             metering::total(control, tenant.id()).await.unwrap(),
-            db.ledger_sum().await.unwrap(),
+            db.balance().await.unwrap().ledger,
             db.usage().await.unwrap(),
         );
         assert_eq!((hours, ledger), (usage, usage));

@@ -48,7 +48,7 @@ async fn tenants_work_alike_in_every_mode_and_on_every_server(two: Two) {
         let db = fresh(services, id).await.db().unwrap();
         let pictures = i64::try_from(number + 1).unwrap();
         assert_eq!(db.usage().await.unwrap().media, pictures);
-        assert_eq!(db.usage().await.unwrap(), db.ledger_sum().await.unwrap());
+        assert_eq!(db.usage().await.unwrap(), db.balance().await.unwrap().ledger);
         assert_eq!(db.user_counts().await.unwrap().users, 3);
         for (other, key) in &all {
             assert_eq!(db.key(key.id()).await.unwrap().is_some(), other == id);

@@ -139,7 +139,7 @@ async fn what_is_committed_while_it_moves_is_there_after(two: Two) {
     let db = fresh(&services, &id).await.db().unwrap();
     let usage = db.usage().await.unwrap();
     assert_eq!(usage.media, committed.load(Ordering::SeqCst));
-    assert_eq!(usage, db.ledger_sum().await.unwrap());
+    assert_eq!(usage, db.balance().await.unwrap().ledger);
     assert_eq!(db.stored().await.unwrap(), (usage, usage.bytes));
 }
 

@@ -138,7 +138,7 @@ async fn old_tables_come_to_this_release_with_their_rows(two: Two) {
                 animation_bytes: ByteCount::ZERO,
             };
             assert_eq!(
-                (db.usage().await.unwrap(), db.ledger_sum().await.unwrap()),
+                (db.usage().await.unwrap(), db.balance().await.unwrap().ledger),
                 (expected, expected)
             );
             assert!(db.user_named(&"ä".repeat(100)).await.unwrap().is_some());

@@ -257,7 +257,7 @@ pub(super) async fn seen(db: &TenantDb) -> Seen {
     Seen {
         media: db.media_page(None, 10_000, None).await.unwrap(),
         usage: db.usage().await.unwrap(),
-        ledger: db.ledger_sum().await.unwrap(),
+        ledger: db.balance().await.unwrap().ledger,
         users: db.user_counts().await.unwrap(),
         passwords,
         keys,

@@ -18,8 +18,6 @@ tenant_sql! {
         RETURNING media, bytes, animation_bytes";
     SETTLED = "SELECT job FROM {usage_ledger} WHERE job = $1";
     USAGE = "SELECT media, bytes, animation_bytes FROM {usage} WHERE id = 1";
-    LEDGER = "SELECT CAST(COALESCE(SUM(media), 0) AS BIGINT), CAST(COALESCE(SUM(bytes), 0) AS BIGINT), \
-        CAST(COALESCE(SUM(animation_bytes), 0) AS BIGINT) FROM {usage_ledger}";
     // An hour has 3,600,000 milliseconds; no line is older than 1970.
     HOURS = "SELECT at - at % 3600000, CAST(SUM(media) AS BIGINT), CAST(SUM(bytes) AS BIGINT) FROM {usage_ledger} GROUP BY at - at % 3600000";
 }
@@ -166,16 +164,6 @@ impl TenantDb {
         let query = self.query(SETTLED).bind(job.as_str().to_owned());
         let row = query.fetch_optional(&mut *reader).bounded("look for a settlement");
         row.await.map(|row| row.is_some())
-    }
-
-    /// The ledger, added up: what [`TenantDb::usage`] must be.
-    ///
-    /// # Errors
-    /// When the database is away.
-    pub async fn ledger_sum(&self) -> Result<Usage, DbError> {
-        let mut reader = self.reader().await?;
-        let row = self.query(LEDGER).fetch_one(&mut *reader).bounded("add up the ledger");
-        read(&row.await?)
     }
 
     /// The ledger, added up by the hour in which its lines were written; hours without a line are left out.
