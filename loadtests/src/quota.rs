@@ -313,7 +313,7 @@ async fn stored(
             "usage is {usage:?}, not {media} pictures of {bytes:?} together"
         ));
     }
-    let prefix = format!("{}/{id}", ObjectKey::MEDIA);
+    let prefix = ObjectKey::pictures(id);
     let objects = listing(&side.services.objects, &prefix).await?;
     let owners: BTreeSet<&str> = objects
         .iter()

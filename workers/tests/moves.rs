@@ -4,8 +4,7 @@
 
 use mediamill_media::sample;
 use mediamill_shared::{
-    control::{audit::Actor, tenants},
-    ids::JobId,
+    control::audit::Actor,
     jobs::{JobState, Pool},
     tenancy::Isolation,
     testing::World,
@@ -23,25 +22,8 @@ fn work(world: &World, pools: &[Pool]) {
     services.shutdown.spawn(run(services.clone(), settings));
 }
 
-/// To the other mode.
-async fn begin_move(world: &World) -> (JobId, Isolation) {
-    let services = &world.services;
-    let id = world.tenant().await.id().clone();
-    let row = tenants::get(&services.control, &id).await.unwrap().unwrap();
-    let to = match row.place.isolation {
-        Isolation::Prefix => Isolation::Database,
-        Isolation::Database => Isolation::Prefix,
-    };
-    let job = services
-        .lifecycle
-        .begin_move(&id, to, None, &Actor::cli())
-        .await
-        .unwrap();
-    (job, to)
-}
-
 async fn a_picture_that_comes_while_its_tenant_moves_waits_and_is_made(world: World) {
-    let (moving, to) = begin_move(&world).await;
+    let (moving, to) = world.begin_move().await;
     work(&world, &[Pool::Media]);
     let (_, picture) = world.upload(sample::small(1)).await;
     let mut attempts = 0;

@@ -152,7 +152,7 @@ impl DeadJobs {
         let parts = &*self.parts;
         let line = Claimant::named(job.to_string());
         let tried = storages::shares(&parts.control, &line).await?;
-        let prefix = format!("{}/{tenant}/{}", ObjectKey::MEDIA, traces.media);
+        let prefix = ObjectKey::files(tenant, traces.media);
         for spot in tried.keys().cloned().chain([Spot::Main]) {
             let Some(opened) = parts.storages.spot(tenant, &spot).await? else {
                 continue;

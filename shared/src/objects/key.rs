@@ -79,6 +79,12 @@ impl ObjectKey {
         format!("{}/{tenant}", Self::MEDIA)
     }
 
+    /// What the keys of all files of one picture begin with.
+    #[must_use]
+    pub fn files(tenant: &TenantId, media: &MediaId) -> String {
+        format!("{}/{media}", Self::pictures(tenant))
+    }
+
     /// A key behind every file of a picture, and before every other picture's of a larger id: where a listing goes on.
     #[must_use]
     pub fn behind(tenant: &TenantId, media: &MediaId) -> Self {

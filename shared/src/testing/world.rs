@@ -18,7 +18,10 @@ use crate::{
     secrets::Keyring,
     services::Services,
     shutdown::Shutdown,
-    tenancy::{LimitOverrides, NewAdmin, NewTenant, Tenant, store::places::Held},
+    tenancy::{
+        Isolation, LimitOverrides, NewAdmin, NewTenant, Tenant,
+        store::{balance::Balance, places::Held},
+    },
     units::ByteCount,
 };
 use bytes::Bytes;
@@ -329,6 +332,22 @@ impl World {
             .expect("a job in the state that is waited for")
     }
 
+    /// Begins to move the tenant to the other mode. Returns the job, and the mode.
+    ///
+    /// # Panics
+    /// When it is not begun.
+    #[expect(clippy::expect_used, reason = "a test's fixture")]
+    pub async fn begin_move(&self) -> (JobId, Isolation) {
+        let id = self.tenant().await.id().clone();
+        let row = tenants::get(&self.services.control, &id).await.expect("a row");
+        let to = match row.expect("the tenant").place.isolation {
+            Isolation::Prefix => Isolation::Database,
+            Isolation::Database => Isolation::Prefix,
+        };
+        let begun = self.services.lifecycle.begin_move(&id, to, None, &Actor::cli()).await;
+        (begun.expect("a move"), to)
+    }
+
     /// Asserts that nothing is left behind: see [`differences`]. What is removed in the background has some time for it.
     ///
     /// # Panics
@@ -375,10 +394,7 @@ pub async fn differences(services: &Services, tenant: &Tenant) -> Vec<String> {
         found.push(format!("{staged} objects are still staged"));
     }
     let db = tenant.db().expect("active");
-    let (usage, ledger) = (
-        db.usage().await.expect("usage"),
-        db.ledger_sum().await.expect("a ledger"),
-    );
+    let Balance { usage, ledger, .. } = db.balance().await.expect("a balance");
     if usage != ledger {
         found.push(format!("usage {usage:?} is not the sum of the ledger {ledger:?}"));
     }
@@ -390,7 +406,7 @@ pub async fn differences(services: &Services, tenant: &Tenant) -> Vec<String> {
         found.push(format!("pictures of {} have files of {file_bytes}", rows.bytes));
     }
     let recorded = db.places().await.expect("places");
-    let prefix = format!("{}/{}/", ObjectKey::MEDIA, tenant.id());
+    let prefix = ObjectKey::pictures(tenant.id());
     for opened in services.storages.everywhere(tenant.id()).await.expect("storages") {
         let held = recorded.get(&opened.spot).copied().unwrap_or_default();
         let (objects, bytes) = stored(&opened.objects, &prefix).await;

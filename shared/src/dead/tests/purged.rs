@@ -6,7 +6,7 @@ use crate::{
     jobs::{FetchMedia, MakeVariant},
     objects::{ObjectKey, Store},
     quota::Claim as Room,
-    tenancy::{Isolation, Limit, LimitOverrides, NewTenant, OnDemand, TenantState},
+    tenancy::{Limit, LimitOverrides, NewTenant, OnDemand, TenantState},
     units::ByteCount,
 };
 
@@ -177,7 +177,7 @@ async fn a_purged_variant_leaves_its_picture_alone(world: World) {
         half_placed(&world, &media, &own).await,
     );
     purged(&world, &job).await;
-    let prefix = format!("{}/{}", ObjectKey::MEDIA, tenant.id());
+    let prefix = ObjectKey::pictures(tenant.id());
     let listed = world.services.objects.list(&prefix, None, 10).await.unwrap();
     let keys: Vec<&ObjectKey> = listed.iter().map(|listed| &listed.key).collect();
     assert_eq!(keys, [&kept], "{left:?} was to go");
@@ -187,15 +187,7 @@ async fn a_purged_move_leaves_the_tenant_where_it_is(world: World) {
     let services = &world.services;
     let id = world.tenant().await.id().clone();
     let before = tenants::get(&services.control, &id).await.unwrap().unwrap();
-    let to = match before.place.isolation {
-        Isolation::Prefix => Isolation::Database,
-        Isolation::Database => Isolation::Prefix,
-    };
-    let job = services
-        .lifecycle
-        .begin_move(&id, to, None, &Actor::cli())
-        .await
-        .unwrap();
+    let (job, _) = world.begin_move().await;
     let moving = tenants::get(&services.control, &id).await.unwrap().unwrap();
     assert_eq!(moving.moving.as_ref(), Some(&job));
     // Its workers died of it.
@@ -206,11 +198,7 @@ async fn a_purged_move_leaves_the_tenant_where_it_is(world: World) {
     assert_eq!((after.place, after.moving), (before.place, None));
     // It takes uploads, and can be moved again.
     world.upload("a picture").await;
-    services
-        .lifecycle
-        .begin_move(&id, to, None, &Actor::cli())
-        .await
-        .unwrap();
+    world.begin_move().await;
 }
 
 async fn a_purged_provisioning_frees_id_and_host(world: World) {
