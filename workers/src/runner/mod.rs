@@ -84,7 +84,7 @@ pub async fn run(services: Services, settings: Settings) {
             idle.cancel();
         },
         beat(&worker, &idle),
-        join_all(pools.iter().map(|(_, turns)| turns.keep(&worker, &tasks, &idle))),
+        join_all(pools.iter().map(|(_, turns)| turns.keep(&worker, &idle))),
     );
     worker.decoder.close().await;
     tracing::info!(worker = %worker.name, "worker stopped");
@@ -168,7 +168,15 @@ const fn state_after(outcome: &Outcome) -> JobState {
     }
 }
 
-/// One pool's loop: a slot first, then a message for it, so that nothing is taken that cannot be run.
+/// What a slot is given to do.
+enum Task {
+    /// A message of the queue.
+    Delivery(Delivery),
+    /// A job that was released here, which has no message.
+    Released(Envelope),
+}
+
+/// One pool's loop: a slot first, then a job for it, so that nothing is taken that cannot be run.
 async fn serve(worker: Arc<Worker>, settings: PoolSettings, turns: Arc<Turns>, tasks: TaskTracker) {
     let shutdown = &worker.services.shutdown;
     let mut consumer = worker
@@ -177,6 +185,8 @@ async fn serve(worker: Arc<Worker>, settings: PoolSettings, turns: Arc<Turns>, t
         .consume(settings.pool, settings.prefetch.max(prefetch(settings.slots)));
     metrics::gauge!(names::WORKER_SLOTS, "pool" => settings.pool.as_str(), "state" => "total")
         .set(settings.slots as f64);
+    // Whose turn it is where both a message and a released job wait.
+    let mut queue_first = true;
     loop {
         let slot = tokio::select! {
             biased;
@@ -184,20 +194,31 @@ async fn serve(worker: Arc<Worker>, settings: PoolSettings, turns: Arc<Turns>, t
             slot = turns.slot() => slot,
         };
         let Some(slot) = slot else { break };
-        let delivery = tokio::select! {
+        let task = tokio::select! {
             biased;
             () = shutdown.soft() => break,
-            delivery = consumer.next() => delivery,
+            envelope = turns.released(), if !queue_first => Task::Released(envelope),
+            delivery = consumer.next() => Task::Delivery(delivery),
+            envelope = turns.released() => Task::Released(envelope),
         };
+        queue_first = matches!(task, Task::Released(_));
+        turns.begun(queue_first);
         let (worker, turns) = (Arc::clone(&worker), Arc::clone(&turns));
         tasks.spawn(async move {
-            // A dropped delivery goes back to the queue.
-            let work = worker.handle(delivery, &turns);
+            let work = async {
+                match task {
+                    // A dropped delivery goes back to the queue.
+                    Task::Delivery(delivery) => worker.handle(delivery, &turns).await,
+                    // Cut off, the row is silent from then on, and found so.
+                    Task::Released(envelope) => worker.released(&envelope, &turns).await,
+                }
+            };
             turns.work(slot, &worker.services, work).await;
         });
     }
-    // Messages at hand go back before the running jobs are waited for: other workers are idle.
+    // Jobs at hand go back before the running ones are waited for: other workers are idle.
     drop(consumer);
+    turns.hand_over(&worker.services);
 }
 
 /// Says every few seconds that the running jobs are alive, until `idle`.

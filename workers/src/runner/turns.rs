@@ -1,9 +1,9 @@
 //! A pool's part in fair dispatch: as jobs end here their tenants' next ones are released, and more where there is nothing to do.
 //!
 //! Where messages are a broker's, a worker runs what it has released for its own idle slots without one: the row is claimed as from a
-//! message, and nobody else is told of it. One slot is always the queue's, so whoever has its job there is not behind those; one
-//! released job waits for the next slot that is free, so that no slot waits for a job. Should the worker die with it, the scheduler
-//! publishes it.
+//! message, and nobody else is told of it. Free slots take a message and a released job in turns, so whoever has its job in the queue
+//! is behind one of those at most; one released job waits for the next slot that is free, so that no slot waits for a job. Should the
+//! worker die with it, the scheduler publishes it.
 
 use super::Worker;
 use mediamill_shared::{
@@ -17,12 +17,12 @@ use mediamill_shared::{
     units::Millis,
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast::error::RecvError};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 /// A look at who waits, whatever was heard of them.
 const LOOK: Duration = Duration::from_secs(1);
@@ -39,7 +39,10 @@ pub(super) struct Turns {
     window: usize,
     rows_are_messages: bool,
     state: Mutex<State>,
+    /// There may be something to release.
     changed: Notify,
+    /// A released job waits for a slot here.
+    come: Notify,
 }
 
 #[derive(Default)]
@@ -49,7 +52,7 @@ struct State {
     /// Where rows are messages: jobs that were released here and are on their way, and since when.
     coming: HashMap<JobId, Millis>,
     /// Else: those that wait for a slot here.
-    waiting: usize,
+    waiting: VecDeque<Envelope>,
 }
 
 /// A job in hand. Dropped, it is not any more.
@@ -71,6 +74,7 @@ impl Turns {
             window: slots.saturating_sub(slots / 4).max(1),
             state: Mutex::default(),
             changed: Notify::new(),
+            come: Notify::new(),
         }
     }
 
@@ -100,7 +104,7 @@ impl Turns {
         }
         // And the one that waits.
         let free = self.slots.available_permits().saturating_add(1);
-        free.saturating_sub(state.waiting)
+        free.saturating_sub(state.waiting.len())
     }
 
     /// A job has come.
@@ -129,8 +133,8 @@ impl Turns {
         }
     }
 
-    /// Has held jobs released until `idle`; those that are run here are among `tasks`.
-    pub(super) async fn keep(self: &Arc<Self>, worker: &Arc<Worker>, tasks: &TaskTracker, idle: &CancellationToken) {
+    /// Has held jobs released until `idle`.
+    pub(super) async fn keep(&self, worker: &Worker, idle: &CancellationToken) {
         let services = &worker.services;
         let mut signals = services.cache.listen();
         let mut heard = true;
@@ -148,14 +152,13 @@ impl Turns {
                 },
                 () = services.clock.sleep(LOOK) => true,
             };
-            self.release(worker, tasks, all).await;
+            self.release(services, all).await;
         }
         // Places of what has ended since.
-        self.release(worker, tasks, false).await;
+        self.release(services, false).await;
     }
 
-    async fn release(self: &Arc<Self>, worker: &Arc<Worker>, tasks: &TaskTracker, all: bool) {
-        let services = &worker.services;
+    async fn release(&self, services: &Services, all: bool) {
         let mut occasion = self.occasion(&services.clock, all);
         if services.shutdown.stopping() {
             occasion.idle = 0;
@@ -164,12 +167,12 @@ impl Turns {
             Ok(released) => {
                 let now = services.clock.now();
                 let mut state = self.state();
-                state.waiting = state.waiting.saturating_add(released.here.len());
+                state.waiting.extend(released.here);
                 state.coming.extend(released.queued.into_iter().map(|job| (job, now)));
                 drop(state);
-                for envelope in released.here {
-                    let (turns, worker) = (Arc::clone(self), Arc::clone(worker));
-                    tasks.spawn(async move { turns.run(&worker, envelope).await });
+                self.come.notify_one();
+                if services.shutdown.stopping() {
+                    self.hand_over(services);
                 }
             }
             Err(error) => tracing::debug!(
@@ -179,36 +182,42 @@ impl Turns {
         }
     }
 
-    fn waits_no_more(&self) {
-        let mut state = self.state();
-        state.waiting = state.waiting.saturating_sub(1);
+    /// A job that was released here, when there is one. Cancel-safe.
+    pub(super) async fn released(&self) -> Envelope {
+        loop {
+            let first = self.state().waiting.pop_front();
+            if let Some(envelope) = first {
+                return envelope;
+            }
+            self.come.notified().await;
+        }
     }
 
-    /// Runs a job that was released here, when there is a slot.
-    async fn run(&self, worker: &Worker, envelope: Envelope) {
-        let services = &worker.services;
-        let slot = tokio::select! {
-            biased;
-            () = services.shutdown.soft() => None,
-            slot = self.slot() => slot,
-        };
-        self.waits_no_more();
-        let Some(slot) = slot else {
-            // Somebody else's, then.
+    /// Leaves to others what waits here.
+    pub(super) fn hand_over(&self, services: &Services) {
+        let waiting = std::mem::take(&mut self.state().waiting);
+        for envelope in waiting {
             services.outbox.offer(self.pool, envelope);
-            return;
-        };
-        // Cut off, the row is silent from then on, and found so.
-        self.work(slot, services, worker.released(&envelope, self)).await;
+        }
     }
 
-    /// Does a job's work in its slot, until the hard token, and tells that the slot is free: once, when all of it is over.
+    /// A slot has a job now. If that was one that waited here, the next one may be released before it is needed.
+    pub(super) fn begun(&self, released: bool) {
+        if released || !self.state().ended.is_empty() {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Does a job's work in its slot, until the hard token, and tells that the slot is free: once, when all of it is over. Where a
+    /// released job waits the slot is taken at once, and [`begun`](Self::begun) tells.
     pub(super) async fn work(&self, slot: OwnedSemaphorePermit, services: &Services, work: impl Future<Output = ()>) {
         let busy = metrics::gauge!(names::WORKER_SLOTS, "pool" => self.pool.as_str(), "state" => "busy");
         busy.increment(1.0);
         tokio::select! { () = services.shutdown.hard() => {}, () = work => {} }
         busy.decrement(1.0);
         drop(slot);
-        self.changed.notify_one();
+        if self.state().waiting.is_empty() {
+            self.changed.notify_one();
+        }
     }
 }

@@ -2,7 +2,14 @@
 
 use super::{Site, problem};
 use mediamill_media::sample;
-use mediamill_shared::{control::jobs, ids::JobId, jobs::JobState, testing::World};
+use mediamill_shared::{
+    control::jobs,
+    ids::JobId,
+    jobs::{JobState, Pool},
+    queue::{Broker, Consume},
+    services::Services,
+    testing::World,
+};
 use mediamill_workers::Settings;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -11,6 +18,7 @@ mediamill_shared::on_both_sides!(
     a_dump_of_one_site_keeps_no_other_waiting,
     a_request_that_comes_again_takes_no_place,
     nobody_waits_for_the_bulk_lane,
+    one_slot_is_enough_for_a_dump,
 );
 
 const DUMP: u32 = 40;
@@ -101,6 +109,41 @@ async fn nobody_waits_for_the_bulk_lane(world: World) {
     .await;
     site.work();
     for job in bulk.iter().chain([&waits]) {
+        assert_eq!(site.world.finished(job).await.state, JobState::Done);
+    }
+    site.close().await;
+}
+
+/// Another worker has all of its tenant's messages in hand: what waits beyond them is for the only slot here. There is no scheduler
+/// that would publish it.
+async fn one_slot_is_enough_for_a_dump(world: World) {
+    let site = Site::without_worker(world).await;
+    let mut dump = Vec::new();
+    for number in 0..12 {
+        dump.push(job(&site, "/v1/media", number).await);
+    }
+    let Services { config, queue, .. } = &site.world.services;
+    let share = usize::try_from(config.dispatch_share).unwrap();
+    let mut consumer = queue.consume(Pool::Media, config.dispatch_share.try_into().unwrap());
+    let mut in_hand = Vec::new();
+    for _ in 0..share {
+        in_hand.push(consumer.next().await);
+    }
+    let mut settings = Settings::from_config(config);
+    settings.pools.retain(|pool| pool.pool == Pool::Media);
+    for pool in &mut settings.pools {
+        pool.slots = 1;
+    }
+    site.work_with(settings);
+    let (published, held_back) = dump.split_at(share);
+    for job in held_back {
+        let row = site.world.finished(job).await;
+        assert_eq!((row.state, row.attempts), (JobState::Done, 1), "{:?}", row.cause);
+    }
+    assert_eq!(held(&site).await, 0);
+    drop(in_hand);
+    drop(consumer);
+    for job in published {
         assert_eq!(site.world.finished(job).await.state, JobState::Done);
     }
     site.close().await;

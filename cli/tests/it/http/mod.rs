@@ -48,8 +48,11 @@ impl Site {
 
     /// Starts a worker.
     fn work(&self) {
+        self.work_with(Settings::from_config(&self.world.services.config));
+    }
+
+    fn work_with(&self, settings: Settings) {
         let services = &self.world.services;
-        let settings = Settings::from_config(&services.config);
         services
             .shutdown
             .spawn(mediamill_workers::run(services.clone(), settings));
