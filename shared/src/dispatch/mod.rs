@@ -30,7 +30,9 @@ const COUNT_TTL: Duration = Duration::from_secs(60);
 /// Seeding and taking less than was asked for, before nothing is taken.
 const ATTEMPTS: u32 = 4;
 /// Waiting tenants that are looked at in one go.
-const LOOK_AT: i64 = 128;
+const LOOK_AT: usize = 128;
+/// How often in a row, while workers are idle: whoever may have nothing for now is not in the way of those behind.
+const PAGES: usize = 8;
 /// Jobs of a tenant that are released in one go.
 const AT_ONCE: i64 = 256;
 /// What a released job costs a tenant of weight 1.
@@ -221,21 +223,33 @@ impl Dispatch {
         for (tenant, count) in &occasion.ended {
             self.free(tenant, pool, *count).await;
         }
-        let turns = jobs::turns(&self.parts.control, pool, LOOK_AT).await?;
-        if turns.is_empty() {
-            return Ok(Released::default());
-        }
-        let granted = self.grant(pool, turns, &occasion).await;
+        self.release_by(pool, occasion, LOOK_AT).await
+    }
+
+    /// Looks at `page` who wait at a time, and at more of them as long as workers are idle.
+    async fn release_by(&self, pool: Pool, mut occasion: Occasion, page: usize) -> Result<Released, DbError> {
         let mut released = Released::default();
-        for one in granted.into_iter().filter(|one| one.places > 0) {
-            let envelopes = self.release_of(pool, one).await?;
-            self.bring(pool, envelopes, occasion.idle, &mut released);
+        let (idle, mut after) = (occasion.idle, None);
+        for _ in 0..PAGES {
+            let limit = i64::try_from(page).unwrap_or(i64::MAX);
+            let turns = jobs::turns(&self.parts.control, pool, after.as_ref(), limit).await?;
+            let is_last = turns.len() < page;
+            after = turns.last().cloned();
+            let (granted, left) = self.grant(pool, turns, &occasion).await;
+            for one in granted.into_iter().filter(|one| one.places > 0) {
+                let envelopes = self.release_of(pool, one).await?;
+                self.bring(pool, envelopes, idle, &mut released);
+            }
+            if is_last || left == 0 {
+                break;
+            }
+            occasion.idle = left;
         }
         Ok(released)
     }
 
-    /// Takes places for those who wait: up to their shares, and beyond for workers that would be idle.
-    async fn grant(&self, pool: Pool, turns: Vec<Turn>, occasion: &Occasion) -> Vec<Granted> {
+    /// Takes places for those who wait: up to their shares, and beyond for workers that would be idle. How many of these are left.
+    async fn grant(&self, pool: Pool, turns: Vec<Turn>, occasion: &Occasion) -> (Vec<Granted>, usize) {
         let mut granted = Vec::with_capacity(turns.len());
         let mut idle = i64::try_from(occasion.idle).unwrap_or(i64::MAX);
         for turn in turns {
@@ -274,7 +288,7 @@ impl Dispatch {
                 idle = idle.saturating_sub(taken);
             }
         }
-        granted
+        (granted, usize::try_from(idle).unwrap_or(0))
     }
 
     /// Brings released jobs on their way: as long as whoever asks would be idle, they are its own, else the queue's.

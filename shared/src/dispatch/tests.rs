@@ -21,6 +21,7 @@ crate::on_both_sides!(
     whoever_comes_anew_is_next,
     the_bulk_lane_comes_after_and_is_not_starved,
     jobs_in_flight_are_never_passed,
+    whoever_may_have_none_is_not_in_the_way_of_others,
     places_that_nobody_gave_back_come_back,
     a_turn_that_was_forgotten_is_put_back,
     a_job_is_released_once_whoever_does_it,
@@ -129,7 +130,12 @@ async fn what_is_beyond_the_share_is_held_and_follows_one_by_one(world: World) {
     let last = release(&world, ended(&busy, 3)).await;
     assert!(last.len() == 1 && last[0] > next[0], "the oldest goes first");
     assert_eq!(held(&world).await, 0);
-    assert!(jobs::turns(&world.services.control, POOL, 9).await.unwrap().is_empty());
+    assert!(
+        jobs::turns(&world.services.control, POOL, None, 9)
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 async fn idle_workers_are_never_kept_idle_by_shares(world: World) {
@@ -200,6 +206,28 @@ async fn jobs_in_flight_are_never_passed(world: World) {
     assert_eq!(release(&world, ended(&bound, 1)).await.len(), 1);
 }
 
+/// Those whose turn it is have all that they may have, for as long as it takes.
+async fn whoever_may_have_none_is_not_in_the_way_of_others(world: World) {
+    for id in ["first", "second", "third"] {
+        let limits = LimitOverrides::default().set(Limit::JobsInFlight, 1);
+        let bound = tenant(&world, id, limits).await;
+        assert_eq!(accepted(&world, &bound, Lane::Interactive, 3).await, 2);
+    }
+    let free = tenant(&world, "free", LimitOverrides::default()).await;
+    accepted(&world, &free, Lane::Interactive, SHARE + 5).await;
+    assert_eq!(
+        release(&world, idle(1)).await.len(),
+        1,
+        "its turn comes later from now on"
+    );
+    let turns = jobs::turns(&world.services.control, POOL, None, 9).await.unwrap();
+    assert_eq!((turns.len(), &turns[3].tenant), (4, free.id()));
+    for page in [1, 2, 3] {
+        let released = world.services.dispatch.release_by(POOL, idle(1), page).await.unwrap();
+        assert_eq!(released.jobs().len(), 1, "looked at {page} at a time");
+    }
+}
+
 #[tokio::test]
 async fn without_shares_the_bound_holds_all_the_same() {
     let world = World::embedded_with(&[("fair_dispatch", "false".to_owned())]).await;
@@ -242,10 +270,10 @@ async fn a_turn_that_was_forgotten_is_put_back(world: World) {
     let busy = tenant(&world, "busy", LimitOverrides::default()).await;
     accepted(&world, &busy, Lane::Interactive, SHARE + 2).await;
     let control = &world.services.control;
-    let turn = jobs::turns(control, POOL, 9).await.unwrap().remove(0);
+    let turn = jobs::turns(control, POOL, None, 9).await.unwrap().remove(0);
     // Not while jobs are held.
     jobs::forget_turn(control, POOL, &turn).await.unwrap();
-    assert_eq!(jobs::turns(control, POOL, 9).await.unwrap().len(), 1);
+    assert_eq!(jobs::turns(control, POOL, None, 9).await.unwrap().len(), 1);
     world
         .execute("DELETE FROM dispatch_turns WHERE tenant = $1", &["busy"])
         .await;

@@ -18,7 +18,8 @@ sql! {
     MEND = "INSERT INTO dispatch_turns (pool, lane, tenant, turn) SELECT pool, lane, tenant, \
         COALESCE((SELECT MIN(turn) FROM dispatch_turns WHERE dispatch_turns.pool = jobs.pool), 0) FROM jobs \
         WHERE held = 1 AND state = 'queued' AND tenant IS NOT NULL GROUP BY pool, lane, tenant ON CONFLICT (pool, lane, tenant) DO NOTHING";
-    TURNS = "SELECT lane, tenant, turn FROM dispatch_turns WHERE pool = $1 ORDER BY turn, tenant, lane LIMIT $2";
+    TURNS = "SELECT lane, tenant, turn FROM dispatch_turns WHERE pool = $1 AND (turn, tenant, lane) > ($2, $3, $4) \
+        ORDER BY turn, tenant, lane LIMIT $5";
     TAKE = "UPDATE dispatch_turns SET turn = turn + $1 WHERE pool = $2 AND lane = $3 AND tenant = $4";
     FORGET = "DELETE FROM dispatch_turns WHERE pool = $1 AND lane = $2 AND tenant = $3 AND NOT EXISTS \
         (SELECT id FROM jobs WHERE held = 1 AND state = 'queued' AND pool = $1 AND tenant = $3 AND lane = $2)";
@@ -75,12 +76,16 @@ pub async fn mend_turns(db: &Db) -> Result<u64, DbError> {
     Ok(done.rows_affected())
 }
 
-/// Who has held jobs in `pool`, at most `limit`, the next one first.
+/// Who has held jobs in `pool` and comes after `after`, or at all: at most `limit`, the next one first.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn turns(db: &Db, pool: Pool, limit: i64) -> Result<Vec<Turn>, DbError> {
-    let query = TURNS.query().bind(pool.as_str()).bind(limit);
+pub async fn turns(db: &Db, pool: Pool, after: Option<&Turn>, limit: i64) -> Result<Vec<Turn>, DbError> {
+    let (at, tenant, lane) = after.map_or((i64::MIN, "", ""), |turn| {
+        (turn.at, turn.tenant.as_str(), turn.lane.as_str())
+    });
+    let query = TURNS.query().bind(pool.as_str()).bind(at);
+    let query = query.bind(tenant.to_owned()).bind(lane.to_owned()).bind(limit);
     let rows = query.fetch_all(db.read()).bounded("look whose turn it is").await?;
     rows.iter()
         .map(|row| {
