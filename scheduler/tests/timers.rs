@@ -13,7 +13,7 @@ use mediamill_shared::{
         tenants, timers,
     },
     ids::{JobId, KeyId, TenantId, TraceId, UploadId},
-    jobs::{Job, JobState, Noop},
+    jobs::{Job, JobState, Noop, Reason},
     objects::{ObjectKey, Store},
     queue::{Broker, Consume},
     rows::Format,
@@ -33,7 +33,9 @@ mediamill_shared::on_both_sides!(
     one_process_leads_and_another_takes_over,
     a_silent_workers_job_is_published_whatever_the_queue_holds,
     every_timer_runs_on_its_own_and_an_unknown_one_is_refused,
+    what_waits_for_very_long_is_published_again_whatever_the_queue_holds,
     what_was_claimed_is_not_published_again,
+    what_has_no_message_is_published_when_it_is_due,
     rows_of_a_running_batch_are_fed,
     a_batch_whose_sender_broke_off_is_cancelled,
     a_tenant_that_left_is_removed_when_its_time_is_over,
@@ -82,6 +84,27 @@ async fn jobs_that_the_queue_has_lost_are_published_again(world: World) {
     assert_eq!(run_once(services, "recover").await.unwrap().changed, 0);
 }
 
+/// Another's message is in the queue.
+async fn another_waits(services: &Services) {
+    accepted(services, Duration::from_secs(10), services.queue.rows_are_messages()).await;
+    run_once(services, "dispatch").await.unwrap();
+    let watch = Stopwatch::start();
+    while services.queue.depth(Noop::POOL).await.unwrap().ready == 0 {
+        assert!(watch.elapsed() < PATIENCE, "the message does not come");
+        services.clock.sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn what_waits_for_very_long_is_published_again_whatever_the_queue_holds(world: World) {
+    let services = &world.services;
+    another_waits(services).await;
+    accepted(services, Duration::from_secs(10 * 60), true).await;
+    accepted(services, Duration::from_secs(20 * 60), true).await;
+    let found = i64::from(!services.queue.rows_are_messages());
+    assert_eq!(run_once(services, "recover").await.unwrap().changed, found);
+    assert_eq!(run_once(services, "recover").await.unwrap().changed, 0);
+}
+
 /// Whoever ran it without a message, or took the message with it, is gone: nobody gives it back.
 async fn a_silent_workers_job_is_published_whatever_the_queue_holds(world: World) {
     let services = &world.services;
@@ -93,14 +116,7 @@ async fn a_silent_workers_job_is_published_whatever_the_queue_holds(world: World
     let heard_of = now.before(Duration::from_secs(31));
     let claimed = jobs::claim(&services.control, "w", std::slice::from_ref(&silent), heard_of).await;
     assert!(matches!(claimed.unwrap().as_slice(), [Claim::Yours(_)]));
-    // Another's message is in the queue.
-    accepted(services, Duration::from_secs(10), rows_are_messages).await;
-    run_once(services, "dispatch").await.unwrap();
-    let watch = Stopwatch::start();
-    while services.queue.depth(Noop::POOL).await.unwrap().ready == 0 {
-        assert!(watch.elapsed() < PATIENCE, "the message does not come");
-        services.clock.sleep(Duration::from_millis(20)).await;
-    }
+    another_waits(services).await;
     let found = i64::from(!rows_are_messages);
     assert_eq!(run_once(services, "recover").await.unwrap().changed, found);
     // Its message is on its way.
@@ -127,6 +143,10 @@ async fn settled(services: &Services, job: &JobId, then: Millis) {
 
 /// Claims and settles a job as a worker would have at `then`.
 async fn ended(services: &Services, job: &JobId, then: Millis, outcome: Outcome) {
+    ended_by(services, job, then, outcome, true).await;
+}
+
+async fn ended_by(services: &Services, job: &JobId, then: Millis, outcome: Outcome, has_message: bool) {
     let claims = jobs::claim(&services.control, "worker", std::slice::from_ref(job), then)
         .await
         .unwrap();
@@ -137,6 +157,7 @@ async fn ended(services: &Services, job: &JobId, then: Millis, outcome: Outcome)
         id: job.clone(),
         attempt: claimed.attempt,
         outcome,
+        has_message,
     };
     assert_eq!(
         jobs::settle(&services.control, &[settlement], then).await.unwrap(),
@@ -240,6 +261,25 @@ async fn what_was_claimed_is_not_published_again(world: World) {
     assert_eq!(waiting().await, 1);
     ended(services, &job, now, Outcome::Returned).await;
     assert_eq!(waiting().await, 0);
+}
+
+/// Its worker released it for itself, and has gone since.
+async fn what_has_no_message_is_published_when_it_is_due(world: World) {
+    let services = &world.services;
+    let (now, delay) = (services.clock.now(), Duration::from_secs(5));
+    for (has_message, found) in [(true, 0), (false, 1)] {
+        let job = accepted(services, Duration::from_secs(10), true).await;
+        let again = Outcome::Again {
+            due_at: now.after(delay),
+            reason: Reason::new("test", "later"),
+        };
+        ended_by(services, &job, now, again, has_message).await;
+        let early = jobs::unpublished(&services.control, now, now, 10).await.unwrap();
+        assert!(early.is_empty());
+        let due = now.after(delay);
+        let late = jobs::unpublished(&services.control, due, due, 10).await.unwrap();
+        assert_eq!(late.len(), found, "with a message: {has_message}");
+    }
 }
 
 async fn every_timer_runs_on_its_own_and_an_unknown_one_is_refused(world: World) {

@@ -58,6 +58,7 @@ async fn worked(services: &Services, tenant: &Tenant, media: i64, bytes: i64) {
         id,
         attempt: claimed.attempt,
         outcome: Outcome::Done,
+        has_message: true,
     };
     assert_eq!(
         jobs::settle(&services.control, &[settlement], now).await.unwrap(),

@@ -177,6 +177,7 @@ async fn an_attempt_that_was_overtaken_changes_nothing(world: World) {
         id: job.clone(),
         attempt: 2,
         outcome: Outcome::Done,
+        has_message: true,
     };
     jobs::settle(control, &[settlement], late).await.unwrap();
     assert!(settle(control, &second, &one, late).await.unwrap());

@@ -98,6 +98,7 @@ impl Side {
             id: job.clone(),
             attempt: claimed.attempt,
             outcome,
+            has_message: true,
         };
         assert_eq!(
             jobs::settle(&self.database.db, &[settlement], now).await.unwrap(),

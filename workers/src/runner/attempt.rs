@@ -1,6 +1,6 @@
 //! One claimed attempt: run under its timeout, judged, settled, noted.
 
-use super::{Ack, Turns, Worker, state_after};
+use super::{Ack, Origin, Worker, state_after};
 use crate::{context::JobContext, helpers::Died, registry::Entry};
 use futures_util::FutureExt;
 use mediamill_shared::{
@@ -39,7 +39,7 @@ const fn works_for_tenant(kind: JobKind) -> bool {
 
 impl Worker {
     /// Runs one claimed attempt and settles it. `None`: it could not be settled, and the message goes back.
-    pub(super) async fn attempt(&self, claimed: Claimed, turns: Option<&Turns>) -> Option<Ack> {
+    pub(super) async fn attempt(&self, claimed: Claimed, origin: Origin<'_>) -> Option<Ack> {
         let watch = Stopwatch::start();
         let kind = claimed.kind;
         let (outcome, ack) = self.judge(&claimed).await;
@@ -57,10 +57,11 @@ impl Worker {
             id: claimed.id.clone(),
             attempt: claimed.attempt,
             outcome,
+            has_message: !matches!(origin, Origin::Released(_)),
         };
         let ours = self.insist(|| self.settlements.call(settlement.clone())).await?;
         if ours {
-            if let (true, Some(turns), Some(tenant)) = (over, turns, &claimed.tenant) {
+            if let (true, Some(turns), Some(tenant)) = (over, origin.turns(), &claimed.tenant) {
                 turns.ended(tenant);
             }
             self.note(&claimed).await;

@@ -9,6 +9,7 @@ pub use settings::{PoolSettings, Settings};
 use crate::{admission::Admission, decoder::Decoder, fetch::Fetcher, processors::Processors, registry::Registry};
 use futures_util::future::join_all;
 use mediamill_shared::{
+    BoxError,
     cache::{CachePort, JOB_CHANNEL},
     clock::Stopwatch,
     control::jobs::{self, Claim, JobRow, Outcome, SILENCE, Settlement},
@@ -116,7 +117,7 @@ pub async fn run_now(services: &Services, id: &JobId, patience: Duration) -> Res
                 && let Claim::Yours(claimed) = worker.claims.call(id.clone()).await?
             {
                 worker.running().insert(id.clone());
-                worker.attempt(*claimed, None).await;
+                worker.attempt(*claimed, Origin::Command).await;
                 worker.running().remove(id);
                 continue;
             }
@@ -209,7 +210,7 @@ async fn serve(worker: Arc<Worker>, settings: PoolSettings, turns: Arc<Turns>, t
                 match task {
                     // A dropped delivery goes back to the queue.
                     Task::Delivery(delivery) => worker.handle(delivery, &turns).await,
-                    // Cut off, the row is silent from then on, and found so.
+                    // Cut off, its row is silent from then on, or says that it has no message.
                     Task::Released(envelope) => worker.released(&envelope, &turns).await,
                 }
             };
@@ -250,6 +251,26 @@ struct Running<'a> {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.worker.running().remove(&self.id);
+    }
+}
+
+/// How a job came here.
+#[derive(Clone, Copy)]
+enum Origin<'a> {
+    /// By a message, which comes again by itself.
+    Message(&'a Turns),
+    /// It was released here.
+    Released(&'a Turns),
+    /// A command runs it.
+    Command,
+}
+
+impl<'a> Origin<'a> {
+    const fn turns(self) -> Option<&'a Turns> {
+        match self {
+            Self::Message(turns) | Self::Released(turns) => Some(turns),
+            Self::Command => None,
+        }
     }
 }
 
@@ -297,17 +318,23 @@ impl Worker {
             // It runs elsewhere, or is over.
             return;
         };
-        let attempt = claimed.attempt;
-        let Some(Ack::Again(delay)) = self.attempt(*claimed, Some(turns)).await else {
+        let Some(Ack::Again(delay)) = self.attempt(*claimed, Origin::Released(turns)).await else {
             return;
         };
-        let Services { queue, control, .. } = &self.services;
-        if let Err(error) = queue.publish_later(turns.pool(), envelope, delay).await {
+        // Its row says that it has no message: cut off from here on, the dispatcher publishes one when it is due.
+        let Services {
+            queue, control, clock, ..
+        } = &self.services;
+        let published: Result<(), BoxError> = async {
+            queue.publish_later(turns.pool(), envelope, delay).await?;
+            Ok(jobs::mark_published(control, std::slice::from_ref(id), clock.now()).await?)
+        }
+        .await;
+        if let Err(error) = published {
             tracing::debug!(
-                error = &error as &dyn std::error::Error,
+                error = &*error as &dyn std::error::Error,
                 "the dispatcher publishes a job again when it is due"
             );
-            self.insist(|| jobs::unpublish(control, id, attempt)).await;
         }
     }
 
@@ -340,7 +367,7 @@ impl Worker {
         let ack = match claim {
             Claim::Over => Ack::Done,
             Claim::Busy => Ack::Again(SILENCE),
-            Claim::Yours(claimed) => match self.attempt(*claimed, Some(turns)).await {
+            Claim::Yours(claimed) => match self.attempt(*claimed, Origin::Message(turns)).await {
                 Some(ack) => ack,
                 None => return,
             },

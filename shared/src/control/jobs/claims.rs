@@ -22,8 +22,9 @@ sql! {
     DONE (2) = "UPDATE jobs SET state = 'done', cause_code = NULL, cause = NULL, reserved_bytes = 0, deliveries = 0, lease_until = 0, \
         touched_at = $1, finished_at = $1 WHERE state || '' = 'running' AND (id, attempts) IN \
         (SELECT column1, CAST(column2 AS BIGINT) FROM (VALUES {rows}) AS settled) RETURNING id";
-    AGAIN = "UPDATE jobs SET state = 'queued', cause_code = $1, cause = $2, due_at = $3, deliveries = 0, lease_until = 0, touched_at = $4 \
-        WHERE id = $5 AND attempts = $6 AND state = 'running' RETURNING id";
+    AGAIN = "UPDATE jobs SET state = 'queued', cause_code = $1, cause = $2, due_at = $3, \
+        published_at = CASE WHEN CAST($4 AS BIGINT) = 1 THEN published_at END, deliveries = 0, lease_until = 0, touched_at = $5 \
+        WHERE id = $6 AND attempts = $7 AND state = 'running' RETURNING id";
     FAILED = "UPDATE jobs SET state = 'failed', cause_code = $1, cause = $2, reserved_bytes = 0, lease_until = 0, touched_at = $3, \
         finished_at = $3 WHERE id = $4 AND attempts = $5 AND state = 'running' RETURNING id";
     DEAD = "UPDATE jobs SET state = 'dead', cause_code = $1, cause = $2, lease_until = 0, touched_at = $3, finished_at = $3 \
@@ -106,6 +107,8 @@ pub struct Settlement {
     pub attempt: i64,
     /// How.
     pub outcome: Outcome,
+    /// Whether it came by a message, which comes again where it is tried again. Else one is published when it is due.
+    pub has_message: bool,
 }
 
 /// Claims jobs for `worker`. One answer for each id, in order; an id named twice is claimed once.
@@ -198,7 +201,8 @@ pub async fn settle(db: &Db, settlements: &[Settlement], now: Millis) -> Result<
                 .query()
                 .bind(reason.code().to_owned())
                 .bind(reason.text().to_owned())
-                .bind(due_at.get()),
+                .bind(due_at.get())
+                .bind(i64::from(one.has_message)),
             Outcome::Failed { reason } => FAILED
                 .query()
                 .bind(reason.code().to_owned())

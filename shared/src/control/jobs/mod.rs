@@ -17,7 +17,7 @@ pub use dead::{CauseCode, CauseCodeError, DeadFilter, DeadGroup, DeadJob, Purged
 pub(super) use held::note_turns;
 pub use held::{Turn, forget_turn, held, in_flight, in_queue, mend_turns, release, turns};
 pub(crate) use outbox::read_envelope;
-pub use outbox::{mark_published, mark_republished, silent, stranded, unpublish, unpublished};
+pub use outbox::{mark_published, mark_republished, silent, stranded, unpublished};
 pub use revived::{Retry, Revived, Wait, retry, ripen};
 
 use crate::{

@@ -12,7 +12,6 @@ use sqlx::{Row, any::AnyRow};
 // `state || ''` as in `claims.rs`.
 sql! {
     PUBLISHED (1) = "UPDATE jobs SET published_at = $1 WHERE published_at IS NULL AND id IN (VALUES {rows})";
-    UNPUBLISH = "UPDATE jobs SET published_at = NULL WHERE id = $1 AND attempts <= $2 AND state = 'queued'";
     UNPUBLISHED = "SELECT id, tenant, kind, pool, attempts, context_version, trace FROM jobs \
         WHERE held = 0 AND state = 'queued' AND published_at IS NULL AND due_at <= $1 ORDER BY due_at LIMIT $2";
     STRANDED = "SELECT id, tenant, kind, pool, attempts, context_version, trace FROM jobs \
@@ -40,16 +39,6 @@ pub async fn mark_published(db: &Db, ids: &[JobId], now: Millis) -> Result<(), D
         .bounded("mark jobs published")
         .await
         .map(|_| ())
-}
-
-/// Records that there is no message of a job that is to be run again after `attempt`: one is published when it is due.
-///
-/// # Errors
-/// When the database is away.
-pub async fn unpublish(db: &Db, id: &JobId, attempt: i64) -> Result<(), DbError> {
-    let query = UNPUBLISH.query().bind(id.as_str().to_owned()).bind(attempt);
-    let done = query.execute(db.write()).bounded("have a job published again");
-    done.await.map(drop)
 }
 
 /// Messages of accepted jobs that no queue confirmed and that are for the queue since `before` or earlier, oldest first.

@@ -56,6 +56,7 @@ async fn settled(world: &World, claim: Claim, outcome: Outcome) {
         id: claimed.id,
         attempt: claimed.attempt,
         outcome,
+        has_message: true,
     };
     let (control, now) = (&world.services.control, world.services.clock.now());
     assert_eq!(jobs::settle(control, &[settlement], now).await.unwrap(), [true]);

@@ -382,6 +382,7 @@ impl Lifecycle {
                 id: job.id.clone(),
                 attempt: claimed.attempt,
                 outcome: Outcome::Done,
+                has_message: true,
             };
             let settled = jobs::settle(&self.control, &[settlement], self.clock.now()).await;
             settled.map_err(ProvisionError::from)?;
