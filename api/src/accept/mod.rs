@@ -87,7 +87,7 @@ pub(crate) async fn uploads(
     let services = &state.services;
     let mut tenant = caller.site.tenant.clone();
     let mut are = vec![Is::New; files.len()];
-    // Jobs that have worked on the same bytes and left no picture.
+    // Jobs that have worked on the same bytes, and whose picture is not there.
     let mut seen: BTreeMap<String, JobId> = BTreeMap::new();
     // Each file may turn out to be another one's, and that one's to be over.
     for _ in 0..JUDGEMENTS.saturating_add(files.len().saturating_mul(2)) {
@@ -162,7 +162,10 @@ pub(crate) async fn uploads(
                 seen.insert(content.sha256, content.job);
             }
             Ok(Committed::BeingMade(content)) => {
-                let media = held(services, &db, caller, &content).await?;
+                let Some(media) = held(services, &db, caller, &content).await? else {
+                    seen.insert(content.sha256, content.job);
+                    continue;
+                };
                 for (file, is) in files.iter().zip(&mut are) {
                     if file.stored.sha256 == content.sha256 && matches!(is, Is::New) {
                         *is = Is::BeingMade(media.clone(), content.job.clone());
@@ -205,16 +208,20 @@ async fn find_same(
     Ok(())
 }
 
-/// The picture that a job makes of the same bytes, which the caller holds too from then on.
-async fn held(services: &Services, db: &TenantDb, caller: &Caller, content: &Content) -> Result<MediaId, Problem> {
+/// The picture that a job makes of the same bytes, which the caller holds too from then on. `None`: it was deleted before the job was
+/// over.
+async fn held(
+    services: &Services,
+    db: &TenantDb,
+    caller: &Caller,
+    content: &Content,
+) -> Result<Option<MediaId>, Problem> {
     let row = jobs::get(&services.control, &content.job).await?;
     let media = row.and_then(|row| row.subject?.parse::<MediaId>().ok());
     let media = media.ok_or_else(being_changed)?;
-    let mut tx = db.begin().await?;
-    tx.hold(&content.sha256, &caller.user, &media, services.clock.now())
-        .await?;
-    tx.commit().await?;
-    Ok(media)
+    let (making, now) = ((&media, &content.job), services.clock.now());
+    let held = db.hold_making(&content.sha256, &caller.user, making, now).await?;
+    Ok(held.then_some(media))
 }
 
 fn existing(are: &[Is]) -> Vec<MediaId> {

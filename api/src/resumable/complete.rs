@@ -62,7 +62,12 @@ pub(crate) async fn complete(
 ) -> Result<Finished, Problem> {
     let services = &state.services;
     let tenant = caller.site.tenant.id().clone();
-    caller.key = upload.key.clone();
+    // Whoever sends the last of it, the picture is its who began it.
+    if caller.key != upload.key
+        && let Some(began) = caller.site.db.key(&upload.key).await?
+    {
+        (caller.key, caller.user) = (began.id, began.user);
+    }
     // Before the claim: where it is waited for, another process may be first.
     let Ok(_permit) = state.finishing.acquire().await else {
         return Err(Problem::new(Cause::Unavailable, "the server is stopping"));

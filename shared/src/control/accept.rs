@@ -165,12 +165,10 @@ async fn make(
         return Ok(None);
     };
     let other: JobId = job.parse().map_err(|error| DbError::unreadable(WHAT, error))?;
-    let query = OPEN_JOB.query().bind(job.clone());
-    if query.fetch_optional(&mut *connection).bounded(WHAT).await?.is_some() {
-        return Ok(Some((other, true)));
-    }
     if content.seen.as_ref() != Some(&other) {
-        return Ok(Some((other, false)));
+        let query = OPEN_JOB.query().bind(job);
+        let open = query.fetch_optional(&mut *connection).bounded(WHAT).await?;
+        return Ok(Some((other, open.is_some())));
     }
     let query = RENEW
         .query()

@@ -3,7 +3,7 @@
 use super::{Site, problem, read};
 use mediamill_media::sample;
 use mediamill_shared::{
-    ids::UserId,
+    ids::{MediaId, UserId},
     tenancy::{KeyText, store::users::Role},
     testing::{PATIENCE, World},
 };
@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 mediamill_shared::on_both_sides!(
     the_same_bytes_give_the_picture_that_is_there,
     the_same_bytes_at_once_are_one_picture,
+    the_same_bytes_as_of_a_picture_that_is_deleted_make_another,
+    whoever_finishes_an_upload_it_is_whose_it_was,
     a_picture_is_gone_when_its_time_is_over,
     a_site_says_how_long_pictures_stay,
 );
@@ -98,6 +100,50 @@ async fn the_same_bytes_at_once_are_one_picture(world: World) {
     let (one, two) = (site.ready(7).await, site.ready(7).await);
     assert_ne!(one["id"], two["id"]);
     assert_eq!(site.pictures().await, 3);
+    site.close().await;
+}
+
+/// Its job is not over: what was staged for it could not be removed, say.
+async fn the_same_bytes_as_of_a_picture_that_is_deleted_make_another(world: World) {
+    let site = Site::of(world).await;
+    site.set(r#"{"duplicates": "return-existing"}"#, "{}").await;
+    let first = site.ready(1).await;
+    let id = first["id"].as_str().unwrap();
+    let reopen = "UPDATE jobs SET state = 'queued', due_at = due_at + 3600000 WHERE subject = $1";
+    site.world.execute(reopen, &[id]).await;
+    let deleted = site.request(Method::DELETE, &format!("/v1/media/{id}"));
+    assert_eq!(deleted.send().await.unwrap().status(), StatusCode::ACCEPTED);
+    let again = read(site.upload("/v1/media?wait=60", sample::small(1)).await, 201).await;
+    let other = again["media"][0]["id"].as_str().unwrap();
+    assert_ne!(other, id);
+    read(site.get(&format!("/v1/media/{other}")).await, 200).await;
+    assert_eq!(site.pictures().await, 1);
+    site.close().await;
+}
+
+async fn whoever_finishes_an_upload_it_is_whose_it_was(world: World) {
+    let site = Site::of(world).await;
+    site.set(r#"{"duplicates": "return-existing"}"#, "{}").await;
+    let bytes = sample::small(1);
+    let begun = site.request(Method::POST, "/v1/tus").header("tus-resumable", "1.0.0");
+    let begun = begun.header("upload-length", bytes.len()).send().await.unwrap();
+    assert_eq!(begun.status(), StatusCode::CREATED);
+    let at = begun.headers()[header::LOCATION].to_str().unwrap();
+    let other = another_user(&site, "other").await;
+    let sent = site.bare(Method::PATCH, at).bearer_auth(&other);
+    let sent = sent
+        .header("tus-resumable", "1.0.0")
+        .header(header::CONTENT_TYPE, "application/offset+octet-stream")
+        .header("upload-offset", 0);
+    let sent = sent.body(bytes).send().await.unwrap();
+    assert_eq!(sent.status(), StatusCode::NO_CONTENT);
+    let id = |name: &str| sent.headers()[name].to_str().unwrap();
+    let (media, job) = (id("media-id").parse().unwrap(), id("job-id").parse().unwrap());
+    site.world.finished(&job).await;
+    let own: MediaId = site.ready(2).await["id"].as_str().unwrap().parse().unwrap();
+    let db = site.world.tenant().await.db().unwrap();
+    let (holders, owners) = (db.holders(&media).await.unwrap(), db.holders(&own).await.unwrap());
+    assert_eq!((holders.len(), &holders), (1, &owners));
     site.close().await;
 }
 

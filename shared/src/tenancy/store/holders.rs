@@ -110,6 +110,40 @@ impl TenantDb {
         Ok(Deleted::Now(change))
     }
 
+    /// Notes that `holder` has uploaded the bytes that `job` makes a picture of. `false`: it was made, and deleted since.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn hold_making(
+        &self,
+        sha256: &str,
+        holder: &UserId,
+        (media, job): (&MediaId, &JobId),
+        now: Millis,
+    ) -> Result<bool, DbError> {
+        const WHAT: &str = "hold a picture that is being made";
+        let mut tx = self.begin().await?;
+        tx.hold(sha256, holder, media, now).await?;
+        tx.commit().await?;
+        // Whoever deletes the picture sees that from now on, or has its row already and is waited for.
+        let mut tx = self.begin().await?;
+        let keep = tx.query(KEEP).bind(media.to_string());
+        let is_there = keep.fetch_optional(&mut *tx.tx).bounded(WHAT).await?.is_some();
+        tx.commit().await?;
+        if is_there || !self.is_settled(job).await? {
+            return Ok(true);
+        }
+        let mut tx = self.begin().await?;
+        let query = tx
+            .query(LET_GO)
+            .bind(sha256.to_owned())
+            .bind(holder.to_string())
+            .bind(media.to_string());
+        query.execute(&mut *tx.tx).bounded(WHAT).await?;
+        tx.commit().await?;
+        Ok(false)
+    }
+
     /// Who holds a picture; nobody, where it was not uploaded to be the same for all.
     ///
     /// # Errors
