@@ -61,14 +61,19 @@ impl TenantDb {
 }
 
 impl TenantTx {
+    /// Has whoever else holds or changes what the tenant uses wait until the transaction ends. Whether its row is there.
+    pub(super) async fn hold_usage(&mut self) -> Result<bool, DbError> {
+        let hold = self.query(HOLD_USAGE).fetch_optional(&mut *self.tx);
+        Ok(hold.bounded("hold a tenant's usage").await?.is_some())
+    }
+
     /// Makes the ledger, by one line more under the name of `line`, and its sum follow the pictures that are there. Returns what they
     /// said before.
     ///
     /// # Errors
     /// When the database is away.
     pub async fn even_out(&mut self, line: &JobId, now: Millis) -> Result<Balance, DbError> {
-        let hold = self.query(HOLD_USAGE).fetch_optional(&mut *self.tx);
-        let is_kept = hold.bounded(WHAT).await?.is_some();
+        let is_kept = self.hold_usage().await?;
         let balance = self.query(BALANCE).fetch_one(&mut *self.tx);
         let balance = read(&balance.bounded(WHAT).await?)?;
         let rows = balance.rows;

@@ -188,11 +188,12 @@ impl TenantTx {
         query.execute(&mut *self.tx).bounded("add a key").await.map(|_| ())
     }
 
-    /// How many keys are not revoked.
+    /// How many keys are not revoked. Until the transaction ends nobody else learns of it to add another.
     ///
     /// # Errors
     /// When the database is away.
     pub async fn live_keys(&mut self) -> Result<i64, DbError> {
+        self.hold_usage().await?;
         let row = self
             .query(LIVE_KEYS)
             .fetch_one(&mut *self.tx)
@@ -358,4 +359,35 @@ fn read_counts(row: &sqlx::any::AnyRow) -> Result<UserCounts, DbError> {
         admins: row.try_get(1).during(WHAT)?,
         managers: row.try_get(2).during(WHAT)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::World;
+    use futures_util::future::join_all;
+
+    crate::on_both_sides!(of_keys_that_are_made_at_once_as_many_as_fit_are_made);
+
+    async fn of_keys_that_are_made_at_once_as_many_as_fit_are_made(world: World) {
+        let (services, db) = (&world.services, world.tenant().await.db().unwrap());
+        let user = UserId::generate(&services.clock, &services.entropy);
+        let now = services.clock.now();
+        let mut tx = db.begin().await.unwrap();
+        tx.add_user(&user, "one", Role::User, now).await.unwrap();
+        let limit = tx.live_keys().await.unwrap() + 2;
+        tx.commit().await.unwrap();
+        let made = (0..6).map(async |_| {
+            let mut tx = db.begin().await.unwrap();
+            if tx.live_keys().await.unwrap() >= limit {
+                return false;
+            }
+            let key = KeyText::generate(&services.clock, &services.entropy);
+            tx.add_key(&key, &user, "k", None, now).await.unwrap();
+            tx.commit().await.unwrap();
+            true
+        });
+        let made = join_all(made).await.into_iter().filter(|made| *made).count();
+        assert_eq!(made, 2);
+    }
 }
