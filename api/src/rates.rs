@@ -1,14 +1,13 @@
-//! How a request leaves its tenant's uploads an hour: told in header fields of its answer.
+//! How a request leaves what its tenant has in a time: told in header fields of its answer.
 //!
-//! `RateLimit-Policy` and `RateLimit` of draft-ietf-httpapi-ratelimit-headers. One unit of the quota is one picture, so a
-//! request with several takes several.
+//! `RateLimit-Policy` and `RateLimit` of draft-ietf-httpapi-ratelimit-headers. One unit of `uploads-hour` is one picture, so a request
+//! with several takes several; one of `bytes-out-month` is a byte. Files that are sent tell nothing, since caches keep their answers:
+//! only one that is refused does.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use mediamill_shared::{quota::Standing, units::Millis};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The policy's name in both fields.
-const POLICY: &str = "uploads-hour";
 /// The greatest integer of a structured field (RFC 9651, 3.3.1).
 const MOST: i64 = 999_999_999_999_999;
 
@@ -28,16 +27,17 @@ impl Rates {
         let Some(standing) = standing.filter(|standing| standing.limit > 0) else {
             return;
         };
+        let policy = standing.resource.as_str().replace('_', "-");
         let window = standing.period.end.since(standing.period.start).as_secs();
         let fields = [
             (
                 "ratelimit-policy",
-                format!("\"{POLICY}\";q={};w={window}", standing.limit.min(MOST)),
+                format!("\"{policy}\";q={};w={window}", standing.limit.min(MOST)),
             ),
             (
                 "ratelimit",
                 format!(
-                    "\"{POLICY}\";r={};t={}",
+                    "\"{policy}\";r={};t={}",
                     standing.left().min(MOST),
                     standing.period.seconds_left(now)
                 ),

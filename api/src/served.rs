@@ -5,6 +5,7 @@
 //! [`BELIEVED`], and what this process has sent since is on top of it. So a limit is passed by no more than what other
 //! processes send in the two times together, and by what was on its way when it was reached.
 
+use crate::rates::Rates;
 use mediamill_shared::{
     clock::Clock,
     control::metering,
@@ -137,15 +138,18 @@ impl Served {
     /// sent, and counted.
     ///
     /// # Errors
-    /// When they may not.
-    pub(crate) async fn room_for(&self, tenant: &Tenant, bytes: u64) -> Result<(), OverRate> {
+    /// When they may not: the answer tells how the month stands.
+    pub(crate) async fn room_for(&self, tenant: &Tenant, bytes: u64, rates: &Rates) -> Result<(), OverRate> {
         let limit = tenant.context().limits.bytes_out_month;
         if limit == 0 {
             return Ok(());
         }
         let now = self.clock.now();
         match self.standing(tenant.id(), limit, now).await {
-            Some(standing) => standing.room_for(i64::try_from(bytes).unwrap_or(i64::MAX), now),
+            Some(standing) => {
+                let room = standing.room_for(i64::try_from(bytes).unwrap_or(i64::MAX), now);
+                room.inspect_err(|_| rates.tell(standing))
+            }
             None => Ok(()),
         }
     }

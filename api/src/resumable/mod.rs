@@ -75,6 +75,18 @@ pub(crate) async fn record(services: &Services, tenant: &Tenant, new: &NewUpload
                 bounds.uploads, bounds.bytes
             );
             let problem = Problem::new(Cause::TooManyUploads, detail);
+            let problem = if uploads >= bounds.uploads {
+                let problem = problem.with("limit_name", "resumable_uploads");
+                problem
+                    .with("limit", bounds.uploads)
+                    .with("used", uploads)
+                    .with("asked", 1)
+            } else {
+                let asked = new.length.unwrap_or(bounds.unknown);
+                let problem = problem.with("limit_name", "resumable_bytes");
+                let problem = problem.with("limit", bounds.bytes.get()).with("used", bytes.get());
+                problem.with("asked", asked.get())
+            };
             Err(problem.with("uploads", uploads).with("bytes", bytes.get()))
         }
     }

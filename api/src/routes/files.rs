@@ -4,9 +4,11 @@ use super::{on_demand, views::id};
 use crate::{
     extract::Site,
     problem::{Cause, Problem},
+    rates::Rates,
     state::State,
 };
 use axum::{
+    Extension,
     body::Body,
     extract::{Path, Query, State as Shared, rejection::QueryRejection},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
@@ -54,6 +56,7 @@ pub(crate) struct LinkQuery {
 pub(crate) async fn serve(
     Shared(state): Shared<State>,
     site: Site,
+    Extension(rates): Extension<Rates>,
     Path((media, name)): Path<(String, String)>,
     query: Result<Query<LinkQuery>, QueryRejection>,
     method: Method,
@@ -70,7 +73,7 @@ pub(crate) async fn serve(
     let served = if let Some(found) = found.filter(|found| fitting(&found.variant)) {
         found
     } else {
-        state.served.room_for(&site.tenant, 1).await?;
+        state.served.room_for(&site.tenant, 1, &rates).await?;
         let Query(query) = query.map_err(|error| Problem::new(Cause::BadRequest, error.body_text()))?;
         let made = on_demand::variant(&state, &site, &media, &name, query.sig.as_deref()).await?;
         made.filter(|made| fitting(&made.variant)).ok_or_else(missing)?
@@ -93,7 +96,7 @@ pub(crate) async fn serve(
         let location = HeaderValue::try_from(url.as_str()).map_err(|_| missing())?;
         if method != Method::HEAD {
             // What the store will send is not seen here: it is taken for the whole file, once.
-            state.served.room_for(&site.tenant, total).await?;
+            state.served.room_for(&site.tenant, total, &rates).await?;
             state.served.meter(site.tenant.id()).add(total);
         }
         // Shorter than the URL lives.
@@ -116,7 +119,7 @@ pub(crate) async fn serve(
     } else {
         state
             .served
-            .room_for(&site.tenant, wanted.end.saturating_sub(wanted.start))
+            .room_for(&site.tenant, wanted.end.saturating_sub(wanted.start), &rates)
             .await?;
         let tenant = site.tenant.id();
         let fetched = storages

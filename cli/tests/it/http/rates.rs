@@ -254,6 +254,13 @@ async fn bytes_that_are_sent_are_counted_and_held_to_the_month(world: World) {
     );
     let refused = ask(Method::GET, Some("bytes=0-0"), None).await;
     let retry_after: u64 = told(&refused, "retry-after").unwrap().parse().unwrap();
+    let policy = format!("\"bytes-out-month\";q={};w=", 2 * length + 10);
+    assert!(told(&refused, "ratelimit-policy").unwrap().starts_with(&policy));
+    assert!(
+        told(&refused, "ratelimit")
+            .unwrap()
+            .starts_with("\"bytes-out-month\";r=0;t=")
+    );
     let document = problem(refused, 429, "rate-limited").await;
     assert_eq!(
         (

@@ -158,9 +158,16 @@ async fn unfinished_uploads_have_bounds(world: World) {
     let large = begin(&site, 150_000_000).await;
     // As large as it may be, which is what the tenant may send.
     problem(begin_with("upload-defer-length", "1").await, 429, "too-many-uploads").await;
-    problem(begin_with("upload-length", "150000001").await, 429, "too-many-uploads").await;
+    let over = problem(begin_with("upload-length", "150000001").await, 429, "too-many-uploads").await;
+    let named = (&over["limit_name"], &over["used"], &over["asked"]);
+    assert_eq!(
+        named,
+        (&"resumable_bytes".into(), &150_000_000.into(), &150_000_001.into())
+    );
     let (_, small) = (begin(&site, 100_000_000).await, begin(&site, 10).await);
-    problem(begin_with("upload-length", "10").await, 429, "too-many-uploads").await;
+    let over = problem(begin_with("upload-length", "10").await, 429, "too-many-uploads").await;
+    let named = (&over["limit_name"], &over["limit"], &over["used"], &over["asked"]);
+    assert_eq!(named, (&"resumable_uploads".into(), &3.into(), &3.into(), &1.into()));
     for at in [large, small] {
         assert_eq!(
             tus(&site, Method::DELETE, &at).send().await.unwrap().status(),
