@@ -266,3 +266,68 @@ fn advice(error: &ObjectError) -> String {
     let known = ADVICE.iter().find(|(code, _)| said.contains(code));
     known.map_or_else(|| said.clone(), |(_, advice)| format!("{advice} ({said})"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::SocketAddr;
+    use tokio::{
+        io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+        net::TcpListener,
+        task::JoinSet,
+    };
+
+    /// A service that answers everything with `code`.
+    async fn service(code: &'static str, tasks: &mut JoinSet<()>) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tasks.spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let mut stream = BufReader::new(stream);
+                let (mut first, mut line) = (String::new(), String::new());
+                stream.read_line(&mut first).await.unwrap();
+                while line != "\r\n" {
+                    line.clear();
+                    if stream.read_line(&mut line).await.unwrap() == 0 {
+                        break;
+                    }
+                }
+                let body = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>no</Message></Error>");
+                let length = body.len();
+                let head = format!(
+                    "HTTP/1.1 403 Forbidden\r\ncontent-type: application/xml\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+                );
+                let answer = if first.starts_with("HEAD ") { head } else { head + &body };
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn what_a_service_refuses_is_told_in_words() {
+        let (clock, entropy, mut tasks) = (Clock::system(), Entropy::system(), JoinSet::new());
+        let codes = ADVICE.iter().filter(|(code, _)| !code.contains(' '));
+        for (code, words) in codes {
+            let address = service(code, &mut tasks).await;
+            let settings = format!(r#"{{"kind":"s3","bucket":"pictures","endpoint":"http://{address}"}}"#);
+            let settings = StorageSettings::from_json(&settings).unwrap();
+            let mut url = settings.to_url(None).unwrap();
+            url.query_pairs_mut()
+                .append_pair("access_key", "a")
+                .append_pair("secret_key", "b");
+            let objects = Objects::open(&url, clock.clone(), entropy.clone()).await.unwrap();
+            let findings = check(&objects, &settings, &clock, &entropy).await;
+            let [
+                Finding {
+                    step: CheckStep::Reach,
+                    problem: Some(problem),
+                },
+            ] = findings.as_slice()
+            else {
+                panic!("{code}: {findings:?}")
+            };
+            assert!(problem.to_string().starts_with(words), "{code}: {problem}");
+        }
+    }
+}
