@@ -24,11 +24,15 @@ pub const WARNING: &str = "limit.warning";
 pub const REACHED: &str = "limit.reached";
 
 /// The limits that are told of.
-pub const WATCHED: [Limit; 4] = [
+pub const WATCHED: [Limit; 8] = [
     Limit::Media,
     Limit::StoredBytes,
+    Limit::ImageBytes,
+    Limit::AnimationBytes,
     Limit::BytesOutMonth,
     Limit::UploadsHour,
+    Limit::Users,
+    Limit::ApiKeys,
 ];
 
 /// The highest line that `used` of `limit` has reached, in percent; 0 is none.
@@ -72,6 +76,10 @@ impl Quota {
                 _ if most == 0 => (0, Millis::new(0)),
                 Limit::Media => (usage.media, Millis::new(0)),
                 Limit::StoredBytes => (usage.bytes.get(), Millis::new(0)),
+                Limit::ImageBytes => (usage.bytes.minus(usage.animation_bytes).get(), Millis::new(0)),
+                Limit::AnimationBytes => (usage.animation_bytes.get(), Millis::new(0)),
+                Limit::Users => (db.user_counts().await?.users, Millis::new(0)),
+                Limit::ApiKeys => (db.key_count().await?, Millis::new(0)),
                 Limit::BytesOutMonth => {
                     let month = Period::month_of(now);
                     let bytes = metering::bytes_out(&self.control, tenant.id(), month).await?;

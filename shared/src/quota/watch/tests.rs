@@ -12,6 +12,7 @@ use crate::{
 crate::on_both_sides!(
     a_crossing_is_told_once_and_armed_again_below,
     a_new_month_is_told_of_again,
+    of_kinds_of_pictures_users_and_keys_too,
     limits_that_are_not_there_cost_nothing,
 );
 
@@ -58,12 +59,16 @@ impl Watched {
     }
 
     async fn store(&self, media: i64, bytes: i64) {
+        self.store_of(media, bytes, 0).await;
+    }
+
+    async fn store_of(&self, media: i64, bytes: i64, animations: i64) {
         let services = &self.world.services;
         let job = JobId::generate(&services.clock, &services.entropy);
         let change = Usage {
             media,
             bytes: ByteCount::new(bytes),
-            ..Usage::default()
+            animation_bytes: ByteCount::new(animations),
         };
         let mut tx = self.db.begin().await.unwrap();
         let limits = crate::tenancy::Limits::builtin();
@@ -173,6 +178,26 @@ async fn a_new_month_is_told_of_again(world: World) {
     assert_eq!(watched.told().await, [line(WARNING, "bytes_out_month", 85, 100)]);
     watched.serve(1, 15).await;
     assert_eq!(watched.told().await, [line(REACHED, "bytes_out_month", 100, 100)]);
+}
+
+async fn of_kinds_of_pictures_users_and_keys_too(world: World) {
+    let limits = LimitOverrides::default()
+        .set(Limit::ImageBytes, 100)
+        .set(Limit::AnimationBytes, 50)
+        .set(Limit::Users, 1)
+        .set(Limit::ApiKeys, 2);
+    let now = world.services.clock.now();
+    let watched = Watched::new(world, limits, now).await;
+    watched.store_of(2, 120, 40).await;
+    // Its only user has one key.
+    let told = [
+        line(WARNING, "animation_bytes", 40, 50),
+        line(WARNING, "image_bytes", 80, 100),
+        line(REACHED, "users", 1, 1),
+    ];
+    assert_eq!(watched.told().await, told);
+    watched.store_of(1, 20, 10).await;
+    assert_eq!(watched.told().await, [line(REACHED, "animation_bytes", 50, 50)]);
 }
 
 async fn limits_that_are_not_there_cost_nothing(world: World) {

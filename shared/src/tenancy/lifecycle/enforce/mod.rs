@@ -341,7 +341,14 @@ fn count(action: &str) {
 
 /// The lines that a tenant's figures say it has reached, of what is stored.
 fn nearest(used: &Used, limits: &Limits) -> impl Iterator<Item = (Limit, i64)> {
-    [Limit::Media, Limit::StoredBytes]
+    let watched = [
+        Limit::Media,
+        Limit::StoredBytes,
+        Limit::ImageBytes,
+        Limit::AnimationBytes,
+        Limit::Users,
+    ];
+    watched
         .map(|limit| (limit, level(used.of(limit), limits.get(limit))))
         .into_iter()
         .filter(|(_, level)| *level > 0)
