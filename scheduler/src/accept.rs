@@ -2,7 +2,7 @@
 
 use crate::timer::TimerError;
 use mediamill_shared::{
-    control::jobs::{self, NewJob},
+    control::jobs::NewJob,
     ids::{JobId, TraceId},
     jobs::Job,
     services::Services,
@@ -25,16 +25,13 @@ pub(crate) fn job<J: Job>(
     Ok(job)
 }
 
-/// Accepts a job for a tenant that is about `subject`.
+/// Accepts a job for a tenant that is about `subject`, which nobody waits for.
 pub(crate) async fn accept<J: Job>(
     services: &Services,
     tenant: &Tenant,
     payload: &J,
     subject: String,
 ) -> Result<(), TimerError> {
-    let (now, published) = (services.clock.now(), services.queue.rows_are_messages());
     let job = job(services, tenant, payload, subject)?;
-    jobs::accept(&services.control, std::slice::from_ref(&job), now, published).await?;
-    services.outbox.offer(job.pool, job.envelope(now));
-    Ok(())
+    Ok(services.dispatch.accept(tenant, job).await?)
 }

@@ -10,12 +10,13 @@ use mediamill_shared::{
     cache::{Cache, CachePort, JOB_CHANNEL},
     clock::{Clock, Entropy},
     control::{
-        jobs::{self, NewJob},
+        jobs::NewJob,
         storages::{self, Claimant},
     },
     db::Db,
+    dispatch::Dispatch,
     ids::{JobId, TenantId, TraceId},
-    jobs::{Job, JobError, Outbox, Reason, ResultExt},
+    jobs::{Job, JobError, Reason, ResultExt},
     objects::Objects,
     placement::Storages,
     quota::Quota,
@@ -61,8 +62,7 @@ pub struct JobContext {
     pub(crate) cache: Cache,
     pub(crate) control: Db,
     pub(crate) entropy: Entropy,
-    pub(crate) outbox: Outbox,
-    pub(crate) rows_are_messages: bool,
+    pub(crate) dispatch: Dispatch,
 }
 
 /// The job's tenant is not there.
@@ -154,11 +154,7 @@ impl JobContext {
         job.tenant = Some(self.tenant()?.id().clone());
         job.subject = Some(subject.to_owned());
         job.context_version = self.tenant()?.context().version;
-        let now = self.clock.now();
-        let accepted = jobs::accept(&self.control, std::slice::from_ref(&job), now, self.rows_are_messages);
-        accepted.await.transient()?;
-        self.outbox.offer(job.pool, job.envelope(now));
-        Ok(())
+        self.dispatch.accept(self.tenant()?, job).await.transient()
     }
 
     /// Tells whoever follows this job how far it is.

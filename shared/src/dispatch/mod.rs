@@ -15,7 +15,7 @@
 use crate::{
     cache::{Added, Cache, CachePort, HELD_CHANNEL},
     clock::Clock,
-    control::jobs::{self, Revived, Turn, Wait},
+    control::jobs::{self, NewJob, Revived, Turn, Wait},
     db::{Db, DbError},
     ids::{JobId, TenantId},
     jobs::{Envelope, Lane, Outbox, Pool, publish},
@@ -155,6 +155,35 @@ impl Dispatch {
         let asked = i64::try_from(count).unwrap_or(i64::MAX);
         let taken = self.take(tenant.id(), pool, asked, ceiling).await;
         usize::try_from(taken).unwrap_or(0)
+    }
+
+    /// Accepts a job of `tenant` that nobody waits for, in the bulk lane: what timers and other jobs leave to do is behind what people
+    /// wait for, and however much it is in nobody else's way.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn accept(&self, tenant: &Tenant, mut job: NewJob) -> Result<(), DbError> {
+        let DispatchParts {
+            control,
+            queue,
+            outbox,
+            clock,
+            ..
+        } = &*self.parts;
+        job.lane = Lane::Bulk;
+        let admitted = self.admit(tenant, job.pool, job.lane, 1).await;
+        job.held = admitted == 0;
+        let (now, published) = (clock.now(), queue.rows_are_messages());
+        if let Err(error) = jobs::accept(control, std::slice::from_ref(&job), now, published).await {
+            self.give_back(tenant.id(), job.pool, admitted).await;
+            return Err(error);
+        }
+        if job.held {
+            self.held(job.pool, 1).await;
+        } else {
+            outbox.offer(job.pool, job.envelope(now));
+        }
+        Ok(())
     }
 
     /// Gives places back whose jobs were not accepted.

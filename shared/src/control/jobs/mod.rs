@@ -165,6 +165,7 @@ pub(crate) async fn insert_all(
 pub async fn accept(db: &Db, jobs: &[NewJob], now: Millis, published: bool) -> Result<(), DbError> {
     let mut tx = db.begin_write().await?;
     insert_all(&mut tx, jobs, now, published).await?;
+    note_turns(&mut tx, jobs).await?;
     tx.commit().bounded("accept jobs").await
 }
 
