@@ -1,7 +1,7 @@
 //! `media.verify`: a picture's files are read again where they lie, and what is not what it was is written anew from another
 //! copy, where there is one.
 
-use super::move_media::mime;
+use super::copies::mime;
 use crate::context::JobContext;
 use futures_util::TryStreamExt;
 use mediamill_shared::{

@@ -29,6 +29,7 @@ use mediamill_workers::{Settings, run};
 use std::net::SocketAddr;
 
 mod faults;
+mod moving;
 
 mediamill_shared::on_both_sides!(
     files_go_where_roles_say_and_everything_is_counted,
