@@ -5,7 +5,7 @@ use bytes::Bytes;
 use mediamill_shared::{
     control::{jobs::JobRow, storages::StorageRow},
     ids::MediaId,
-    jobs::{Job, JobState, MoveMedia, VerifyMedia},
+    jobs::{DeleteMedia, Job, JobState, MoveMedia, VerifyMedia},
     objects::{ObjectError, ObjectKey, Store, Subject},
     placement::{DirectorySettings, NewStorage, Places, Spot, StorageSettings},
     tenancy::store::media::{ORIGINAL, Variant},
@@ -24,6 +24,7 @@ mediamill_shared::on_both_sides!(
     a_file_whose_copies_are_all_damaged_is_not_moved,
     a_file_that_may_be_whole_where_nothing_answers_waits,
     a_storage_that_takes_no_moved_files_is_left_alone,
+    a_storage_that_answers_no_verifications_or_deletions_is_left_alone,
 );
 
 fn out_of(media: &MediaId, from: &Spot, to: Option<&Spot>) -> MoveMedia {
@@ -309,5 +310,41 @@ async fn a_storage_that_takes_no_moved_files_is_left_alone(world: World) {
         refused(&world, &out_of(media, &spot(&old), Some(&spot(&to)))).await;
     }
     assert!(!is_well(&world, &spot(&to)).await, "three writes in a row failed");
+    world.services.shutdown.stop();
+}
+
+async fn a_storage_that_answers_no_verifications_or_deletions_is_left_alone(world: World) {
+    let (bucket, proxy) = Bucket::proxied().await;
+    let storage = add(&world, bucket.as_new("one")).await;
+    let place = spot(&storage);
+    work(&world.services);
+    let (mut pictures, mut waiting) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        pictures.push(ready(&world).await.0);
+    }
+    proxy.busy();
+    for media in &pictures {
+        assert!(is_well(&world, &place).await);
+        let payload = VerifyMedia {
+            media: media.clone(),
+            storage: place.to_string(),
+            task: None,
+        };
+        waiting.push(refused(&world, &payload).await.id);
+    }
+    assert!(!is_well(&world, &place).await, "three reads in a row failed");
+    proxy.mend();
+    for job in &waiting {
+        assert_eq!(world.finished(job).await.state, JobState::Done);
+    }
+    assert!(is_well(&world, &place).await, "it was read");
+    proxy.busy();
+    let media = pictures.swap_remove(0);
+    let job = refused(&world, &DeleteMedia { media, holder: None }).await.id;
+    assert!(!is_well(&world, &place).await, "its files' deletions failed");
+    proxy.mend();
+    assert_eq!(world.finished(&job).await.state, JobState::Done);
+    assert!(is_well(&world, &place).await, "its files were deleted");
+    world.assert_at_rest().await;
     world.services.shutdown.stop();
 }
