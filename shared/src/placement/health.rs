@@ -32,7 +32,8 @@ struct Record {
 pub(super) struct Health(Mutex<HashMap<Spot, Record>>);
 
 /// Whether an error says something about the place, not about what was asked of it.
-pub(super) const fn is_the_places(error: &ObjectError) -> bool {
+#[must_use]
+pub const fn is_the_places(error: &ObjectError) -> bool {
     match error {
         ObjectError::Full { .. }
         | ObjectError::Refused { .. }

@@ -24,6 +24,7 @@ mod tasks;
 pub use add::{ChangeError, NewStorage, StorageChange};
 pub use allowed::{Editor, MOST_OF_A_TENANT};
 pub use check::{CheckStep, Finding, Trouble};
+pub use health::is_the_places;
 pub use place::{NewFile, PlaceError, Placed, PlacedFile};
 pub use places::{MOST_REPLICAS, Places, PlacesError, Spot};
 pub use policy::{FilePlacement, Policy};
@@ -245,6 +246,11 @@ impl Storages {
         });
     }
 
+    /// Looks all storages up again: what is remembered here has turned out to be old.
+    pub fn forget(&self) {
+        self.0.sets.invalidate_all();
+    }
+
     /// Forgets an owner's storages here, and tells every process.
     async fn changed(&self, owner: Option<&TenantId>) {
         self.0.sets.invalidate(&owner.cloned()).await;
@@ -425,8 +431,15 @@ impl Storages {
         })
     }
 
-    /// Notes what came of a call.
-    fn note<T>(&self, spot: &Spot, result: &Result<T, ObjectError>) {
+    /// Whether a place may be asked now, as far as is known here of what came of calls: one that has failed is left alone for some
+    /// time, then the first who asks is let through, whose call decides.
+    #[must_use]
+    pub fn admits(&self, spot: &Spot) -> bool {
+        self.0.health.admits(spot, self.0.clock.now())
+    }
+
+    /// Notes what came of a call that was made to a place directly; errors that are not the place's say nothing of it.
+    pub fn note<T>(&self, spot: &Spot, result: &Result<T, ObjectError>) {
         match result {
             Ok(_) => self.0.health.answered(spot),
             Err(error) if health::is_the_places(error) => {

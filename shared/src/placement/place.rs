@@ -181,7 +181,8 @@ impl Storages {
         Ok(Placed { files, leftovers })
     }
 
-    /// Storages that would take a file that lies in none of them, the best first; those that do not answer are left out.
+    /// Storages that would take a file that lies in none of them, the best first, whether they answer or not: see
+    /// [`Self::admits`].
     ///
     /// # Errors
     /// When the database is away.
@@ -193,7 +194,7 @@ impl Storages {
         places: &Places,
     ) -> Result<Vec<Arc<Opened>>, DbError> {
         let mut candidates = self.candidates(tenant, original).await?;
-        candidates.retain(|one| !places.held().contains(&one.spot) && self.0.health.is_well(&one.spot));
+        candidates.retain(|one| !places.held().contains(&one.spot));
         let turn = self.0.turn.fetch_add(1, Ordering::Relaxed);
         Ok(ordered(tenant, media, candidates, turn))
     }
@@ -248,8 +249,7 @@ impl Storages {
             Claimed::Overtaken => Err(PlaceError::Overtaken),
             Claimed::NoRoom(ids) => Ok(Some(refused(ids, "it is full"))),
             Claimed::Closed(ids) => {
-                // What is remembered here is old.
-                self.0.sets.invalidate_all();
+                self.forget();
                 Ok(Some(refused(ids, "it takes nothing any more")))
             }
         }

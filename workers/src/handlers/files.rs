@@ -261,7 +261,9 @@ pub(super) async fn remove(
 /// Removes an object; absent is a success, and so is a storage that nobody can ask any more.
 pub(super) async fn delete(spot: &Spot, key: &ObjectKey, cx: &JobContext) -> Result<(), BoxError> {
     if let Some(opened) = cx.storages.reach(cx.tenant()?.id(), spot).await? {
-        opened.objects.delete(key).await?;
+        let deleted = opened.objects.delete(key).await;
+        cx.storages.note(spot, &deleted);
+        deleted?;
     }
     Ok(())
 }

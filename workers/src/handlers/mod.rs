@@ -1,5 +1,6 @@
 //! One file for each kind's work.
 
+mod copies;
 pub mod delete_media;
 pub mod deprovision_tenant;
 pub mod fetch_media;

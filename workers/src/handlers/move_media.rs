@@ -4,29 +4,30 @@
 //! A line of the ledger beside that transaction says that the switch is made: from then on the new places are this job's to keep
 //! and the old one is its to empty and to count out, whatever becomes of the picture. Before it, whatever is elsewhere goes.
 
-use super::files::{delete, overtaken, placed_below, remove, settle_line};
+use super::{
+    copies::{self, DROPPED},
+    files::{delete, overtaken, placed_below, remove, settle_line},
+};
 use crate::context::JobContext;
-use futures_util::TryStreamExt;
 use mediamill_shared::{
+    BoxError,
     control::storages::{
-        self, Claimed, Share, Shares,
+        self, Share, Shares,
         tasks::{self, Found},
     },
     jobs::{JobError, MoveMedia, Reason, ResultExt},
-    objects::{Body, Store, Stored},
-    placement::{Opened, Spot},
+    objects::ObjectKey,
+    placement::Spot,
     tenancy::{
         Limits, TenantDb,
         store::{
-            media::{ORIGINAL, Variant},
+            media::Variant,
             usage::{Settled, Usage},
         },
     },
 };
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
-/// Line of copies that are given up without another place.
-const DROPPED: &str = "dropped";
 /// Line of what has left.
 const LEFT: &str = "left";
 
@@ -80,25 +81,14 @@ async fn switch(
     }
     let mut files = db.variants(&job.media).await.transient()?;
     files.retain(|file| file.places.held().contains(from));
-    let mut targets = Vec::with_capacity(files.len());
-    for file in &files {
-        targets.push(target(file, from, to, cx).await?);
-    }
-    claim(&files, &targets, cx).await?;
-    let mut moved = Vec::with_capacity(files.len());
-    for (file, target) in files.iter().zip(targets) {
-        moved.push(match target {
-            Some(target) => {
-                copy(file, &target, cx).await?;
-                file.places.moved(from, &target.spot)
-            }
-            // There is another copy, and nowhere else to go.
-            None => file.places.without(from),
-        });
-    }
+    let copies = copies::make(&files, from, to, cx).await?;
     let mut tx = db.begin().await.transient()?;
-    for (file, places) in files.iter().zip(&moved) {
-        if !tx.set_places(file, places).await.transient()? {
+    for (file, copy) in files.iter().zip(copies) {
+        let places = match copy {
+            Some(spot) => file.places.moved(from, &spot),
+            None => file.places.without(from),
+        };
+        if !tx.set_places(file, &places).await.transient()? {
             return Ok(false);
         }
     }
@@ -113,91 +103,6 @@ async fn switch(
     Ok(true)
 }
 
-/// Where a file goes: what the job says, or what the tenant's placement says of the storages that do not hold it.
-async fn target(
-    file: &Variant,
-    from: &Spot,
-    to: Option<&Spot>,
-    cx: &JobContext,
-) -> Result<Option<Arc<Opened>>, JobError> {
-    let tenant = cx.tenant()?;
-    let original = file.name == ORIGINAL;
-    let found = match to {
-        Some(spot) if file.places.held().contains(spot) => return Ok(None),
-        Some(spot) => cx.storages.spot(tenant.id(), spot).await.transient()?,
-        None => {
-            let others = cx.storages.targets(tenant, &file.media, original, &file.places).await;
-            others.transient()?.into_iter().next()
-        }
-    };
-    match found {
-        Some(found) => Ok(Some(found)),
-        None if to.is_none() && file.places.held().len() > 1 => Ok(None),
-        None => {
-            let what = if original { "originals" } else { "variants" };
-            Err(format!(
-                "no active storage but {from} takes {what}: add one, or activate one"
-            ))
-            .transient()
-        }
-    }
-}
-
-/// Claims room where files go, and notes which copies are given up.
-async fn claim(files: &[Variant], targets: &[Option<Arc<Opened>>], cx: &JobContext) -> Result<(), JobError> {
-    let (mut shares, mut dropped) = (Shares::new(), Share::default());
-    for (file, target) in files.iter().zip(targets) {
-        match target {
-            Some(target) => {
-                let share = shares.entry(target.spot.clone()).or_default();
-                *share = share.with(file.bytes);
-            }
-            None => dropped = dropped.with(file.bytes),
-        }
-    }
-    let line = cx.claimant();
-    // What an attempt before this one has claimed elsewhere is given back when this is over.
-    match storages::claim(&cx.control, &line, &shares, cx.clock.now())
-        .await
-        .transient()?
-    {
-        Claimed::Yes => {}
-        Claimed::Overtaken => return Err(overtaken()),
-        Claimed::NoRoom(_) => return Err("the storage that it goes to is full").transient(),
-        Claimed::Closed(_) => return Err("the storage that it goes to takes nothing any more").transient(),
-    }
-    settle_line(&line, cx, &shares).await?;
-    // Of the installation's own store nothing is counted: the line only remembers.
-    settle_line(&line.part(DROPPED), cx, &Shares::from([(Spot::Main, dropped)])).await
-}
-
-async fn copy(file: &Variant, target: &Opened, cx: &JobContext) -> Result<(), JobError> {
-    let tenant = cx.tenant()?.id();
-    let fetched = cx
-        .storages
-        .get(tenant, &file.places, &file.object, None)
-        .await
-        .transient()?;
-    let body: Body = Box::pin(fetched.body.map_err(Into::into));
-    let kind = mime(file);
-    let written = target.objects.put_stream_as(&file.object, body, file.bytes, kind).await;
-    let Stored { bytes, sha256 } = written.transient()?;
-    if bytes == file.bytes && sha256 == file.sha256 {
-        return Ok(());
-    }
-    target.objects.delete(&file.object).await.transient()?;
-    let problem = format!(
-        "{} is damaged where it lies: its checksum is {sha256}, {} is recorded; verify the storage",
-        file.object, file.sha256
-    );
-    Err(JobError::permanent(Reason::FILE_DAMAGED, problem))
-}
-
-/// The media type that a file was written with first.
-pub(super) fn mime(file: &Variant) -> &'static str {
-    mediamill_media::Format::named(&file.format).map_or("application/octet-stream", mediamill_media::Format::mime)
-}
-
 /// The switch is not made and will not be: copies go, and so does what was claimed for them.
 async fn abandon(job: &MoveMedia, cx: &JobContext, db: &TenantDb) -> Result<(), JobError> {
     let line = cx.claimant();
@@ -206,29 +111,47 @@ async fn abandon(job: &MoveMedia, cx: &JobContext, db: &TenantDb) -> Result<(), 
         return Ok(());
     }
     let files = db.variants(&job.media).await.transient()?;
-    remove_copies(job, cx, claimed.into_keys(), &files).await?;
+    remove_copies(job, cx, claimed.into_keys(), &files, |_| true).await?;
     settle_line(&line, cx, &Shares::new()).await?;
     settle_line(&line.part(DROPPED), cx, &Shares::new()).await
 }
 
-/// Removes what attempts have copied to places that do not hold it by what the rows say.
+/// Removes what attempts have copied to places that do not hold it by what the rows say, of files that are this job's.
 async fn remove_copies(
     job: &MoveMedia,
     cx: &JobContext,
     spots: impl IntoIterator<Item = Spot>,
     files: &[Variant],
+    own: impl Fn(&Variant) -> bool,
 ) -> Result<(), JobError> {
     let mut copies = BTreeSet::new();
     for spot in spots {
-        let Some(opened) = cx.storages.reach(cx.tenant()?.id(), &spot).await.transient()? else {
-            continue;
+        let listed = match lying(job, cx, &spot).await {
+            Ok(listed) => listed,
+            Err(error) if files.is_empty() => return Err(JobError::transient(error)),
+            Err(error) => {
+                let error: &dyn std::error::Error = error.as_ref();
+                tracing::warn!(storage = %spot, error, "taking it that the same files were copied there");
+                files.iter().map(|file| file.object.clone()).collect()
+            }
         };
-        let listed = placed_below(&job.media, cx, &opened).await.transient()?;
         copies.extend(listed.into_iter().map(|key| (spot.clone(), key)));
     }
-    // A link's variant that is on its way to its row has a claim of its own, and may lie there.
-    copies.retain(|(_, key)| !key.is_on_demand() || files.iter().any(|file| file.object == *key));
+    copies.retain(|(_, key)| match files.iter().find(|file| file.object == *key) {
+        // Another job may be about to move the others there.
+        Some(file) => own(file),
+        // A link's variant that is on its way to its row has a claim of its own, and may lie there.
+        None => !key.is_on_demand(),
+    });
     remove(&job.media, cx, copies, files).await
+}
+
+/// The picture's files in a place; none where nobody can ask it any more.
+async fn lying(job: &MoveMedia, cx: &JobContext, spot: &Spot) -> Result<Vec<ObjectKey>, BoxError> {
+    match cx.storages.reach(cx.tenant()?.id(), spot).await? {
+        Some(opened) => placed_below(&job.media, cx, &opened).await,
+        None => Ok(Vec::new()),
+    }
 }
 
 /// Removes what is on its way out of the storage, records that it has left, and counts it out once. Returns how many files.
@@ -247,10 +170,14 @@ async fn leave(job: &MoveMedia, from: &Spot, cx: &JobContext, db: &TenantDb) -> 
     let dropped = storages::shares(&cx.control, &line.part(DROPPED)).await.transient()?;
     let gone = targets.values().chain(dropped.values());
     let gone = gone.fold(Share::default(), |sum, share| sum.plus(*share));
-    if cx.attempt > 1 {
-        let others = targets.into_iter().filter(|(_, share)| share.objects == 0);
+    // Where nothing is claimed any more, a copy was begun in vain; attempts before this one may have copied other files to any.
+    let tried = targets.iter().filter(|(_, share)| cx.attempt > 1 || share.objects == 0);
+    let tried: Vec<Spot> = tried.map(|(spot, _)| spot.clone()).collect();
+    if !tried.is_empty() {
         let files = db.variants(&job.media).await.transient()?;
-        remove_copies(job, cx, others.map(|(spot, _)| spot), &files).await?;
+        let takes = |spot: &Spot| targets.get(spot).is_some_and(|share| share.objects > 0);
+        let own = |file: &Variant| file.places.held().iter().any(takes);
+        remove_copies(job, cx, tried, &files, own).await?;
     }
     if *from != Spot::Main {
         settle_line(&line.part(LEFT), cx, &Shares::from([(from.clone(), gone.negated())])).await?;

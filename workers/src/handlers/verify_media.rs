@@ -1,17 +1,18 @@
 //! `media.verify`: a picture's files are read again where they lie, and what is not what it was is written anew from another
 //! copy, where there is one.
 
-use super::move_media::mime;
+use super::{copies::mime, files::delete};
 use crate::context::JobContext;
 use futures_util::TryStreamExt;
 use mediamill_shared::{
+    BoxError,
     control::{
         audit::{self, Actor, Entry},
         storages::tasks::{self, Found},
     },
     jobs::{JobError, Reason, ResultExt, VerifyMedia},
-    objects::{Body, ObjectError, Objects, Store, Stored},
-    placement::{Places, Spot, checksum},
+    objects::{Body, ObjectError, Store},
+    placement::{Opened, Places, Spot, checksum},
     tenancy::store::media::Variant,
 };
 
@@ -33,7 +34,7 @@ pub(crate) async fn run(job: VerifyMedia, cx: &JobContext) -> Result<(), JobErro
         if !file.places.held().contains(&spot) {
             continue;
         }
-        let Some(problem) = problem(&opened.objects, &file).await? else {
+        let Some(problem) = problem(&opened, &file, cx).await.transient()? else {
             found.done += 1;
             continue;
         };
@@ -42,7 +43,7 @@ pub(crate) async fn run(job: VerifyMedia, cx: &JobContext) -> Result<(), JobErro
         if present.is_none_or(|present| present.places != file.places) {
             continue;
         }
-        let mended = mend(&opened.objects, &spot, &file, cx).await?;
+        let mended = mend(&opened, &file, cx).await?;
         if mended {
             found.mended += 1;
         } else {
@@ -60,41 +61,65 @@ pub(crate) async fn run(job: VerifyMedia, cx: &JobContext) -> Result<(), JobErro
 }
 
 /// Reads it. What is wrong with it, if anything.
-async fn problem(objects: &Objects, file: &Variant) -> Result<Option<String>, JobError> {
-    match checksum(objects, &file.object).await {
+async fn problem(opened: &Opened, file: &Variant, cx: &JobContext) -> Result<Option<String>, ObjectError> {
+    let read = checksum(&opened.objects, &file.object).await;
+    cx.storages.note(&opened.spot, &read);
+    match read {
         Ok(sha256) if sha256 == file.sha256 => Ok(None),
         Ok(sha256) => Ok(Some(format!("its checksum is {sha256}, {} is recorded", file.sha256))),
         Err(ObjectError::Missing { .. }) => Ok(Some("it is missing".into())),
-        Err(error) => Err(error).transient(),
+        Err(error) => Err(error),
     }
 }
 
-/// Writes it anew from another copy that is well.
-async fn mend(objects: &Objects, spot: &Spot, file: &Variant, cx: &JobContext) -> Result<bool, JobError> {
-    let tenant = cx.tenant()?.id();
+/// Writes it anew from another copy that is well. Returns whether that is so: what stands in the way holds up nobody who is to
+/// hear that the file is damaged.
+async fn mend(opened: &Opened, file: &Variant, cx: &JobContext) -> Result<bool, JobError> {
+    let (tenant, spot) = (cx.tenant()?.id(), &opened.spot);
     for other in file.places.held().iter().filter(|other| *other != spot) {
-        let Some(opened) = cx.storages.spot(tenant, other).await.transient()? else {
+        let Some(source) = cx.storages.spot(tenant, other).await.transient()? else {
             continue;
         };
-        if problem(&opened.objects, file).await?.is_some() {
-            continue;
-        }
-        let from = Places::of([other.clone()]);
-        let fetched = cx.storages.get(tenant, &from, &file.object, None).await.transient()?;
-        let body: Body = Box::pin(fetched.body.map_err(Into::into));
-        let written = objects.put_stream_as(&file.object, body, file.bytes, mime(file)).await;
-        let Stored { sha256, .. } = written.transient()?;
+        let mended = match problem(&source, file, cx).await {
+            Ok(None) => write_from(other, opened, file, cx).await,
+            Ok(Some(_)) => continue,
+            Err(error) => Err(error.into()),
+        };
+        let mended = match mended {
+            Ok(mended) => mended,
+            Err(error) => {
+                let error: &dyn std::error::Error = error.as_ref();
+                tracing::warn!(
+                    tenant.id = %tenant, storage = %spot, from = %other, object = %file.object, error,
+                    "a damaged file is not mended from this copy"
+                );
+                false
+            }
+        };
         // It may have been moved or deleted while it was written.
         let present = cx.tenant_db()?.variant(&file.media, &file.name).await.transient()?;
         if present.is_none_or(|present| !present.places.held().contains(spot)) {
-            objects.delete(&file.object).await.transient()?;
+            delete(spot, &file.object, cx).await.transient()?;
             return Ok(true);
         }
-        if sha256 == file.sha256 {
+        if mended {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// Returns whether it is what is recorded then.
+async fn write_from(source: &Spot, to: &Opened, file: &Variant, cx: &JobContext) -> Result<bool, BoxError> {
+    let places = Places::of([source.clone()]);
+    let fetched = cx.storages.get(cx.tenant()?.id(), &places, &file.object, None).await?;
+    let body: Body = Box::pin(fetched.body.map_err(Into::into));
+    let written = to
+        .objects
+        .put_stream_as(&file.object, body, file.bytes, mime(file))
+        .await;
+    cx.storages.note(&to.spot, &written);
+    Ok(written?.sha256 == file.sha256)
 }
 
 async fn tell(spot: &Spot, file: &Variant, problem: &str, mended: bool, cx: &JobContext) -> Result<(), JobError> {

@@ -7,7 +7,7 @@ use futures_util::{TryStreamExt, future::join_all};
 use mediamill_media::sample;
 use mediamill_shared::{
     control::{
-        audit::{Actor, Entry},
+        audit::{self, Actor, Entry},
         changes::Change,
         jobs::{self, NewJob},
         storages::{self, StorageRole, StorageRow, StorageState, tasks},
@@ -29,6 +29,7 @@ use mediamill_workers::{Settings, run};
 use std::net::SocketAddr;
 
 mod faults;
+mod moving;
 
 mediamill_shared::on_both_sides!(
     files_go_where_roles_say_and_everything_is_counted,
@@ -37,6 +38,7 @@ mediamill_shared::on_both_sides!(
     a_full_storage_is_passed_over_and_never_overfilled,
     a_storage_is_emptied_while_uploads_go_on,
     a_damaged_file_is_mended_from_another_copy,
+    a_damaged_file_is_told_while_no_other_copy_answers,
     a_storage_that_does_not_work_is_not_added,
     a_settlement_that_was_lost_before_a_deletion_changes_nothing,
     a_picture_that_does_not_fit_its_kind_is_refused_and_leaves_nothing,
@@ -373,30 +375,71 @@ async fn a_damaged_file_is_mended_from_another_copy(world: World) {
         .await
         .unwrap();
     opened.objects.delete(&original.object).await.unwrap();
-    let services = &world.services;
-    let entry = Entry::new(
-        &services.clock,
-        &services.entropy,
-        &Actor::cli(),
-        "storage.verify",
-        None,
-    );
-    let control = &services.control;
-    tasks::start(control, &spot(&first), tasks::TaskKind::Verify, None, 1, &entry)
-        .await
-        .unwrap();
-    let task = tasks::get(control, &spot(&first)).await.unwrap().unwrap();
-    let payload = VerifyMedia {
-        media,
-        storage: first.id.to_string(),
-        task: Some(task.id),
-    };
+    let payload = verification(&world, &first, &media).await;
     done(&world, &payload).await;
-    let found = tasks::get(control, &spot(&first)).await.unwrap().unwrap().found;
+    let found = found(&world, &first).await;
     assert_eq!((found.mended, found.damaged), (2, 0), "{found:?}");
     done(&world, &payload).await;
-    let found = tasks::get(control, &spot(&first)).await.unwrap().unwrap().found;
+    let found = self::found(&world, &first).await;
     assert_eq!(found.mended, 2, "nothing was left to mend: {found:?}");
+    world.assert_at_rest().await;
+    world.services.shutdown.stop();
+}
+
+/// Begins a task that verifies a storage. Returns its job for one picture.
+async fn verification(world: &World, storage: &StorageRow, media: &MediaId) -> VerifyMedia {
+    let Services {
+        clock,
+        entropy,
+        control,
+        ..
+    } = &world.services;
+    let entry = Entry::new(clock, entropy, &Actor::cli(), "storage.verify", None);
+    let kind = tasks::TaskKind::Verify;
+    tasks::start(control, &spot(storage), kind, None, 1, &entry)
+        .await
+        .unwrap();
+    let task = tasks::get(control, &spot(storage)).await.unwrap().unwrap();
+    VerifyMedia {
+        media: media.clone(),
+        storage: storage.id.to_string(),
+        task: Some(task.id),
+    }
+}
+
+async fn found(world: &World, storage: &StorageRow) -> tasks::Found {
+    let task = tasks::get(&world.services.control, &spot(storage)).await;
+    task.unwrap().unwrap().found
+}
+
+async fn a_damaged_file_is_told_while_no_other_copy_answers(world: World) {
+    let (first, (second, proxy)) = (Bucket::new().await, Bucket::proxied().await);
+    let first = add(&world, first.as_new("first")).await;
+    add(&world, second.as_new("second")).await;
+    placed_by(&world, r#"{"replicas": 2}"#).await;
+    work(&world.services);
+    let (media, files) = ready(&world).await;
+    let (tenant, place) = (world.tenant().await, spot(&first));
+    let opened = world.services.storages.spot(tenant.id(), &place).await;
+    let opened = opened.unwrap().unwrap();
+    opened.objects.delete(&files[0].object).await.unwrap();
+    proxy.busy();
+    let payload = verification(&world, &first, &media).await;
+    done(&world, &payload).await;
+    let well = i64::try_from(files.len() - 1).unwrap();
+    let seen = found(&world, &first).await;
+    assert_eq!((seen.done, seen.mended, seen.damaged), (well, 0, 1));
+    let told = async || {
+        let log = audit::page(&world.services.control, None, None, 10).await.unwrap();
+        let told = log.into_iter().filter(|entry| entry.action == "storage.damaged");
+        told.map(|entry| entry.detail["mended"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(told().await, [false]);
+    proxy.mend();
+    done(&world, &payload).await;
+    let seen = found(&world, &first).await;
+    assert_eq!((seen.done, seen.mended, seen.damaged), (well * 2, 1, 1));
+    assert_eq!(told().await, [true, false]);
     world.assert_at_rest().await;
     world.services.shutdown.stop();
 }
