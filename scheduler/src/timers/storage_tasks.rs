@@ -20,7 +20,10 @@ use mediamill_shared::{
     services::Services,
     tenancy::Tenant,
 };
-use std::time::Duration;
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
 
 /// Jobs of a task that wait or run at a time: its tenants' own work is not behind all of it.
 const MOST_OPEN: i64 = 200;
@@ -181,12 +184,12 @@ async fn pictures(tenant: &Tenant, task: &Task, after: Option<&str>, most: i64) 
     Ok(db.media_at(&task.storage, after.as_ref(), most).await?)
 }
 
-/// By the picture's own chance: the same ones each time, spread over all.
+/// By the picture's chance in this run, spread over all: the same however often the run is gone on with, others in the next.
 fn is_sampled(task: &Task, media: &MediaId) -> bool {
-    let chance = media.as_str().bytes().fold(0_u64, |sum, byte| {
-        sum.wrapping_mul(0x0100_0000_01b3).wrapping_add(u64::from(byte))
-    });
+    let mut chance = DefaultHasher::new();
+    (task.id.as_str(), media.as_str()).hash(&mut chance);
     chance
+        .finish()
         .checked_rem(task.sample.unsigned_abs())
         .is_none_or(|rest| rest == 0)
 }
@@ -212,5 +215,56 @@ fn job(services: &Services, task: &Task, tenant: &Tenant, media: &MediaId) -> Re
             };
             accept::job(services, tenant, &payload, task.subject())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mediamill_shared::{
+        clock::{Clock, Entropy},
+        control::storages::tasks::Found,
+        units::Millis,
+    };
+    use std::collections::BTreeSet;
+
+    fn verify(id: &str, sample: i64) -> Task {
+        Task {
+            storage: Spot::Main,
+            id: id.to_owned(),
+            kind: TaskKind::Verify,
+            target: None,
+            sample,
+            state: TaskState::Running,
+            cursor: Cursor::default(),
+            found: Found::default(),
+            started_at: Millis::new(0),
+            updated_at: Millis::new(0),
+        }
+    }
+
+    #[test]
+    fn a_sample_is_one_in_so_many_and_another_one_with_every_run() {
+        let (clock, entropy) = (Clock::system(), Entropy::system());
+        let pictures: Vec<MediaId> = (0..20_000).map(|_| MediaId::generate(&clock, &entropy)).collect();
+        for sample in [2_usize, 7, 100] {
+            let read = |id: &str| -> BTreeSet<&MediaId> {
+                let task = verify(id, i64::try_from(sample).unwrap());
+                pictures.iter().filter(|media| is_sampled(&task, media)).collect()
+            };
+            let (first, second) = (read("01hf7y0000000000000000000a"), read("01hf7y0000000000000000000b"));
+            // Six deviations: less than 6 * sqrt(n), of n that are to be expected.
+            let about = |count: usize, expected: usize| count.abs_diff(expected).pow(2) < 36 * expected;
+            let expected = pictures.len() / sample;
+            assert!(
+                about(first.len(), expected) && about(second.len(), expected),
+                "1 in {sample}"
+            );
+            let both = first.intersection(&second).count();
+            assert!(about(both, expected / sample), "1 in {sample}: {both} are read by both");
+            assert_eq!(first, read("01hf7y0000000000000000000a"));
+        }
+        let all = verify("01hf7y0000000000000000000a", 1);
+        assert!(pictures.iter().all(|media| is_sampled(&all, media)));
     }
 }
