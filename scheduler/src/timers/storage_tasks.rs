@@ -92,8 +92,16 @@ async fn step(services: &Services, task: &Task) -> Result<Step, TimerError> {
     }
     cursor.fed = cursor.fed.saturating_add(i64::try_from(jobs.len()).unwrap_or(i64::MAX));
     let (to, state) = if over {
-        let filled = is_still_filled(services, task).await?;
-        at_the_end(task, cursor, open, jobs.is_empty(), filled)
+        let end = End {
+            open,
+            failed: match task.kind {
+                TaskKind::Verify if open == 0 => tasks::failed_jobs(&services.control, task).await?,
+                TaskKind::Verify | TaskKind::Move => 0,
+            },
+            nothing_new: jobs.is_empty(),
+            filled: is_still_filled(services, task).await?,
+        };
+        at_the_end(task, cursor, &end)
     } else {
         (cursor, TaskState::Running)
     };
@@ -114,16 +122,27 @@ async fn step(services: &Services, task: &Task) -> Result<Step, TimerError> {
     })
 }
 
+/// What there is at the end of a pass.
+struct End {
+    /// Jobs that wait or run.
+    open: i64,
+    /// Jobs of a verification that ended without having read what they were to read; known where none is open.
+    failed: i64,
+    nothing_new: bool,
+    filled: bool,
+}
+
 /// Where a task goes from the end of a pass: it is at its own end, or there is another pass for what came or stayed meanwhile.
-fn at_the_end(task: &Task, cursor: Cursor, open: i64, nothing_new: bool, filled: bool) -> (Cursor, TaskState) {
-    if open > 0 || !nothing_new {
+fn at_the_end(task: &Task, cursor: Cursor, end: &End) -> (Cursor, TaskState) {
+    if end.open > 0 || !end.nothing_new {
         // What is on its way now would be found again: the next run looks again whether it has arrived.
         return (cursor, TaskState::Running);
     }
     match task.kind {
+        TaskKind::Verify if end.failed > 0 => (cursor, TaskState::Stopped),
         TaskKind::Verify => (cursor, TaskState::Done),
         // A file that was on its way when it began to drain has room claimed, and comes.
-        TaskKind::Move if cursor.fed == 0 && filled => (Cursor::default(), TaskState::Running),
+        TaskKind::Move if cursor.fed == 0 && end.filled => (Cursor::default(), TaskState::Running),
         TaskKind::Move if cursor.fed == 0 => (cursor, TaskState::Done),
         TaskKind::Move if cursor.fed_before.is_some_and(|before| cursor.fed >= before) => (cursor, TaskState::Stopped),
         TaskKind::Move => {
