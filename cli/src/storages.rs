@@ -24,7 +24,7 @@ use mediamill_shared::{
     units::ByteCount,
 };
 use serde_json::json;
-use std::{process::ExitCode, time::Duration};
+use std::{fmt::Write as _, process::ExitCode, time::Duration};
 
 /// Storages read at a time.
 const PAGE: i64 = 500;
@@ -256,13 +256,30 @@ async fn begun(services: &Services, spot: &Spot, watch: bool, json: bool) -> any
     }
     let task = follow(services, spot, task).await?;
     let Task { found, .. } = &task;
-    let words = format!(
+    let mut words = format!(
         "{}: {} files done, {} mended, {} damaged",
         task.state, found.done, found.mended, found.damaged
     );
-    output::done(json, &task_view(&task), words)?;
+    let mut view = task_view(&task);
+    if task.kind == TaskKind::Verify {
+        let failed = tasks::failed_jobs(&services.control, &task).await?;
+        view["failed_jobs"] = failed.into();
+        if failed > 0 {
+            let _ = write!(words, "; {}", unread(failed));
+        }
+    }
+    output::done(json, &view, words)?;
     let well = task.state == TaskState::Done && found.damaged == 0;
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What jobs that failed mean for a verification.
+fn unread(failed: i64) -> String {
+    let jobs = if failed == 1 { "job" } else { "jobs" };
+    format!(
+        "{failed} {jobs} failed, so not everything was read: workers' logs say why, and `mediamill dead list` has those that can be \
+         tried again"
+    )
 }
 
 /// Shows a bar until the task is over. Of a storage that is emptied its length is what is in it.

@@ -30,7 +30,7 @@ impl From<StorageError> for Problem {
                 .with("limit", least)
                 .with("left", left),
             StorageError::Outdated { .. } => Self::new(Cause::VersionChanged, detail),
-            StorageError::InUse { .. } => Self::new(Cause::Conflict, detail),
+            StorageError::InUse { .. } | StorageError::NotRead { .. } => Self::new(Cause::Conflict, detail),
             StorageError::Settings(_) => Self::new(Cause::BadRequest, detail).with("member", "settings"),
             StorageError::MasterKey(error) => broken("a storage's credentials cannot be sealed", &error),
             StorageError::Db(error) => error.into(),

@@ -88,7 +88,7 @@ pub(crate) enum Storages {
         /// Read the files of one picture in so many
         #[arg(long, value_name = "N", default_value_t = 1)]
         sample: i64,
-        /// Show how far it is, until it is over; exit code 1 when something is damaged
+        /// Show how far it is, until it is over; exit code 1 when something is damaged, or was not read
         #[arg(long)]
         watch: bool,
     },

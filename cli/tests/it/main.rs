@@ -19,6 +19,7 @@ mod pictures_cli;
 mod program;
 mod quickstart;
 mod secrets;
+mod storages_cli;
 mod tenants_api;
 mod tenants_cli;
 mod usage_cli;

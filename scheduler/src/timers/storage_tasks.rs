@@ -20,7 +20,10 @@ use mediamill_shared::{
     services::Services,
     tenancy::Tenant,
 };
-use std::time::Duration;
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
 
 /// Jobs of a task that wait or run at a time: its tenants' own work is not behind all of it.
 const MOST_OPEN: i64 = 200;
@@ -89,8 +92,16 @@ async fn step(services: &Services, task: &Task) -> Result<Step, TimerError> {
     }
     cursor.fed = cursor.fed.saturating_add(i64::try_from(jobs.len()).unwrap_or(i64::MAX));
     let (to, state) = if over {
-        let filled = is_still_filled(services, task).await?;
-        at_the_end(task, cursor, open, jobs.is_empty(), filled)
+        let end = End {
+            open,
+            failed: match task.kind {
+                TaskKind::Verify if open == 0 => tasks::failed_jobs(&services.control, task).await?,
+                TaskKind::Verify | TaskKind::Move => 0,
+            },
+            nothing_new: jobs.is_empty(),
+            filled: is_still_filled(services, task).await?,
+        };
+        at_the_end(task, cursor, &end)
     } else {
         (cursor, TaskState::Running)
     };
@@ -111,16 +122,27 @@ async fn step(services: &Services, task: &Task) -> Result<Step, TimerError> {
     })
 }
 
+/// What there is at the end of a pass.
+struct End {
+    /// Jobs that wait or run.
+    open: i64,
+    /// Jobs of a verification that ended without having read what they were to read; known where none is open.
+    failed: i64,
+    nothing_new: bool,
+    filled: bool,
+}
+
 /// Where a task goes from the end of a pass: it is at its own end, or there is another pass for what came or stayed meanwhile.
-fn at_the_end(task: &Task, cursor: Cursor, open: i64, nothing_new: bool, filled: bool) -> (Cursor, TaskState) {
-    if open > 0 || !nothing_new {
+fn at_the_end(task: &Task, cursor: Cursor, end: &End) -> (Cursor, TaskState) {
+    if end.open > 0 || !end.nothing_new {
         // What is on its way now would be found again: the next run looks again whether it has arrived.
         return (cursor, TaskState::Running);
     }
     match task.kind {
+        TaskKind::Verify if end.failed > 0 => (cursor, TaskState::Stopped),
         TaskKind::Verify => (cursor, TaskState::Done),
         // A file that was on its way when it began to drain has room claimed, and comes.
-        TaskKind::Move if cursor.fed == 0 && filled => (Cursor::default(), TaskState::Running),
+        TaskKind::Move if cursor.fed == 0 && end.filled => (Cursor::default(), TaskState::Running),
         TaskKind::Move if cursor.fed == 0 => (cursor, TaskState::Done),
         TaskKind::Move if cursor.fed_before.is_some_and(|before| cursor.fed >= before) => (cursor, TaskState::Stopped),
         TaskKind::Move => {
@@ -181,12 +203,12 @@ async fn pictures(tenant: &Tenant, task: &Task, after: Option<&str>, most: i64) 
     Ok(db.media_at(&task.storage, after.as_ref(), most).await?)
 }
 
-/// By the picture's own chance: the same ones each time, spread over all.
+/// By the picture's chance in this run, spread over all: the same however often the run is gone on with, others in the next.
 fn is_sampled(task: &Task, media: &MediaId) -> bool {
-    let chance = media.as_str().bytes().fold(0_u64, |sum, byte| {
-        sum.wrapping_mul(0x0100_0000_01b3).wrapping_add(u64::from(byte))
-    });
+    let mut chance = DefaultHasher::new();
+    (task.id.as_str(), media.as_str()).hash(&mut chance);
     chance
+        .finish()
         .checked_rem(task.sample.unsigned_abs())
         .is_none_or(|rest| rest == 0)
 }
@@ -212,5 +234,56 @@ fn job(services: &Services, task: &Task, tenant: &Tenant, media: &MediaId) -> Re
             };
             accept::job(services, tenant, &payload, task.subject())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mediamill_shared::{
+        clock::{Clock, Entropy},
+        control::storages::tasks::Found,
+        units::Millis,
+    };
+    use std::collections::BTreeSet;
+
+    fn verify(id: &str, sample: i64) -> Task {
+        Task {
+            storage: Spot::Main,
+            id: id.to_owned(),
+            kind: TaskKind::Verify,
+            target: None,
+            sample,
+            state: TaskState::Running,
+            cursor: Cursor::default(),
+            found: Found::default(),
+            started_at: Millis::new(0),
+            updated_at: Millis::new(0),
+        }
+    }
+
+    #[test]
+    fn a_sample_is_one_in_so_many_and_another_one_with_every_run() {
+        let (clock, entropy) = (Clock::system(), Entropy::system());
+        let pictures: Vec<MediaId> = (0..20_000).map(|_| MediaId::generate(&clock, &entropy)).collect();
+        for sample in [2_usize, 7, 100] {
+            let read = |id: &str| -> BTreeSet<&MediaId> {
+                let task = verify(id, i64::try_from(sample).unwrap());
+                pictures.iter().filter(|media| is_sampled(&task, media)).collect()
+            };
+            let (first, second) = (read("01hf7y0000000000000000000a"), read("01hf7y0000000000000000000b"));
+            // Six deviations: less than 6 * sqrt(n), of n that are to be expected.
+            let about = |count: usize, expected: usize| count.abs_diff(expected).pow(2) < 36 * expected;
+            let expected = pictures.len() / sample;
+            assert!(
+                about(first.len(), expected) && about(second.len(), expected),
+                "1 in {sample}"
+            );
+            let both = first.intersection(&second).count();
+            assert!(about(both, expected / sample), "1 in {sample}: {both} are read by both");
+            assert_eq!(first, read("01hf7y0000000000000000000a"));
+        }
+        let all = verify("01hf7y0000000000000000000a", 1);
+        assert!(pictures.iter().all(|media| is_sampled(&all, media)));
     }
 }

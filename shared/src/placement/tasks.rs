@@ -81,9 +81,18 @@ impl Storages {
     /// Begins to read a place's files again: those of one picture in `sample`.
     ///
     /// # Errors
-    /// When there is no such storage, or the database is away.
+    /// When there is no such storage, it is off, or the database is away.
     pub async fn begin_verify(&self, storage: &Spot, sample: i64, by: &Editor) -> Result<(), ChangeError> {
-        let owner = self.owner(storage).await?;
+        let owner = match storage {
+            Spot::Main => None,
+            Spot::Storage(id) => {
+                let row = self.row(id).await?;
+                if !row.state.is_read() {
+                    return Err(StorageError::NotRead { id: row.id }.into());
+                }
+                row.tenant
+            }
+        };
         if !(1..=1_000_000).contains(&sample) {
             return Err(wrong("sample", "a sample is of 1 to 1000000 pictures").into());
         }

@@ -122,6 +122,11 @@ pub(super) async fn a_storage_is_added_used_emptied_and_removed(provider: Provid
     problem(refused, 409, "conflict").await;
     let answer = p.patch(&format!("/storages/{old_id}"), json!({ "state": "off" })).await;
     assert_eq!(answer.status(), StatusCode::OK);
+    let refused = p
+        .post(&format!("/storages/{old_id}/task"), json!({ "kind": "verify" }))
+        .await;
+    let told = problem(refused, 409, "conflict").await;
+    assert!(told["detail"].as_str().unwrap().contains("is off"), "{told}");
     let removed = p.delete(&format!("/storages/{old_id}"), Value::Null).await;
     assert_eq!(removed.status(), StatusCode::NO_CONTENT);
     problem(p.get(&format!("/storages/{old_id}")).await, 404, "not-found").await;

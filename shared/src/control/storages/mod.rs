@@ -182,6 +182,12 @@ pub enum StorageError {
         /// Its state.
         state: StorageState,
     },
+    /// Its files cannot be read, since it is off.
+    #[error("storage {id} is off, and nothing is read from it: make it read-only or active first")]
+    NotRead {
+        /// Its id.
+        id: StorageId,
+    },
     /// What it is said to be cannot be.
     #[error(transparent)]
     Settings(#[from] StorageSettingsError),

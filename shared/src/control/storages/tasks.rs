@@ -8,7 +8,7 @@ use crate::{
         audit::{self, Entry},
         jobs::{self, NewJob, optional, text},
     },
-    db::{Bounded, Db, DbError, During, sql},
+    db::{Bounded, Db, DbError, During, Sql, sql},
     placement::Spot,
     units::Millis,
 };
@@ -31,7 +31,8 @@ crate::jobs::names!(
         Running = "running",
         /// It is at its end.
         Done = "done",
-        /// Somebody stopped it, or a pass changed nothing: what is left cannot be moved.
+        /// Somebody stopped it; or a pass changed nothing, and what is left cannot be moved; or jobs failed, and what they were to
+        /// read was not read.
         Stopped = "stopped",
     }
 );
@@ -51,6 +52,7 @@ sql! {
         WHERE storage = $7 AND id = $8 AND state = 'running' AND at_tenant = $9 AND at_media = $10 AND fed = $11 RETURNING id";
     NOTE = "UPDATE storage_tasks SET done = done + $1, mended = mended + $2, damaged = damaged + $3, updated_at = $4 WHERE storage = $5 AND id = $6";
     OPEN = "SELECT CAST(COUNT(*) AS BIGINT) FROM jobs WHERE subject = $1 AND state IN ('queued', 'running')";
+    FAILED = "SELECT CAST(COUNT(*) AS BIGINT) FROM jobs WHERE subject = $1 AND state IN ('failed', 'dead')";
 }
 
 /// How far a task has come.
@@ -190,13 +192,21 @@ pub async fn running(db: &Db) -> Result<Vec<Task>, DbError> {
 /// # Errors
 /// When the database is away.
 pub async fn open_jobs(db: &Db, task: &Task) -> Result<i64, DbError> {
+    count(db, task, OPEN).await
+}
+
+/// Jobs of a task that ended without having done what they were for: failed, or dead.
+///
+/// # Errors
+/// When the database is away.
+pub async fn failed_jobs(db: &Db, task: &Task) -> Result<i64, DbError> {
+    count(db, task, FAILED).await
+}
+
+async fn count(db: &Db, task: &Task, jobs: Sql) -> Result<i64, DbError> {
     const WHAT: &str = "count a task's jobs";
-    let row = OPEN
-        .query()
-        .bind(task.subject())
-        .fetch_one(db.read())
-        .bounded(WHAT)
-        .await?;
+    let query = jobs.query().bind(task.subject());
+    let row = query.fetch_one(db.read()).bounded(WHAT).await?;
     row.try_get(0).during(WHAT)
 }
 
