@@ -226,7 +226,7 @@ impl Lifecycle {
         ids.dedup();
         // The watch goes by contexts, which follow a plan's change within a bound.
         let then = now.after(self.resolver.bound());
-        activity::mark_all(&self.control, Watcher::Limits, &ids, then).await
+        activity::put_off(&self.control, Watcher::Limits, &ids, then).await
     }
 
     /// Judges a tenant by its own rows. Returns what is to be written, if something is, and how many pictures expire by this.
