@@ -10,6 +10,7 @@ use mediamill_shared::{
         changes::Change,
         storages::{self, StorageRole, StorageRow},
     },
+    ids::TenantId,
     placement::{Editor, NewStorage},
     tenancy::LimitOverrides,
     testing::{World, s3::S3Server},
@@ -19,6 +20,7 @@ use mediamill_shared::{
 mediamill_shared::on_both_sides!(
     a_counter_that_was_changed_is_counted_anew,
     a_storages_figures_that_were_changed_are_mended,
+    storages_are_compared_though_a_tenant_is_on_its_way_in_or_does_not_answer,
 );
 
 async fn changed(world: &World, timer: &str) -> i64 {
@@ -96,4 +98,54 @@ async fn a_storages_figures_that_were_changed_are_mended(world: World) {
     assert_eq!(changed(&world, "reconcile-storages").await, 1);
     assert_eq!(storage(&world, &added).await, (0, 0));
     assert_eq!(changed(&world, "reconcile-storages").await, 0);
+}
+
+/// What figures say when nothing lies there.
+async fn count_too_much(world: &World) {
+    world.execute("UPDATE storages SET used = 5000, objects = 2", &[]).await;
+}
+
+async fn storages_are_compared_though_a_tenant_is_on_its_way_in_or_does_not_answer(world: World) {
+    let (server, services) = (S3Server::start().await.unwrap(), &world.services);
+    let (away, _) = world.another_tenant("away").await;
+    let (coming, _) = world.another_tenant("coming").await;
+    let demo = world.tenant().await.id().clone();
+    let add = async |name: &str, owner: Option<&TenantId>| {
+        let new = NewStorage {
+            name: name.into(),
+            settings: server.settings_at("pictures", server.address()).unwrap(),
+            credentials: Some(S3Server::credentials()),
+            role: StorageRole::Both,
+            capacity: ByteCount::new(100_000_000),
+            weight: 1,
+        };
+        let by = Editor::operator(Actor::cli());
+        services.storages.add(owner, new, false, &by).await.unwrap()
+    };
+    let shared = add("shared", None).await;
+    let (own, lost) = (add("own", Some(&demo)).await, add("lost", Some(&away)).await);
+    world
+        .execute(
+            "UPDATE tenants SET state = 'provisioning', table_prefix = 'tnowhere' WHERE id = 'coming'",
+            &[],
+        )
+        .await;
+    services.resolver.refresh(&coming).await.unwrap();
+    count_too_much(&world).await;
+    assert_eq!(changed(&world, "reconcile-storages").await, 3);
+    count_too_much(&world).await;
+    let (place, put) = (
+        services.resolver.by_id(&away).await.unwrap().unwrap(),
+        "UPDATE tenants SET table_prefix = $1 WHERE id = 'away'",
+    );
+    world.execute(put, &["tnowhere"]).await;
+    services.resolver.refresh(&away).await.unwrap();
+    assert_eq!(changed(&world, "reconcile-storages").await, 1);
+    assert_eq!(storage(&world, &own).await, (0, 0));
+    for left in [&shared, &lost] {
+        assert_eq!(storage(&world, left).await, (5_000, 2));
+    }
+    world.execute(put, &[place.context().place.prefix.as_str()]).await;
+    services.resolver.refresh(&away).await.unwrap();
+    assert_eq!(changed(&world, "reconcile-storages").await, 2);
 }

@@ -20,7 +20,7 @@ use std::{process::ExitCode, time::Duration};
 const SETTLED: Duration = Duration::from_secs(120);
 /// The timer, as the scheduler knows it.
 const ROLL_UP: &str = "roll-up-usage";
-/// A tenant that becomes active while the rest is rolled up is caught by the next round.
+/// The first may be one that began earlier; a tenant that becomes active while the rest is rolled up is caught by the next.
 const ROUNDS: u32 = 3;
 
 pub(super) async fn run(services: &Services, args: Args, json: bool) -> anyhow::Result<ExitCode> {
@@ -53,12 +53,12 @@ pub(super) async fn run(services: &Services, args: Args, json: bool) -> anyhow::
 
 /// Rolls up everything that is to be. Fails when something is left, of all tenants or that one.
 pub(super) async fn roll_up(services: &Services, tenant: Option<&TenantId>) -> anyhow::Result<()> {
+    let began = services.clock.now();
     for _ in 0..ROUNDS {
         mediamill_scheduler::run_once(services, ROLL_UP).await?;
-        if activity::waiting(&services.control, Watcher::RollUp, tenant)
-            .await?
-            .is_none()
-        {
+        let complete = activity::complete_until(&services.control, Watcher::RollUp).await?;
+        let waiting = activity::waiting(&services.control, Watcher::RollUp, tenant).await?;
+        if waiting.is_none() && complete.is_some_and(|complete| complete >= began.before(SETTLED)) {
             return Ok(());
         }
     }

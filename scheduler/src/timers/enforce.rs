@@ -7,7 +7,7 @@ use crate::{
 };
 use mediamill_shared::{
     control::{
-        activity::{self, Watcher},
+        activity::{self, Noticed, Watcher},
         findings::Pass,
         operator_keys,
     },
@@ -35,7 +35,7 @@ impl Timer for EnforceLimits {
         let mut report = Report::default();
         let ended = operator_keys::tell_ended(&services.control, &services.clock, &services.entropy);
         report.changed = ended.await?;
-        let changed = changed(services, &mut report).await?;
+        let changed = changed(services, &mut report, PAGE).await?;
         let passed = pass(services, &mut report).await?;
         report.unfinished = changed || passed;
         Ok(report)
@@ -71,24 +71,23 @@ impl Scoped for EnforceLimits {
     }
 }
 
-/// Looks at tenants that were noticed. Returns whether there are more.
-async fn changed(services: &Services, report: &mut Report) -> Result<bool, TimerError> {
+/// Looks at tenants that were noticed, at most `most`. Returns whether there are more.
+pub(super) async fn changed(services: &Services, report: &mut Report, most: i64) -> Result<bool, TimerError> {
     let (control, now) = (&services.control, services.clock.now());
     let plans = activity::notice_plans(control, now, PLANS).await?;
-    activity::notice(control, Watcher::Enforcement, now, PAGE).await?;
-    let noticed = activity::noticed(control, Watcher::Enforcement, now, PAGE).await?;
+    let round = activity::notice(control, Watcher::Enforcement, now, most).await?;
+    let noticed = activity::noticed(control, Watcher::Enforcement, round, most).await?;
     let tenants: Vec<TenantId> = noticed.iter().map(|one| one.tenant.clone()).collect();
     let enforced = services.lifecycle.enforce(&tenants).await?;
     report.changed = report.changed.saturating_add(enforced.changed);
     let failed: HashSet<&TenantId> = enforced.failed.iter().collect();
-    let seen = tenants.iter().filter(|tenant| !failed.contains(tenant));
-    let seen: Vec<TenantId> = seen.cloned().collect();
-    activity::seen_all(control, Watcher::Enforcement, &seen, now).await?;
-    // Behind `now`: a run looks at everybody once.
-    let later = now.after(Duration::from_millis(1));
-    activity::mark_all(control, Watcher::Enforcement, &enforced.failed, later).await?;
-    let full = i64::try_from(noticed.len()).unwrap_or(i64::MAX) >= PAGE;
-    Ok(plans || (full && !seen.is_empty()))
+    let seen = noticed.iter().filter(|one| !failed.contains(&one.tenant));
+    let seen: Vec<Noticed> = seen.cloned().collect();
+    // Behind the round, which looks at everybody once.
+    let later = services.clock.now().max(round).after(Duration::from_millis(1));
+    activity::seen(control, Watcher::Enforcement, &seen, later).await?;
+    activity::put_off(control, Watcher::Enforcement, &enforced.failed, later).await?;
+    Ok(plans || activity::is_left(control, Watcher::Enforcement, round).await?)
 }
 
 /// Goes on with the pass over all tenants, or begins one when it is time. Returns whether it has not come to its end.

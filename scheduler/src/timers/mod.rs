@@ -23,3 +23,6 @@ pub(crate) mod sweep_resumable;
 pub(crate) mod turns;
 pub(crate) mod undo;
 pub(crate) mod watch_limits;
+
+#[cfg(test)]
+mod rounds;

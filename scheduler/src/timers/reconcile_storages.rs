@@ -1,5 +1,7 @@
 //! Compares what storages' figures say with the rows of all tenants, and mends them.
 //!
+//! A tenant whose rows cannot be read may have files in the shared storages and in its own: they are left for the next look, too.
+//!
 //! A storage that open jobs may still put files into, or take them out of, is left for the next look: rows and figures do not change in
 //! one moment. Dead jobs are such: what they have claimed stays claimed until an operator retries or purges them.
 
@@ -10,15 +12,18 @@ use crate::{
 use mediamill_shared::{
     control::{
         storages::{self, StorageRow},
-        tenants::{self, Filter},
+        tenants::{self, Filter, TenantRow},
     },
     ids::{StorageId, TenantId},
     placement::Spot,
     services::Services,
     telemetry::names,
-    tenancy::store::places::Held,
+    tenancy::{TenantState, store::places::Held},
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 /// Rows read at a time.
 const PAGE: i64 = 500;
@@ -41,9 +46,16 @@ impl Scoped for ReconcileStorages {
         if before.is_empty() {
             return Ok(Report::default());
         }
-        let recorded = recorded(services).await?;
+        let Recorded { held: recorded, unread } = recorded(services, scope.tenant()).await?;
         let (mut report, mut drift) = (Report::default(), 0_i64);
         for (id, was) in before {
+            let is_known = match &was.tenant {
+                Some(owner) => !unread.contains(owner),
+                None => unread.is_empty(),
+            };
+            if !is_known {
+                continue;
+            }
             let held = recorded.get(&Spot::Storage(id.clone())).copied().unwrap_or_default();
             let same = (was.used, was.objects) == (held.bytes, held.objects);
             if same || storages::are_in_use(&services.control, was.tenant.as_ref()).await? {
@@ -94,24 +106,60 @@ async fn figures(services: &Services, of: Option<&TenantId>) -> Result<BTreeMap<
     }
 }
 
-/// What the rows of all tenants say, by where it lies.
-async fn recorded(services: &Services) -> Result<BTreeMap<Spot, Held>, TimerError> {
-    let mut sums: BTreeMap<Spot, Held> = BTreeMap::new();
+/// What the rows of tenants say.
+#[derive(Default)]
+struct Recorded {
+    /// By where it lies.
+    held: BTreeMap<Spot, Held>,
+    /// Tenants whose rows could not be read.
+    unread: HashSet<TenantId>,
+}
+
+/// Of all tenants, or of that one, whose own storages nobody else has files in.
+async fn recorded(services: &Services, of: Option<&TenantId>) -> Result<Recorded, TimerError> {
+    let mut all = Recorded::default();
+    if let Some(id) = of {
+        let row = tenants::get(&services.control, id).await?;
+        all.add(services, &row.into_iter().collect::<Vec<_>>()).await;
+        return Ok(all);
+    }
     let mut after = None;
     loop {
         let page = tenants::page(&services.control, &Filter::default(), after.as_deref(), PAGE).await?;
-        let Some(last) = page.last() else { return Ok(sums) };
+        let Some(last) = page.last() else { return Ok(all) };
         after = Some(last.serial.clone());
-        for row in &page {
-            let tenant = services.resolver.by_id(&row.id).await?;
-            // Gone since the page was read, with all its files.
-            let Some(tenant) = tenant else { continue };
-            let db = tenant.tables()?;
-            for (spot, held) in db.places().await? {
-                let sum = sums.entry(spot).or_default();
-                sum.bytes = sum.bytes.plus(held.bytes);
-                sum.objects = sum.objects.saturating_add(held.objects);
+        all.add(services, &page).await;
+    }
+}
+
+impl Recorded {
+    async fn add(&mut self, services: &Services, rows: &[TenantRow]) {
+        // Whoever is on its way in has no tables, and no files.
+        for row in rows.iter().filter(|row| row.state != TenantState::Provisioning) {
+            match places(services, &row.id).await {
+                Ok(places) => {
+                    for (spot, held) in places {
+                        let sum = self.held.entry(spot).or_default();
+                        sum.bytes = sum.bytes.plus(held.bytes);
+                        sum.objects = sum.objects.saturating_add(held.objects);
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        tenant.id = %row.id, error = &error as &dyn std::error::Error,
+                        "a tenant's rows cannot be read: figures of storages that its files may lie in are compared by a later run"
+                    );
+                    self.unread.insert(row.id.clone());
+                }
             }
         }
+    }
+}
+
+async fn places(services: &Services, id: &TenantId) -> Result<BTreeMap<Spot, Held>, TimerError> {
+    match services.resolver.by_id(id).await? {
+        Some(tenant) => Ok(tenant.tables()?.places().await?),
+        // Gone since the page was read, with all its files.
+        None => Ok(BTreeMap::new()),
     }
 }

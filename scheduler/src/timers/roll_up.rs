@@ -21,44 +21,42 @@ impl Timer for RollUpUsage {
     const EVERY: Duration = Duration::from_secs(60);
 
     async fn run(services: &Services) -> Result<Report, TimerError> {
-        let now = services.clock.now();
-        activity::notice(&services.control, Watcher::RollUp, now, NEW).await?;
-        // Whoever fails is put behind `now`: a run looks at everybody once.
-        let noticed = activity::noticed(&services.control, Watcher::RollUp, now, MOST).await?;
-        let (mut report, mut failed) = (Report::default(), 0_usize);
-        let mut changed_ones = Vec::new();
-        for one in &noticed {
-            match rolled_up(services, one).await {
-                Ok(changed) => {
-                    activity::seen(&services.control, Watcher::RollUp, one).await?;
-                    report.changed = report.changed.saturating_add(changed);
-                    if changed > 0 {
-                        changed_ones.push(one.tenant.clone());
-                    }
-                }
-                // One tenant's database that is away keeps nobody else's usage back.
-                Err(error) => {
-                    failed += 1;
-                    let later = now.after(Duration::from_millis(1));
-                    activity::mark(&services.control, Watcher::RollUp, &one.tenant, later).await?;
-                    tracing::warn!(
-                        tenant.id = %one.tenant, error = &error as &dyn std::error::Error,
-                        "a tenant's usage was not rolled up; it is tried again with the next run"
-                    );
+        some(services, MOST).await
+    }
+}
+
+/// Rolls up the next `most` tenants of the round.
+pub(super) async fn some(services: &Services, most: i64) -> Result<Report, TimerError> {
+    let (control, now) = (&services.control, services.clock.now());
+    let round = activity::notice(control, Watcher::RollUp, now, NEW).await?;
+    let noticed = activity::noticed(control, Watcher::RollUp, round, most).await?;
+    let mut report = Report::default();
+    let mut changed_ones = Vec::new();
+    for one in &noticed {
+        // Behind the round, which looks at everybody once.
+        let later = || services.clock.now().max(round).after(Duration::from_millis(1));
+        match rolled_up(services, one).await {
+            Ok(changed) => {
+                activity::seen(control, Watcher::RollUp, std::slice::from_ref(one), later()).await?;
+                report.changed = report.changed.saturating_add(changed);
+                if changed > 0 {
+                    changed_ones.push(one.tenant.clone());
                 }
             }
+            // One tenant's database that is away keeps nobody else's usage back.
+            Err(error) => {
+                activity::put_off(control, Watcher::RollUp, std::slice::from_ref(&one.tenant), later()).await?;
+                tracing::warn!(
+                    tenant.id = %one.tenant, error = &error as &dyn std::error::Error,
+                    "a tenant's usage was not rolled up; it is tried again with the next round"
+                );
+            }
         }
-        // A limit may have been lowered while these figures were behind: then they said that all was well.
-        activity::mark_all(
-            &services.control,
-            Watcher::Enforcement,
-            &changed_ones,
-            services.clock.now(),
-        )
-        .await?;
-        report.unfinished = failed < noticed.len() && i64::try_from(noticed.len()).unwrap_or(i64::MAX) == MOST;
-        Ok(report)
     }
+    // A limit may have been lowered while these figures were behind: then they said that all was well.
+    activity::mark_all(control, Watcher::Enforcement, &changed_ones, services.clock.now()).await?;
+    report.unfinished = activity::is_left(control, Watcher::RollUp, round).await?;
+    Ok(report)
 }
 
 async fn rolled_up(services: &Services, noticed: &Noticed) -> Result<i64, TimerError> {

@@ -18,24 +18,30 @@ impl Timer for WatchLimits {
     const EVERY: Duration = Duration::from_secs(30);
 
     async fn run(services: &Services) -> Result<Report, TimerError> {
-        let now = services.clock.now();
-        activity::notice(&services.control, Watcher::Limits, now, MOST).await?;
-        let noticed = activity::noticed(&services.control, Watcher::Limits, now, MOST).await?;
-        let mut report = Report::default();
-        for one in &noticed {
-            match watched(services, one).await {
-                Ok(told) => report.changed = report.changed.saturating_add(told),
-                // Looked at again when it is active again: its limits hold meanwhile, only the telling is late.
-                Err(error) => tracing::warn!(
-                    tenant.id = %one.tenant, error = &error as &dyn std::error::Error,
-                    "a tenant's usage was not compared with its limits"
-                ),
-            }
-            activity::seen(&services.control, Watcher::Limits, one).await?;
-        }
-        report.unfinished = i64::try_from(noticed.len()).unwrap_or(i64::MAX) == MOST;
-        Ok(report)
+        some(services, MOST).await
     }
+}
+
+/// Looks at the next `most` tenants of the round.
+pub(super) async fn some(services: &Services, most: i64) -> Result<Report, TimerError> {
+    let (control, now) = (&services.control, services.clock.now());
+    let round = activity::notice(control, Watcher::Limits, now, most).await?;
+    let noticed = activity::noticed(control, Watcher::Limits, round, most).await?;
+    let mut report = Report::default();
+    for one in &noticed {
+        match watched(services, one).await {
+            Ok(told) => report.changed = report.changed.saturating_add(told),
+            // Looked at again when it is active again: its limits hold meanwhile, only the telling is late.
+            Err(error) => tracing::warn!(
+                tenant.id = %one.tenant, error = &error as &dyn std::error::Error,
+                "a tenant's usage was not compared with its limits"
+            ),
+        }
+        let later = services.clock.now().max(round).after(Duration::from_millis(1));
+        activity::seen(control, Watcher::Limits, std::slice::from_ref(one), later).await?;
+    }
+    report.unfinished = activity::is_left(control, Watcher::Limits, round).await?;
+    Ok(report)
 }
 
 async fn watched(services: &Services, noticed: &Noticed) -> Result<i64, TimerError> {

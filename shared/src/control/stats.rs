@@ -12,8 +12,18 @@ sql! {
         ON CONFLICT (tenant) DO UPDATE SET stats = excluded.stats, refreshed_at = excluded.refreshed_at";
     GET = "SELECT stats, refreshed_at FROM tenant_stats WHERE tenant = $1";
     OF (1) = "SELECT tenant, stats FROM tenant_stats WHERE tenant IN (VALUES {rows})";
-    STALE = "SELECT t.id FROM tenants t LEFT JOIN tenant_stats s ON s.tenant = t.id \
-        WHERE t.state IN ('active', 'suspended') AND t.id > $1 AND (s.refreshed_at IS NULL OR s.refreshed_at < $2) ORDER BY t.id LIMIT $3";
+    STALE = "SELECT t.id, COALESCE(s.refreshed_at, 0) FROM tenants t LEFT JOIN tenant_stats s ON s.tenant = t.id \
+        WHERE t.state IN ('active', 'suspended') AND COALESCE(s.refreshed_at, 0) < $1 AND (COALESCE(s.refreshed_at, 0), t.id) > ($2, $3) \
+        ORDER BY COALESCE(s.refreshed_at, 0), t.id LIMIT $4";
+}
+
+/// A tenant whose figures are old.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stale {
+    /// Whose.
+    pub tenant: TenantId,
+    /// When they were counted; 0: never.
+    pub counted_at: Millis,
 }
 
 pub(crate) async fn put(db: &Db, id: &TenantId, stats: &str, now: Millis) -> Result<(), DbError> {
@@ -52,16 +62,25 @@ pub(crate) async fn of(db: &Db, ids: &[TenantId]) -> Result<Vec<(TenantId, Strin
         .collect()
 }
 
-/// Tenants after `after` whose figures were not counted since `before`, at most `limit`.
+/// Tenants after `after` whose figures were not counted since `before`, those first that were counted longest ago, at most `limit`.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn stale(db: &Db, after: Option<&TenantId>, before: Millis, limit: i64) -> Result<Vec<TenantId>, DbError> {
+pub async fn stale(db: &Db, after: Option<&Stale>, before: Millis, limit: i64) -> Result<Vec<Stale>, DbError> {
+    const WHAT: &str = "look for old figures";
     let query = STALE
         .query()
-        .bind(after.map_or_else(String::new, |id| id.as_str().to_owned()))
         .bind(before.get())
+        .bind(after.map_or(-1, |after| after.counted_at.get()))
+        .bind(after.map_or_else(String::new, |after| after.tenant.to_string()))
         .bind(limit);
-    let rows = query.fetch_all(db.read()).bounded("look for old figures").await?;
-    rows.iter().map(|row| super::jobs::text(row, 0)).collect()
+    let rows = query.fetch_all(db.read()).bounded(WHAT).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Stale {
+                tenant: super::jobs::text(row, 0)?,
+                counted_at: Millis::new(row.try_get(1).during(WHAT)?),
+            })
+        })
+        .collect()
 }

@@ -18,14 +18,14 @@ use std::{collections::HashMap, sync::Arc};
 
 sql! {
     PAGE = "SELECT t.id, t.version, t.server, t.isolation, t.table_prefix, t.schema_version, CASE WHEN t.moving IS NULL THEN 0 ELSE 1 END, \
-        t.limits, t.trial_until, t.frozen, p.id, p.limits, COALESCE(m.media, 0), COALESCE(m.bytes, 0), s.stats, \
+        t.limits, t.trial_until, t.frozen, p.id, p.limits, COALESCE(m.media, 0), COALESCE(m.bytes, 0), s.stats, COALESCE(p.version, 0), \
         (SELECT CAST(COUNT(*) AS BIGINT) FROM storages o WHERE o.tenant = t.id), \
         (SELECT CAST(COUNT(*) AS BIGINT) FROM storages o WHERE o.tenant = t.id AND o.state = 'active'), \
         (SELECT CAST(COUNT(*) AS BIGINT) FROM tenant_hosts h WHERE h.tenant = t.id) \
         FROM tenants t LEFT JOIN plans p ON p.id = t.plan LEFT JOIN metered_tenants m ON m.tenant = t.id \
         LEFT JOIN tenant_stats s ON s.tenant = t.id WHERE t.id > $1 AND t.state = 'active' ORDER BY t.id LIMIT $2";
     MANY (1) = "SELECT t.id, t.version, t.server, t.isolation, t.table_prefix, t.schema_version, CASE WHEN t.moving IS NULL THEN 0 ELSE 1 END, \
-        t.limits, t.trial_until, t.frozen, p.id, p.limits, COALESCE(m.media, 0), COALESCE(m.bytes, 0), s.stats, \
+        t.limits, t.trial_until, t.frozen, p.id, p.limits, COALESCE(m.media, 0), COALESCE(m.bytes, 0), s.stats, COALESCE(p.version, 0), \
         (SELECT CAST(COUNT(*) AS BIGINT) FROM storages o WHERE o.tenant = t.id), \
         (SELECT CAST(COUNT(*) AS BIGINT) FROM storages o WHERE o.tenant = t.id AND o.state = 'active'), \
         (SELECT CAST(COUNT(*) AS BIGINT) FROM tenant_hosts h WHERE h.tenant = t.id) \
@@ -33,11 +33,19 @@ sql! {
         LEFT JOIN tenant_stats s ON s.tenant = t.id WHERE t.id IN (VALUES {rows}) AND t.state = 'active' ORDER BY t.id";
 }
 
+/// The versions whose limits a tenant is judged by: whoever has others by now is judged again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct JudgedBy {
+    pub(crate) tenant: i64,
+    /// 0 without a plan.
+    pub(crate) plan: i64,
+}
+
 /// A tenant as it is judged.
 #[derive(Debug, Clone)]
 pub(crate) struct Figures {
     pub(crate) id: TenantId,
-    pub(crate) version: i64,
+    pub(crate) judged_by: JudgedBy,
     pub(crate) place: Place,
     pub(crate) schema_version: i64,
     pub(crate) moving: bool,
@@ -121,7 +129,10 @@ fn one(row: &AnyRow, id: TenantId, plans: &mut Plans) -> Result<Figures, DbError
     let (media, bytes) = (count(12)?.max(0), count(13)?.max(0));
     Ok(Figures {
         id,
-        version: count(1)?,
+        judged_by: JudgedBy {
+            tenant: count(1)?,
+            plan: count(15)?,
+        },
         place: place(row, 2)?,
         schema_version: count(5)?,
         moving: count(6)? == 1,
@@ -137,9 +148,9 @@ fn one(row: &AnyRow, id: TenantId, plans: &mut Plans) -> Result<Figures, DbError
             users: stats.users,
             admins: stats.admins,
             managers: stats.managers,
-            storages: count(15)?,
-            active_storages: count(16)?,
-            hosts: count(17)?,
+            storages: count(16)?,
+            active_storages: count(17)?,
+            hosts: count(18)?,
         },
     })
 }

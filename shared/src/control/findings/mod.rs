@@ -4,7 +4,7 @@
 pub(crate) mod figures;
 pub(super) mod pass;
 
-pub(crate) use figures::Figures;
+pub(crate) use figures::{Figures, JudgedBy};
 pub use pass::Pass;
 
 use super::{
@@ -29,8 +29,10 @@ sql! {
         since = excluded.since, freeze_at = excluded.freeze_at";
     END = "DELETE FROM findings WHERE tenant = $1 AND reason = $2";
     FREEZE = "UPDATE tenants SET frozen = $1, version = CASE WHEN version >= $2 THEN version + 1 ELSE $2 END, updated_at = $2 \
-        WHERE id = $3 AND version = $4 AND state = 'active' RETURNING id";
-    PRESENT = "SELECT id FROM tenants WHERE id = $1 AND version = $2 AND state = 'active'";
+        WHERE id = $3 AND version = $4 AND COALESCE((SELECT p.version FROM plans p WHERE p.id = tenants.plan), 0) = $5 \
+        AND state = 'active' RETURNING id";
+    PRESENT = "SELECT t.id FROM tenants t LEFT JOIN plans p ON p.id = t.plan \
+        WHERE t.id = $1 AND t.version = $2 AND COALESCE(p.version, 0) = $3 AND t.state = 'active'";
     COUNT_FROZEN = "SELECT reason, CAST(COUNT(*) AS BIGINT) FROM findings WHERE state = 'frozen' GROUP BY reason";
     FORGET = "DELETE FROM findings WHERE tenant = $1";
 }
@@ -39,8 +41,8 @@ sql! {
 #[derive(Debug, Clone)]
 pub(crate) struct Decision {
     pub(crate) tenant: TenantId,
-    /// The version that it was judged by: if it has another one by now, nothing is decided.
-    pub(crate) version: i64,
+    /// If it or its plan has another version by now, nothing is decided.
+    pub(crate) judged_by: JudgedBy,
     /// Findings that are new or changed.
     pub(crate) put: Vec<Finding>,
     /// Those that are over.
@@ -96,7 +98,7 @@ pub(super) fn frozen(row: &AnyRow, column: usize) -> Result<Vec<Frozen>, DbError
         .map_err(|error| DbError::unreadable(WHAT, error))
 }
 
-/// Writes decisions in one transaction, each unless its tenant has changed since it was judged. Returns which were written.
+/// Writes decisions in one transaction, each unless its tenant or the plan has changed since it was judged. Returns which were written.
 ///
 /// # Errors
 /// When the database is away: none is written then, or it is unknown, which the next look finds out.
@@ -125,20 +127,25 @@ pub(crate) async fn decide(db: &Db, decisions: &[Decision], now: Millis) -> Resu
 
 /// Whether the tenant is what it was when it was judged; if so it is frozen, or not any more, as decided.
 async fn hold(connection: &mut AnyConnection, decision: &Decision, now: Millis) -> Result<bool, DbError> {
-    let (id, version) = (decision.tenant.to_string(), decision.version);
-    let query = match &decision.frozen {
-        None => PRESENT.query().bind(id).bind(version),
-        Some(frozen) => {
-            // Texts and numbers: serialising them has no way to fail.
-            let text = (!frozen.is_empty()).then(|| serde_json::to_string(frozen).unwrap_or_default());
-            FREEZE.query().bind(text).bind(now.get()).bind(id).bind(version)
-        }
+    let Some(frozen) = &decision.frozen else {
+        return is_present(connection, &decision.tenant, decision.judged_by).await;
     };
+    // Texts and numbers: serialising them has no way to fail.
+    let text = (!frozen.is_empty()).then(|| serde_json::to_string(frozen).unwrap_or_default());
+    let query = FREEZE.query().bind(text).bind(now.get());
+    let query = query.bind(decision.tenant.to_string()).bind(decision.judged_by.tenant);
     let row = query
+        .bind(decision.judged_by.plan)
         .fetch_optional(connection)
         .bounded("freeze or thaw a tenant")
         .await?;
     Ok(row.is_some())
+}
+
+async fn is_present(connection: &mut AnyConnection, tenant: &TenantId, by: JudgedBy) -> Result<bool, DbError> {
+    let query = PRESENT.query().bind(tenant.to_string()).bind(by.tenant).bind(by.plan);
+    let row = query.fetch_optional(connection);
+    Ok(row.bounded("look whether a tenant has changed").await?.is_some())
 }
 
 async fn put_all(connection: &mut AnyConnection, findings: &[(&TenantId, &Finding)]) -> Result<(), DbError> {
@@ -162,15 +169,19 @@ async fn put_all(connection: &mut AnyConnection, findings: &[(&TenantId, &Findin
     Ok(())
 }
 
-/// Notes that pictures of a tenant expire at `at`, with the line that tells why. Their own rows follow.
+/// Notes that pictures of a tenant expire at `at`, with the line that tells why, unless it or its plan has changed since it was
+/// judged. Returns whether it did. Their own rows follow.
 pub(crate) async fn expire(
     db: &Db,
-    tenant: &TenantId,
+    (tenant, judged_by): (&TenantId, JudgedBy),
     media: &[MediaId],
     at: Millis,
     entry: &Entry,
-) -> Result<(), DbError> {
+) -> Result<bool, DbError> {
     let mut tx = db.begin_write().await?;
+    if !is_present(&mut tx, tenant, judged_by).await? {
+        return Ok(false);
+    }
     for media in media {
         let expiry = Expiry {
             tenant: tenant.clone(),
@@ -180,7 +191,8 @@ pub(crate) async fn expire(
         expiries::note_in(&mut tx, &expiry).await?;
     }
     audit::append(&mut tx, entry).await?;
-    tx.commit().bounded("let pictures expire").await
+    tx.commit().bounded("let pictures expire").await?;
+    Ok(true)
 }
 
 /// How many tenants are frozen, by reason: one that is frozen for two counts for both.

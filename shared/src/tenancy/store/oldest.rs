@@ -14,7 +14,19 @@ tenant_sql! {
     OVER = "SELECT CAST(COUNT(*) AS BIGINT), CAST(COALESCE(SUM(stored_bytes), 0) AS BIGINT), \
         CAST(COALESCE(SUM(CASE WHEN frames > 1 THEN stored_bytes ELSE 0 END), 0) AS BIGINT) FROM {media} WHERE state = 'ready' AND expires_at <= $1";
     // Ids sort by when their uploads were accepted.
-    OLDEST = "SELECT id, stored_bytes, frames FROM {media} WHERE state = 'ready' AND (expires_at IS NULL OR expires_at > $1) ORDER BY id LIMIT $2";
+    OLDEST = "SELECT id, stored_bytes, frames FROM {media} WHERE state = 'ready' AND (expires_at IS NULL OR expires_at > $1) \
+        AND frames BETWEEN $2 AND $3 AND stored_bytes >= $4 ORDER BY id LIMIT $5";
+}
+
+/// Which pictures are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// Those that do not move.
+    pub(crate) stills: bool,
+    /// Those that move.
+    pub(crate) moving: bool,
+    /// Also those that have no bytes.
+    pub(crate) empty: bool,
 }
 
 impl TenantDb {
@@ -33,13 +45,21 @@ impl TenantDb {
         })
     }
 
-    /// The oldest pictures in sight, the oldest first, at most `limit`, each with what it counts.
-    ///
-    /// # Errors
-    /// When the database is away.
-    pub async fn oldest(&self, now: Millis, limit: i64) -> Result<Vec<(MediaId, Usage)>, DbError> {
+    /// The oldest pictures in sight that are wanted, the oldest first, at most `limit`, each with what it counts.
+    pub(crate) async fn oldest(
+        &self,
+        now: Millis,
+        wanted: Wanted,
+        limit: i64,
+    ) -> Result<Vec<(MediaId, Usage)>, DbError> {
         const WHAT: &str = "look for the oldest pictures";
-        let query = self.query(OLDEST).bind(now.get()).bind(limit);
+        let query = self
+            .query(OLDEST)
+            .bind(now.get())
+            .bind(if wanted.stills { 1_i64 } else { 2 })
+            .bind(if wanted.moving { i64::MAX } else { 1 })
+            .bind(i64::from(!wanted.empty))
+            .bind(limit);
         let rows = query.fetch_all(&mut *self.reader().await?).bounded(WHAT).await?;
         rows.iter()
             .map(|row| {

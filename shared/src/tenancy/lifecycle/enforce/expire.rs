@@ -1,15 +1,21 @@
 //! Deleting the oldest pictures of a tenant whose plan has it so, until what it stores fits.
 //!
 //! They expire like pictures whose uploader gave them a time: out of sight at once, deleted by a job. What expires already, and is
-//! still counted, is not made up for twice.
+//! still counted, is not made up for twice. Where no picture helps, uploads are refused instead.
 
 use super::Lifecycle;
 use crate::{
-    control::{audit::Actor, findings},
+    control::{
+        audit::Actor,
+        findings::{self, Figures},
+    },
     db::DbError,
-    ids::{MediaId, TenantId},
+    ids::MediaId,
     telemetry::names,
-    tenancy::{Finding, FindingState, Limit, Reason, TenantDb, Used, store::usage::Usage},
+    tenancy::{
+        Finding, FindingState, Limit, Reason, TenantDb, Used,
+        store::{oldest::Wanted, usage::Usage},
+    },
     units::Millis,
 };
 
@@ -25,7 +31,7 @@ const STORED: [Limit; 4] = [
 ];
 
 /// By how much each of [`STORED`] is passed; 0 where it is not.
-type Excess = [i64; 4];
+pub(super) type Excess = [i64; 4];
 
 fn counted(usage: Usage) -> Excess {
     let stills = usage.bytes.minus(usage.animation_bytes);
@@ -61,32 +67,71 @@ fn chosen(mut excess: Excess, oldest: Vec<(MediaId, Usage)>) -> Vec<(MediaId, Us
     chosen
 }
 
+/// What deleting the oldest pictures can do about what does not fit.
+pub(super) enum Remedy {
+    /// Nothing expires for it, or what does so already is enough.
+    Unneeded,
+    /// These make it less.
+    Oldest(Vec<(MediaId, Usage)>),
+    /// There is none that would, and so much is left.
+    Nothing(Excess),
+}
+
+/// What there is to do about those of `found` that pictures expire for.
+pub(super) async fn remedy(db: &TenantDb, found: &[Finding], now: Millis) -> Result<Remedy, DbError> {
+    let excess = STORED.map(|limit| expiring(found, limit).map_or(0, |one| one.used.saturating_sub(one.allowed)));
+    if excess == [0; 4] {
+        return Ok(Remedy::Unneeded);
+    }
+    let excess = less(excess, db.over(now).await?);
+    if excess == [0; 4] {
+        return Ok(Remedy::Unneeded);
+    }
+    let chosen = chosen(excess, db.oldest(now, wanted(excess), MOST).await?);
+    Ok(if chosen.is_empty() {
+        Remedy::Nothing(excess)
+    } else {
+        Remedy::Oldest(chosen)
+    })
+}
+
+/// Those that make `excess` less: the oldest of all may be more than are read, and help with nothing of it.
+const fn wanted([media, bytes, stills, moving]: Excess) -> Wanted {
+    let either = media > 0 || bytes > 0;
+    Wanted {
+        stills: either || stills > 0,
+        moving: either || moving > 0,
+        empty: media > 0,
+    }
+}
+
+fn expiring(found: &[Finding], limit: Limit) -> Option<&Finding> {
+    let of = found.iter().find(|one| one.reason == Reason::Limit(limit));
+    of.filter(|one| one.state == FindingState::Expiring)
+}
+
+/// Has what no picture helps with freeze instead.
+pub(super) fn freeze(found: &mut [Finding], left: Excess) {
+    let stuck = STORED.into_iter().zip(left).filter(|(_, left)| *left > 0);
+    let stuck: Vec<Reason> = stuck.map(|(limit, _)| Reason::Limit(limit)).collect();
+    for one in found.iter_mut().filter(|one| stuck.contains(&one.reason)) {
+        one.state = FindingState::Frozen;
+    }
+}
+
 impl Lifecycle {
-    /// Lets the oldest pictures expire as far as `found` asks for it. Returns how many.
-    pub(super) async fn expire_oldest(
+    /// Lets pictures expire for `found`, unless the tenant or its plan has changed since it was judged: a larger limit takes nothing
+    /// back. Returns how many.
+    pub(super) async fn expire(
         &self,
-        tenant: &TenantId,
+        figures: &Figures,
         db: &TenantDb,
         used: &Used,
         found: &[Finding],
+        chosen: &[(MediaId, Usage)],
         now: Millis,
     ) -> Result<i64, DbError> {
-        let expiring = |limit: Limit| {
-            let of = found.iter().find(|one| one.reason == Reason::Limit(limit));
-            of.filter(|one| one.state == FindingState::Expiring)
-        };
-        let excess = STORED.map(|limit| expiring(limit).map_or(0, |one| one.used.saturating_sub(one.allowed)));
-        if excess == [0; 4] {
-            return Ok(0);
-        }
-        let excess = less(excess, db.over(now).await?);
-        if excess == [0; 4] {
-            return Ok(0);
-        }
-        let chosen = chosen(excess, db.oldest(now, MOST).await?);
-        if chosen.is_empty() {
-            return Ok(0);
-        }
+        let tenant = &figures.id;
         let media: Vec<MediaId> = chosen.iter().map(|(media, _)| media.clone()).collect();
         let bytes = chosen
             .iter()
@@ -95,7 +140,7 @@ impl Lifecycle {
         let over: Vec<_> = STORED
             .into_iter()
             .filter_map(|limit| {
-                let one = expiring(limit)?;
+                let one = expiring(found, limit)?;
                 Some(serde_json::json!({ "limit_name": limit.as_str(), "limit": one.allowed, "used": used.of(limit) }))
             })
             .collect();
@@ -103,7 +148,10 @@ impl Lifecycle {
         let entry =
             entry.with(serde_json::json!({ "over": over, "media": media, "count": media.len(), "bytes": bytes }));
         // Before the rows: what expires is found, whatever becomes of this process; a row that says otherwise has the say.
-        findings::expire(&self.control, tenant, &media, now, &entry).await?;
+        if !findings::expire(&self.control, (tenant, figures.judged_by), &media, now, &entry).await? {
+            tracing::info!(tenant.id = %tenant, "a tenant or its plan changed while it was judged: no picture expires");
+            return Ok(0);
+        }
         let mut tx = db.begin().await?;
         for media in &media {
             tx.set_expiry(media, Some(now)).await?;

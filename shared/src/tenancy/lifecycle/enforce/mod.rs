@@ -6,6 +6,8 @@
 //! has a new version then, so that an upload that was judged before is judged again.
 
 mod expire;
+#[cfg(test)]
+mod tests;
 
 use super::{Lifecycle, LifecycleError};
 use crate::{
@@ -28,6 +30,7 @@ use crate::{
     },
     units::Millis,
 };
+use expire::Remedy;
 use futures_util::{StreamExt, stream};
 use std::collections::BTreeMap;
 
@@ -226,7 +229,7 @@ impl Lifecycle {
         ids.dedup();
         // The watch goes by contexts, which follow a plan's change within a bound.
         let then = now.after(self.resolver.bound());
-        activity::mark_all(&self.control, Watcher::Limits, &ids, then).await
+        activity::put_off(&self.control, Watcher::Limits, &ids, then).await
     }
 
     /// Judges a tenant by its own rows. Returns what is to be written, if something is, and how many pictures expire by this.
@@ -238,11 +241,15 @@ impl Lifecycle {
         }
         let db = TenantDb::new(self.databases.clone(), figures.place.clone(), figures.moving);
         let used = present(&db, figures.used, &subject.limits).await?;
-        let found = judge(&used, &subject.limits, figures.trial_until, &subject.before, now);
-        let expired = if dry {
-            0
-        } else {
-            self.expire_oldest(&figures.id, &db, &used, &found, now).await?
+        let mut found = judge(&used, &subject.limits, figures.trial_until, &subject.before, now);
+        let expired = match expire::remedy(&db, &found, now).await? {
+            Remedy::Unneeded => 0,
+            Remedy::Nothing(left) => {
+                expire::freeze(&mut found, left);
+                0
+            }
+            Remedy::Oldest(_) if dry => 0,
+            Remedy::Oldest(chosen) => self.expire(figures, &db, &used, &found, &chosen, now).await?,
         };
         Ok((self.decision(subject, &used, &found), expired))
     }
@@ -292,7 +299,7 @@ impl Lifecycle {
         let changes = !(put.is_empty() && end.is_empty() && frozen.is_none());
         changes.then(|| Decision {
             tenant: figures.id.clone(),
-            version: figures.version,
+            judged_by: figures.judged_by,
             put,
             end,
             frozen,
