@@ -10,9 +10,8 @@ use mediamill_shared::{
         changes::Change,
         storages::{self, StorageRole, StorageRow},
     },
-    ids::TenantId,
     placement::{Editor, NewStorage},
-    tenancy::LimitOverrides,
+    tenancy::{LimitOverrides, Tenant},
     testing::{World, s3::S3Server},
     units::ByteCount,
 };
@@ -109,8 +108,9 @@ async fn storages_are_compared_though_a_tenant_is_on_its_way_in_or_does_not_answ
     let (server, services) = (S3Server::start().await.unwrap(), &world.services);
     let (away, _) = world.another_tenant("away").await;
     let (coming, _) = world.another_tenant("coming").await;
-    let demo = world.tenant().await.id().clone();
-    let add = async |name: &str, owner: Option<&TenantId>| {
+    let demo = world.tenant().await;
+    let place = services.resolver.by_id(&away).await.unwrap().unwrap();
+    let add = async |name: &str, owner: Option<&Tenant>| {
         let new = NewStorage {
             name: name.into(),
             settings: server.settings_at("pictures", server.address()).unwrap(),
@@ -123,7 +123,7 @@ async fn storages_are_compared_though_a_tenant_is_on_its_way_in_or_does_not_answ
         services.storages.add(owner, new, false, &by).await.unwrap()
     };
     let shared = add("shared", None).await;
-    let (own, lost) = (add("own", Some(&demo)).await, add("lost", Some(&away)).await);
+    let (own, lost) = (add("own", Some(&demo)).await, add("lost", Some(&place)).await);
     world
         .execute(
             "UPDATE tenants SET state = 'provisioning', table_prefix = 'tnowhere' WHERE id = 'coming'",
@@ -134,10 +134,7 @@ async fn storages_are_compared_though_a_tenant_is_on_its_way_in_or_does_not_answ
     count_too_much(&world).await;
     assert_eq!(changed(&world, "reconcile-storages").await, 3);
     count_too_much(&world).await;
-    let (place, put) = (
-        services.resolver.by_id(&away).await.unwrap().unwrap(),
-        "UPDATE tenants SET table_prefix = $1 WHERE id = 'away'",
-    );
+    let put = "UPDATE tenants SET table_prefix = $1 WHERE id = 'away'";
     world.execute(put, &["tnowhere"]).await;
     services.resolver.refresh(&away).await.unwrap();
     assert_eq!(changed(&world, "reconcile-storages").await, 1);
