@@ -126,7 +126,7 @@ async fn storages_are_compared_though_a_tenant_is_on_its_way_in_or_does_not_answ
     let (own, lost) = (add("own", Some(&demo)).await, add("lost", Some(&place)).await);
     world
         .execute(
-            "UPDATE tenants SET state = 'provisioning', table_prefix = 'tnowhere' WHERE id = 'coming'",
+            "UPDATE tenants SET state = 'provisioning', table_prefix = 'tnowhere', version = version + 1 WHERE id = 'coming'",
             &[],
         )
         .await;
@@ -134,7 +134,7 @@ async fn storages_are_compared_though_a_tenant_is_on_its_way_in_or_does_not_answ
     count_too_much(&world).await;
     assert_eq!(changed(&world, "reconcile-storages").await, 3);
     count_too_much(&world).await;
-    let put = "UPDATE tenants SET table_prefix = $1 WHERE id = 'away'";
+    let put = "UPDATE tenants SET table_prefix = $1, version = version + 1 WHERE id = 'away'";
     world.execute(put, &["tnowhere"]).await;
     services.resolver.refresh(&away).await.unwrap();
     assert_eq!(changed(&world, "reconcile-storages").await, 1);
