@@ -4,6 +4,7 @@
 
 use mediamill_media::sample;
 use mediamill_shared::{
+    clock::Entropy,
     control::{
         audit::Actor,
         jobs::{self, JobRow, NewJob},
@@ -15,12 +16,13 @@ use mediamill_shared::{
     queue::Broker,
     retry::RetryPolicy,
     services::Services,
-    testing::{SmallDisk, World, s3::S3Server},
+    shutdown::Shutdown,
+    testing::{PATIENCE, SmallDisk, World, s3::S3Server},
 };
 use mediamill_workers::{Handler, JobContext, Registry, Settings, run};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
-use tokio::task::JoinSet;
+use std::{collections::BTreeSet, sync::LazyLock, time::Duration};
+use tokio::{sync::watch, task::JoinSet};
 
 mediamill_shared::on_both_sides!(
     a_transient_failure_is_tried_again_until_it_succeeds,
@@ -28,6 +30,8 @@ mediamill_shared::on_both_sides!(
     a_panic_is_an_attempt_and_not_the_workers_end,
     an_attempt_that_hangs_is_ended,
     a_worker_that_is_told_to_stop_finishes_what_it_has,
+    a_job_that_waited_for_its_turn_is_tried_again_like_any_other,
+    what_waits_for_a_slot_of_a_worker_that_stops_is_anothers,
 );
 
 /// Three attempts, soon after each other.
@@ -51,9 +55,12 @@ enum Step {
     Fail,
     Panic,
     Hang,
-    /// Succeeds when told to by the test.
+    /// Succeeds after a while.
     Linger,
 }
+
+/// Jobs that wait until the test has them go on.
+static OPEN: LazyLock<watch::Sender<BTreeSet<JobId>>> = LazyLock::new(|| watch::Sender::new(BTreeSet::new()));
 
 impl Job for Scripted {
     const KIND: JobKind = JobKind::Noop;
@@ -78,6 +85,30 @@ impl Handler for Scripted {
     }
 }
 
+/// Succeeds when it is among [`OPEN`], in the place of the no-op.
+#[derive(Serialize, Deserialize)]
+struct Gated;
+
+impl Job for Gated {
+    const KIND: JobKind = JobKind::Noop;
+    const POOL: Pool = Pool::Maintenance;
+    const RETRY: RetryPolicy = QUICK;
+    const TIMEOUT: Duration = PATIENCE;
+}
+
+impl Handler for Gated {
+    async fn run(self, cx: &JobContext) -> Result<(), JobError> {
+        OPEN.subscribe().wait_for(|open| open.contains(&cx.job)).await.unwrap();
+        Ok(())
+    }
+}
+
+fn open(job: &JobId) {
+    OPEN.send_modify(|open| {
+        open.insert(job.clone());
+    });
+}
+
 fn work(services: &Services, registry: Registry) {
     let settings = Settings {
         registry,
@@ -86,19 +117,40 @@ fn work(services: &Services, registry: Registry) {
     services.shutdown.spawn(run(services.clone(), settings));
 }
 
-async fn scripted(world: &World, script: &[Step]) -> JobId {
+fn new(world: &World, payload: &impl Job) -> NewJob {
     let services = &world.services;
     let id = JobId::generate(&services.clock, &services.entropy);
     let trace = TraceId::generate(&services.clock, &services.entropy);
-    let script = script.to_vec();
-    let job = NewJob::of(id.clone(), &Scripted { script }, trace).unwrap();
+    NewJob::of(id, payload, trace).unwrap()
+}
+
+async fn accepted(world: &World, payload: &impl Job) -> JobId {
+    let (services, job) = (&world.services, new(world, payload));
     let now = services.clock.now();
     let published = services.queue.rows_are_messages();
     jobs::accept(&services.control, std::slice::from_ref(&job), now, published)
         .await
         .unwrap();
     services.outbox.offer(job.pool, job.envelope(now));
-    id
+    job.id
+}
+
+async fn scripted(world: &World, script: &[Step]) -> JobId {
+    let script = script.to_vec();
+    accepted(world, &Scripted { script }).await
+}
+
+/// One of the tenant that waits for its turn.
+async fn held(world: &World, payload: &impl Job) -> JobId {
+    let (services, mut job) = (&world.services, new(world, payload));
+    job.tenant = Some(world.tenant().await.id().clone());
+    job.held = true;
+    let now = services.clock.now();
+    jobs::accept(&services.control, std::slice::from_ref(&job), now, false)
+        .await
+        .unwrap();
+    services.dispatch.held(job.pool, 1).await;
+    job.id
 }
 
 /// The one job's end.
@@ -154,6 +206,52 @@ async fn a_worker_that_is_told_to_stop_finishes_what_it_has(world: World) {
     services.shutdown.stop();
     let row = world.finished(&job).await;
     assert_eq!((row.state, row.attempts), (JobState::Done, 1));
+}
+
+/// Where messages are a broker's, whoever released it runs it without one: the retry comes by a message all the same. There is no
+/// scheduler that would publish it.
+async fn a_job_that_waited_for_its_turn_is_tried_again_like_any_other(world: World) {
+    work(&world.services, Registry::empty().with::<Scripted>());
+    let script = vec![Step::Fail, Step::Fail, Step::Succeed];
+    let job = held(&world, &Scripted { script }).await;
+    let row = world.finished(&job).await;
+    assert_eq!((row.state, row.attempts), (JobState::Done, 3));
+    world.services.shutdown.stop();
+}
+
+/// It has released it for its only slot, which has something else to do to the end.
+async fn what_waits_for_a_slot_of_a_worker_that_stops_is_anothers(world: World) {
+    let services = &world.services;
+    let mut settings = Settings {
+        registry: Registry::empty().with::<Gated>(),
+        ..Settings::from_config(&services.config)
+    };
+    settings.pools.retain(|pool| pool.pool == Gated::POOL);
+    settings.pools[0].slots = 1;
+    let mut workers = JoinSet::new();
+    workers.spawn(run(services.clone(), settings.clone()));
+    let first = accepted(&world, &Gated).await;
+    world.until(&first, |state| state == JobState::Running).await;
+    let second = held(&world, &Gated).await;
+    open(&second);
+    if !services.queue.rows_are_messages() {
+        let released = async { while !jobs::held(&services.control).await.unwrap().is_empty() {} };
+        tokio::time::timeout(PATIENCE, released).await.unwrap();
+    }
+    services.shutdown.stop();
+    open(&first);
+    workers.join_next().await.unwrap().unwrap();
+    assert_eq!(world.finished(&first).await.state, JobState::Done);
+    let row = jobs::get(&services.control, &second).await.unwrap().unwrap();
+    assert_eq!((row.state, row.attempts), (JobState::Queued, 0));
+    let config = (*services.config).clone();
+    let (clock, entropy) = (services.clock.clone(), Entropy::system());
+    let other = Services::open(config, clock, entropy, Shutdown::new()).await.unwrap();
+    workers.spawn(run(other.clone(), settings));
+    let row = world.finished(&second).await;
+    assert_eq!((row.state, row.attempts), (JobState::Done, 1));
+    other.shutdown.stop();
+    workers.join_next().await.unwrap().unwrap();
 }
 
 /// What `mediamill dead retry` does.

@@ -201,7 +201,8 @@ impl Turns {
         }
     }
 
-    /// A slot has a job now. If that was one that waited here, the next one may be released before it is needed.
+    /// A slot has a job now. If that was one that waited here, the next one may be released before it is needed; if it was a message,
+    /// what ended before it without a word is released for, see [`work`](Self::work).
     pub(super) fn begun(&self, released: bool) {
         if released || !self.state().ended.is_empty() {
             self.changed.notify_one();
