@@ -172,14 +172,14 @@ async fn write_all(copies: &mut [Copy<'_>], asked: &mut Asked, cx: &JobContext) 
 }
 
 /// What came of a copy from one place.
-enum Written {
+pub(super) enum Written {
     Whole,
     /// The place that is read from has something else.
     Damaged(String),
     /// The place that is read from has nothing.
     Missing(ReadError),
     /// The place that is written to failed.
-    Refused(String),
+    Refused(ObjectError),
 }
 
 /// Writes a file from the first of its places that has what is recorded. What the place that it goes to said, where it did not
@@ -190,7 +190,7 @@ async fn write(file: &Variant, target: &Opened, cx: &JobContext) -> Result<Optio
     for source in sources.transient()? {
         match write_from(&source.spot, file, target, cx).await {
             Ok(Written::Whole) => return Ok(None),
-            Ok(Written::Refused(said)) => return Ok(Some(said)),
+            Ok(Written::Refused(error)) => return Ok(Some(chain(&error))),
             Ok(Written::Damaged(problem)) => {
                 tracing::error!(
                     tenant.id = %cx.tenant()?.id(), storage = %source.spot, object = %file.object,
@@ -217,7 +217,13 @@ async fn write(file: &Variant, target: &Opened, cx: &JobContext) -> Result<Optio
     }
 }
 
-async fn write_from(source: &Spot, file: &Variant, target: &Opened, cx: &JobContext) -> Result<Written, JobError> {
+/// Writes a file from one of its places.
+pub(super) async fn write_from(
+    source: &Spot,
+    file: &Variant,
+    target: &Opened,
+    cx: &JobContext,
+) -> Result<Written, JobError> {
     let (tenant, from) = (cx.tenant()?.id(), Places::of([source.clone()]));
     let fetched = match cx.storages.get(tenant, &from, &file.object, None).await {
         Ok(fetched) => fetched,
@@ -235,12 +241,12 @@ async fn write_from(source: &Spot, file: &Variant, target: &Opened, cx: &JobCont
             file.sha256
         ))),
         Err(ObjectError::TooLong { limit, .. }) => Ok(Written::Damaged(format!("it is longer than its {limit}"))),
-        Err(error) if is_the_places(&error) => Ok(Written::Refused(chain(&error))),
+        Err(error) if is_the_places(&error) => Ok(Written::Refused(error)),
         Err(error) => Err(JobError::transient(error)),
     }
 }
 
 /// The media type that a file was written with first.
-pub(super) fn mime(file: &Variant) -> &'static str {
+fn mime(file: &Variant) -> &'static str {
     mediamill_media::Format::named(&file.format).map_or("application/octet-stream", mediamill_media::Format::mime)
 }

@@ -1,9 +1,11 @@
 //! `media.verify`: a picture's files are read again where they lie, and what is not what it was is written anew from another
 //! copy, where there is one.
 
-use super::{copies::mime, files::delete};
+use super::{
+    copies::{Written, write_from},
+    files::delete,
+};
 use crate::context::JobContext;
-use futures_util::TryStreamExt;
 use mediamill_shared::{
     BoxError,
     control::{
@@ -11,8 +13,8 @@ use mediamill_shared::{
         storages::tasks::{self, Found},
     },
     jobs::{JobError, Reason, ResultExt, VerifyMedia},
-    objects::{Body, ObjectError, Store},
-    placement::{Opened, Places, Spot, checksum},
+    objects::ObjectError,
+    placement::{Opened, Spot, checksum},
     tenancy::store::media::Variant,
 };
 
@@ -80,12 +82,7 @@ async fn mend(opened: &Opened, file: &Variant, cx: &JobContext) -> Result<bool, 
         let Some(source) = cx.storages.spot(tenant, other).await.transient()? else {
             continue;
         };
-        let mended = match problem(&source, file, cx).await {
-            Ok(None) => write_from(other, opened, file, cx).await,
-            Ok(Some(_)) => continue,
-            Err(error) => Err(error.into()),
-        };
-        let mended = match mended {
+        let mended = match write_anew(&source, opened, file, cx).await {
             Ok(mended) => mended,
             Err(error) => {
                 let error: &dyn std::error::Error = error.as_ref();
@@ -109,17 +106,18 @@ async fn mend(opened: &Opened, file: &Variant, cx: &JobContext) -> Result<bool, 
     Ok(false)
 }
 
-/// Returns whether it is what is recorded then.
-async fn write_from(source: &Spot, to: &Opened, file: &Variant, cx: &JobContext) -> Result<bool, BoxError> {
-    let places = Places::of([source.clone()]);
-    let fetched = cx.storages.get(cx.tenant()?.id(), &places, &file.object, None).await?;
-    let body: Body = Box::pin(fetched.body.map_err(Into::into));
-    let written = to
-        .objects
-        .put_stream_as(&file.object, body, file.bytes, mime(file))
-        .await;
-    cx.storages.note(&to.spot, &written);
-    Ok(written?.sha256 == file.sha256)
+/// Writes it anew from another copy, if that is well: nothing is written over by what is no better. Returns whether it is what is
+/// recorded then.
+async fn write_anew(source: &Opened, to: &Opened, file: &Variant, cx: &JobContext) -> Result<bool, BoxError> {
+    if problem(source, file, cx).await?.is_some() {
+        return Ok(false);
+    }
+    match write_from(&source.spot, file, to, cx).await? {
+        Written::Whole => Ok(true),
+        Written::Damaged(_) => Ok(false),
+        Written::Missing(error) => Err(error.into()),
+        Written::Refused(error) => Err(error.into()),
+    }
 }
 
 async fn tell(spot: &Spot, file: &Variant, problem: &str, mended: bool, cx: &JobContext) -> Result<(), JobError> {
