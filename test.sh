@@ -233,7 +233,7 @@ fuzzing() {
     ./fuzz.sh --runs 10000
 }
 
-# Most tests wait for a server half of their time.
+# Tests wait for servers: more of them at a time than there are processors are done sooner.
 export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(($(nproc) * 2))}
 
 # Tests of a full disk mount a small file system: root may, and so may anybody in a user namespace of their own.

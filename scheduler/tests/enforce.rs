@@ -40,9 +40,7 @@ mediamill_shared::on_both_sides!(
 );
 
 fn limits(set: &[(Limit, i64)]) -> LimitOverrides {
-    let none = LimitOverrides::default();
-    set.iter()
-        .fold(none, |limits, (limit, value)| limits.set(*limit, *value))
+    set.iter().copied().collect()
 }
 
 /// Counts pictures of `tenant` without a job, and has them rolled up.
@@ -124,16 +122,6 @@ async fn plan(world: &World, set: &[(Limit, i64)]) {
     assert!(services.lifecycle.create_plan(&plan, &Actor::cli()).await.unwrap());
 }
 
-async fn edit(world: &World, set: &[(Limit, i64)]) {
-    let wanted = limits(set);
-    let edit = |plan: &mut Plan| {
-        plan.limits = wanted.clone();
-        true
-    };
-    let edited = world.services.lifecycle.edit_plan("plan", edit, &Actor::cli()).await;
-    assert!(edited.unwrap().is_some());
-}
-
 async fn on_plan(world: &World, id: &str, isolation: Option<Isolation>) -> TenantId {
     let id: TenantId = id.parse().unwrap();
     let mut new = NewTenant::plain(id.clone(), &format!("{id}.localhost"));
@@ -172,7 +160,9 @@ async fn a_lowered_plan_freezes_all_of_its_tenants_and_a_raised_one_thaws_them(w
     }
     roll_up(services).await;
     assert_eq!(enforce(services).await, 0);
-    edit(&world, &[(Limit::Media, 5), (Limit::GraceSeconds, 600)]).await;
+    world
+        .edit_plan("plan", limits(&[(Limit::Media, 5), (Limit::GraceSeconds, 600)]))
+        .await;
     // Before that, what it would be: of all, and of one.
     for (tenant, notes) in [(None, 22), (Some(&tenants[3]), 1), (Some(&tenants[23]), 0)] {
         let dry = dry_run(services, tenant).await;
@@ -207,7 +197,7 @@ async fn a_lowered_plan_freezes_all_of_its_tenants_and_a_raised_one_thaws_them(w
         counted.into_iter().collect::<Vec<_>>(),
         [(Reason::Limit(Limit::Media), 22)]
     );
-    edit(&world, &[(Limit::Media, 8)]).await;
+    world.edit_plan("plan", limits(&[(Limit::Media, 8)])).await;
     assert_eq!(enforce(services).await, 22);
     assert_eq!(enforce(services).await, 0);
     for id in over {
@@ -454,7 +444,7 @@ async fn a_quiet_tenant_is_told_of_a_limit_that_came_near(world: World) {
     store(services, &id, 9, 100).await;
     roll_up(services).await;
     run_once(services, "watch-limits").await.unwrap();
-    edit(&world, &[(Limit::Media, 10)]).await;
+    world.edit_plan("plan", limits(&[(Limit::Media, 10)])).await;
     for changed in [1, 0] {
         assert_eq!(enforce(services).await, 0);
         // The watch waits until contexts must have followed.
@@ -491,7 +481,9 @@ async fn a_tenant_that_cannot_be_read_keeps_nobody_back(world: World) {
         .to_owned();
     let put = "UPDATE tenants SET table_prefix = $1 WHERE id = 'lost'";
     world.execute(put, &["tnowhere"]).await;
-    edit(&world, &[(Limit::Media, 5), (Limit::GraceSeconds, 0)]).await;
+    world
+        .edit_plan("plan", limits(&[(Limit::Media, 5), (Limit::GraceSeconds, 0)]))
+        .await;
     assert_eq!(enforce(services).await, 2);
     assert!(is_frozen(services, &other).await);
     assert_eq!(found(services, &lost).await, []);
@@ -505,7 +497,7 @@ async fn a_tenant_that_cannot_be_read_keeps_nobody_back(world: World) {
             &[r#"{"unheard_of": 1}"#],
         )
         .await;
-    edit(&world, &[(Limit::Media, 9)]).await;
+    world.edit_plan("plan", limits(&[(Limit::Media, 9)])).await;
     assert_eq!(enforce(services).await, 1);
     assert!(!is_frozen(services, &other).await);
 }

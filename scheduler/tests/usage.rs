@@ -17,10 +17,7 @@ use mediamill_shared::{
     services::Services,
     tenancy::{
         Limit, LimitOverrides, Limits, Tenant,
-        store::{
-            media::Media,
-            usage::{Settled, Usage},
-        },
+        store::usage::{Settled, Usage},
     },
     testing::World,
     units::{ByteCount, Millis},
@@ -42,7 +39,7 @@ async fn worked(services: &Services, tenant: &Tenant, media: i64, bytes: i64) {
     let trace = TraceId::generate(&services.clock, &services.entropy);
     let payload = DeleteMedia {
         holder: None,
-        media: mediamill_shared::ids::MediaId::generate(&services.clock, &services.entropy),
+        media: MediaId::generate(&services.clock, &services.entropy),
     };
     let mut job = NewJob::of(id.clone(), &payload, trace).unwrap();
     job.tenant = Some(tenant.id().clone());
@@ -132,31 +129,7 @@ async fn pictures_that_came_are_rolled_up_once(world: World) {
 async fn a_line_that_nobody_waited_for_is_found(world: World) {
     let (services, tenant) = (&world.services, world.tenant().await);
     // Its job was given up before its worker came to its end.
-    let job = JobId::generate(&services.clock, &services.entropy);
-    let now = services.clock.now();
-    let picture = Media {
-        id: MediaId::generate(&services.clock, &services.entropy),
-        job: job.clone(),
-        key: None,
-        file_name: None,
-        format: "jpeg".into(),
-        width: 1,
-        height: 1,
-        uploaded_bytes: ByteCount::new(10),
-        stored_bytes: ByteCount::new(10),
-        removed: "[]".into(),
-        facts: "{}".into(),
-        created_at: now,
-        frames: 1,
-        expires_at: None,
-        sha256: None,
-    };
-    let mut tx = tenant.db().unwrap().begin().await.unwrap();
-    tx.add_media(&picture, &[]).await.unwrap();
-    let change = Usage::picture(ByteCount::new(10), 1);
-    let settled = tx.settle(&job, change, &Limits::builtin(), now).await;
-    assert_eq!(settled.unwrap(), Settled::Now);
-    tx.commit().await.unwrap();
+    world.record(&tenant, 1).await;
     run_once(services, "reconcile-usage").await.unwrap();
     assert!(
         activity::waiting(&services.control, Watcher::RollUp, Some(tenant.id()))

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     clock::{Clock, Entropy, Stopwatch},
     config::Config,
-    control::{accept, audit::Actor, changes::Change, jobs, jobs::JobRow, storages, tenants},
+    control::{accept, audit::Actor, changes::Change, jobs, jobs::JobRow, plans::Plan, storages, tenants},
     ids::{JobId, MediaId, TenantId, TraceId},
     jobs::{JobState, ProcessMedia},
     objects::{ObjectKey, Objects, Store},
@@ -19,8 +19,13 @@ use crate::{
     services::Services,
     shutdown::Shutdown,
     tenancy::{
-        Isolation, LimitOverrides, NewAdmin, NewTenant, Tenant,
-        store::{balance::Balance, places::Held},
+        Isolation, LimitOverrides, Limits, NewAdmin, NewTenant, Tenant,
+        store::{
+            balance::Balance,
+            media::Media,
+            places::Held,
+            usage::{Settled, Usage},
+        },
     },
     units::ByteCount,
 };
@@ -191,6 +196,52 @@ impl World {
         changed.expect("a change that is allowed");
         let present = services.resolver.refresh(tenant.id()).await;
         present.expect("a resolver that answers").expect("a tenant")
+    }
+
+    /// Gives a plan these limits and no others.
+    ///
+    /// # Panics
+    /// When there is no such plan, or it cannot be changed.
+    pub async fn edit_plan(&self, plan: &str, limits: LimitOverrides) {
+        let edit = |plan: &mut Plan| {
+            plan.limits = limits.clone();
+            true
+        };
+        let edited = self.services.lifecycle.edit_plan(plan, edit, &Actor::cli()).await;
+        edited.expect("a plan that is changed").expect("a plan");
+    }
+
+    /// Records a picture of ten bytes and `frames` frames that has no files, as a worker does whose job nobody accepted.
+    ///
+    /// # Panics
+    /// When it cannot be recorded.
+    pub async fn record(&self, tenant: &Tenant, frames: i64) {
+        let (clock, entropy) = (&self.services.clock, &self.services.entropy);
+        let (job, now, bytes) = (JobId::generate(clock, entropy), clock.now(), ByteCount::new(10));
+        let picture = Media {
+            id: MediaId::generate(clock, entropy),
+            job: job.clone(),
+            key: None,
+            file_name: None,
+            format: "gif".into(),
+            width: 1,
+            height: 1,
+            uploaded_bytes: bytes,
+            stored_bytes: bytes,
+            removed: "[]".into(),
+            facts: "{}".into(),
+            created_at: now,
+            frames,
+            expires_at: None,
+            sha256: None,
+        };
+        let mut tx = tenant.db().expect("a tenant in use").begin().await.expect("a database");
+        tx.add_media(&picture, &[]).await.expect("a picture");
+        let settled = tx
+            .settle(&job, Usage::picture(bytes, frames), &Limits::builtin(), now)
+            .await;
+        assert_eq!(settled.expect("a line of the ledger"), Settled::Now);
+        tx.commit().await.expect("a database");
     }
 
     /// A second tenant, on a host of its own.

@@ -24,6 +24,14 @@ pub struct LimitOverrides {
     carried: BTreeMap<String, String>,
 }
 
+impl FromIterator<(Limit, i64)> for LimitOverrides {
+    /// As [`LimitOverrides::set`] of each.
+    fn from_iter<T: IntoIterator<Item = (Limit, i64)>>(set: T) -> Self {
+        set.into_iter()
+            .fold(Self::default(), |all, (limit, value)| all.set(limit, value))
+    }
+}
+
 impl LimitOverrides {
     /// From a JSON object such as `{"media": 1000, "upload_bytes": "20M", "CHEVERETO_ENABLE_CDN": "0"}`.
     ///

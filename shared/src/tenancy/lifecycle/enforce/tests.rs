@@ -3,11 +3,8 @@
 use super::*;
 use crate::{
     control::{audit, changes::Change, plans::Plan},
-    ids::{JobId, MediaId},
-    tenancy::{
-        LimitOverrides, NewTenant, Tenant,
-        store::{media::Media, usage::Usage},
-    },
+    ids::JobId,
+    tenancy::{LimitOverrides, NewTenant, Tenant, store::usage::Usage},
     testing::{World, make_tenant},
     units::ByteCount,
 };
@@ -22,41 +19,14 @@ crate::on_both_sides!(
 const EXPIRING: [(Limit, i64); 2] = [(Limit::GraceSeconds, 0), (Limit::ExpireOldest, 1)];
 
 fn limits(set: &[(Limit, i64)]) -> LimitOverrides {
-    let none = LimitOverrides::default();
-    set.iter()
-        .fold(none, |limits, (limit, value)| limits.set(*limit, *value))
+    set.iter().copied().collect()
 }
 
 /// Stores pictures of ten bytes each, so many of which do not move and so many that do, the first being the oldest.
 async fn store(world: &World, tenant: &Tenant, stills: usize, moving: usize) {
-    let services = &world.services;
-    let now = services.clock.now();
-    let mut tx = tenant.db().unwrap().begin().await.unwrap();
-    for place in 0..stills + moving {
-        let job = JobId::generate(&services.clock, &services.entropy);
-        let frames = if place < stills { 1 } else { 2 };
-        let picture = Media {
-            id: MediaId::generate(&services.clock, &services.entropy),
-            job: job.clone(),
-            key: None,
-            file_name: None,
-            format: "gif".into(),
-            width: 1,
-            height: 1,
-            uploaded_bytes: ByteCount::new(10),
-            stored_bytes: ByteCount::new(10),
-            removed: "[]".into(),
-            facts: "{}".into(),
-            created_at: now,
-            frames,
-            expires_at: None,
-            sha256: None,
-        };
-        tx.add_media(&picture, &[]).await.unwrap();
-        let change = Usage::picture(ByteCount::new(10), frames);
-        tx.settle(&job, change, &Limits::builtin(), now).await.unwrap();
+    for frames in [1].repeat(stills).into_iter().chain([2].repeat(moving)) {
+        world.record(tenant, frames).await;
     }
-    tx.commit().await.unwrap();
 }
 
 /// What expires of a tenant and is still counted.
@@ -146,16 +116,6 @@ async fn where_no_picture_helps_uploads_are_frozen(world: World) {
     assert_eq!(actions(&thawed), ["tenant.thaw"]);
 }
 
-async fn edit(world: &World, set: &[(Limit, i64)]) {
-    let wanted = limits(set);
-    let edit = |plan: &mut Plan| {
-        plan.limits = wanted.clone();
-        true
-    };
-    let edited = world.services.lifecycle.edit_plan("plan", edit, &Actor::cli()).await;
-    assert!(edited.unwrap().is_some());
-}
-
 async fn on_plan(world: &World, set: &[(Limit, i64)]) -> Tenant {
     let services = &world.services;
     let mut plan = Plan::new("plan".into(), services.clock.now());
@@ -173,7 +133,9 @@ async fn no_picture_expires_by_limits_that_are_not_in_force_any_more(world: Worl
     let planned = on_plan(&world, &[(Limit::Media, 1), grace, oldest]).await;
     store(&world, &planned, 2, 0).await;
     let page = read(&world, &planned).await;
-    edit(&world, &[(Limit::Media, 2), grace, oldest]).await;
+    world
+        .edit_plan("plan", limits(&[(Limit::Media, 2), grace, oldest]))
+        .await;
     let done = enforce(&world, page).await;
     assert_eq!((done.changed, expiring(&world, &planned).await), (0, Usage::default()));
     assert_eq!(states(&world, &planned).await, []);
@@ -184,7 +146,9 @@ async fn no_picture_expires_by_limits_that_are_not_in_force_any_more(world: Worl
     let done = enforce(&world, page).await;
     assert_eq!((done.changed, expiring(&world, &tenant).await), (0, Usage::default()));
     // By those that are, as ever.
-    edit(&world, &[(Limit::Media, 1), grace, oldest]).await;
+    world
+        .edit_plan("plan", limits(&[(Limit::Media, 1), grace, oldest]))
+        .await;
     let page = read(&world, &planned).await;
     enforce(&world, page).await;
     assert_eq!(expiring(&world, &planned).await.media, 1);
@@ -195,7 +159,7 @@ async fn nobody_is_frozen_by_a_plan_that_has_changed(world: World) {
     let tenant = on_plan(&world, &[(Limit::Media, 1), grace]).await;
     store(&world, &tenant, 2, 0).await;
     let page = read(&world, &tenant).await;
-    edit(&world, &[(Limit::Media, 2), grace]).await;
+    world.edit_plan("plan", limits(&[(Limit::Media, 2), grace])).await;
     assert_eq!(enforce(&world, page).await.changed, 0);
     assert_eq!(states(&world, &tenant).await, []);
     let lines = audit::page(&world.services.control, Some(tenant.id()), None, 100).await;
