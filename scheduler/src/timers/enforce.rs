@@ -83,8 +83,7 @@ pub(super) async fn changed(services: &Services, report: &mut Report, most: i64)
     let failed: HashSet<&TenantId> = enforced.failed.iter().collect();
     let seen = noticed.iter().filter(|one| !failed.contains(&one.tenant));
     let seen: Vec<Noticed> = seen.cloned().collect();
-    // Behind the round, which looks at everybody once.
-    let later = services.clock.now().max(round).after(Duration::from_millis(1));
+    let later = activity::behind(round, services.clock.now());
     activity::seen(control, Watcher::Enforcement, &seen, later).await?;
     activity::put_off(control, Watcher::Enforcement, &enforced.failed, later).await?;
     Ok(plans || activity::is_left(control, Watcher::Enforcement, round).await?)

@@ -33,8 +33,7 @@ pub(super) async fn some(services: &Services, most: i64) -> Result<Report, Timer
     let mut report = Report::default();
     let mut changed_ones = Vec::new();
     for one in &noticed {
-        // Behind the round, which looks at everybody once.
-        let later = || services.clock.now().max(round).after(Duration::from_millis(1));
+        let later = || activity::behind(round, services.clock.now());
         match rolled_up(services, one).await {
             Ok(changed) => {
                 activity::seen(control, Watcher::RollUp, std::slice::from_ref(one), later()).await?;

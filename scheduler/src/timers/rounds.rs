@@ -11,7 +11,7 @@ use mediamill_shared::{
     },
     ids::{JobId, ProcessId, TenantId},
     services::Services,
-    tenancy::{Limit, LimitOverrides, Limits, store::usage::Usage},
+    tenancy::{Limit, Limits, store::usage::Usage},
     testing::World,
     units::ByteCount,
 };
@@ -42,10 +42,7 @@ fn pass(services: &Services) {
 async fn tenants(world: &World, limits: &[(Limit, i64)]) -> Vec<TenantId> {
     let mut ids = Vec::new();
     for number in 0..5 {
-        let none = LimitOverrides::default();
-        let limits = limits
-            .iter()
-            .fold(none, |limits, (limit, value)| limits.set(*limit, *value));
+        let limits = limits.iter().copied().collect();
         ids.push(world.another_tenant_with(&format!("t{number}"), limits).await.0);
     }
     ids
@@ -64,6 +61,12 @@ async fn store(services: &Services, tenant: &TenantId, media: i64) {
     let now = services.clock.now();
     tx.settle(&job, change, &Limits::builtin(), now).await.unwrap();
     tx.commit().await.unwrap();
+}
+
+/// Its usage is to be rolled up.
+async fn notice(services: &Services, tenant: &TenantId) {
+    let marked = activity::mark(&services.control, Watcher::RollUp, tenant, services.clock.now());
+    marked.await.unwrap();
 }
 
 /// Files of all of them were served just now.
@@ -121,18 +124,14 @@ async fn everybody_is_rolled_up_in_turn(world: World) {
     pass(services);
     for id in &tenants {
         store(services, id, 1).await;
-        activity::mark(&services.control, Watcher::RollUp, id, services.clock.now())
-            .await
-            .unwrap();
+        notice(services, id).await;
     }
     // Whoever is noticed again and again keeps its place, and goes behind the others when it was looked at.
     for left in [true, true, false] {
         assert_eq!(roll_up::some(services, MOST).await.unwrap().unfinished, left);
         pass(services);
         for id in &tenants[..2] {
-            activity::mark(&services.control, Watcher::RollUp, id, services.clock.now())
-                .await
-                .unwrap();
+            notice(services, id).await;
         }
     }
     for id in &tenants {
@@ -170,9 +169,7 @@ async fn whoever_cannot_be_read_is_not_tried_again_in_the_same_round(world: Worl
     pass(services);
     for id in &tenants {
         store(services, id, 1).await;
-        activity::mark(&services.control, Watcher::RollUp, id, services.clock.now())
-            .await
-            .unwrap();
+        notice(services, id).await;
     }
     world
         .execute("UPDATE tenants SET table_prefix = 'tnowhere' WHERE id <= 't2'", &[])

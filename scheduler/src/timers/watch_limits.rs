@@ -37,7 +37,7 @@ pub(super) async fn some(services: &Services, most: i64) -> Result<Report, Timer
                 "a tenant's usage was not compared with its limits"
             ),
         }
-        let later = services.clock.now().max(round).after(Duration::from_millis(1));
+        let later = activity::behind(round, services.clock.now());
         activity::seen(control, Watcher::Limits, std::slice::from_ref(one), later).await?;
     }
     report.unfinished = activity::is_left(control, Watcher::Limits, round).await?;

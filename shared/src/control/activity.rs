@@ -159,6 +159,12 @@ async fn left(connection: &mut AnyConnection, watcher: Watcher, round: Millis) -
     Ok(row.is_some())
 }
 
+/// Behind a round, which looks at everybody once: where [`seen`] and [`put_off`] put whoever is to be looked at by the next.
+#[must_use]
+pub fn behind(round: Millis, now: Millis) -> Millis {
+    now.max(round).after(Duration::from_millis(1))
+}
+
 /// Whether somebody of the round was not looked at yet.
 ///
 /// # Errors
