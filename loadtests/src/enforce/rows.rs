@@ -6,7 +6,8 @@ use mediamill_scheduler::run_once;
 use mediamill_shared::{
     clock::{Clock, Entropy, Stopwatch},
     config::Config,
-    control::{audit::Actor, findings::Pass, plans::Plan},
+    control::{audit::Actor, passes::Pass, plans::Plan},
+    ids::TenantId,
     services::Services,
     shutdown::Shutdown,
     tenancy::{Limit, LimitOverrides},
@@ -59,10 +60,11 @@ pub(super) async fn run(rows: i64, clock: &Clock) -> anyhow::Result<()> {
     let (seconds, peak) = measured(&services).await?;
     tell("nothing has changed", 0, seconds, peak);
     // As if the last one had been long ago.
-    Pass::new(clock.now()).keep(&services.control).await?;
+    let pass = Pass::<Option<TenantId>>::new(clock.now());
+    pass.keep(&services.control, TIMER).await?;
     let (seconds, peak) = measured(&services).await?;
     tell("a pass over all", rows, seconds, peak);
-    let last = Pass::last(&services.control).await?;
+    let last = Pass::<Option<TenantId>>::last(&services.control, TIMER).await?;
     ensure!(
         last.is_some_and(|pass| pass.ended_at.is_some()),
         "the pass did not come to its end"

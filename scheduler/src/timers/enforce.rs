@@ -8,8 +8,8 @@ use crate::{
 use mediamill_shared::{
     control::{
         activity::{self, Noticed, Watcher},
-        findings::Pass,
         operator_keys,
+        passes::Pass,
     },
     ids::TenantId,
     services::Services,
@@ -92,19 +92,21 @@ pub(super) async fn changed(services: &Services, report: &mut Report, most: i64)
 /// Goes on with the pass over all tenants, or begins one when it is time. Returns whether it has not come to its end.
 async fn pass(services: &Services, report: &mut Report) -> Result<bool, TimerError> {
     let (control, now) = (&services.control, services.clock.now());
-    let mut pass = match Pass::last(control).await? {
+    // The last tenant that was looked at.
+    let last: Option<Pass<Option<TenantId>>> = Pass::last(control, EnforceLimits::NAME).await?;
+    let mut pass = match last {
         Some(last) if last.ended_at.is_none() => last,
         Some(last) if now < last.began_at.after(AGAIN) => return Ok(false),
         Some(_) | None => Pass::new(now),
     };
     for _ in 0..PAGES {
         // Whoever fails is looked at by the next pass.
-        let enforced = services.lifecycle.enforce_page(pass.after.as_ref(), PAGE).await?;
+        let enforced = services.lifecycle.enforce_page(pass.progress.as_ref(), PAGE).await?;
         report.changed = report.changed.saturating_add(enforced.changed);
         let over = i64::try_from(enforced.looked_at).unwrap_or(i64::MAX) < PAGE;
-        pass.after = enforced.last.or(pass.after);
+        pass.progress = enforced.last.or(pass.progress);
         pass.ended_at = over.then(|| services.clock.now());
-        pass.keep(control).await?;
+        pass.keep(control, EnforceLimits::NAME).await?;
         if over {
             return Ok(false);
         }

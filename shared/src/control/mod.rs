@@ -18,6 +18,7 @@ pub mod metering;
 pub mod moves;
 pub mod object_findings;
 pub mod operator_keys;
+pub mod passes;
 pub mod plans;
 pub mod resumable;
 pub mod secrets;

@@ -2,7 +2,8 @@
 
 use super::{
     accept, activity, audit, batches, changes, expiries, findings, jobs, leadership, leases, limit_marks, link_keys,
-    metering, moves, object_findings, operator_keys, plans, resumable, secrets, stats, storages, tenants, timers,
+    metering, moves, object_findings, operator_keys, passes, plans, resumable, secrets, stats, storages, tenants,
+    timers,
 };
 use crate::{
     clock::{Clock, Entropy},
@@ -31,7 +32,6 @@ fn control_statements() -> Vec<(&'static str, &'static str, Sql, usize)> {
         ("expiries", expiries::STATEMENTS),
         ("findings", findings::STATEMENTS),
         ("figures", findings::figures::STATEMENTS),
-        ("pass", findings::pass::STATEMENTS),
         ("leadership", leadership::STATEMENTS),
         ("leases", leases::STATEMENTS),
         ("limit_marks", limit_marks::STATEMENTS),
@@ -41,8 +41,8 @@ fn control_statements() -> Vec<(&'static str, &'static str, Sql, usize)> {
         ("served", metering::served::STATEMENTS),
         ("moves", moves::STATEMENTS),
         ("object_findings", object_findings::STATEMENTS),
-        ("object_pass", object_findings::pass::STATEMENTS),
         ("operator_keys", operator_keys::STATEMENTS),
+        ("passes", passes::STATEMENTS),
         ("plans", plans::STATEMENTS),
         ("resumable", resumable::STATEMENTS),
         ("begin", resumable::begin::STATEMENTS),

@@ -1,13 +1,15 @@
 //! Where the copies of one file lie.
 
 use crate::ids::StorageId;
+use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
 /// Most copies that a file has.
 pub const MOST_REPLICAS: usize = 5;
 
 /// One place for files: a storage, or the installation's own store.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Spot {
     /// What `objects_url` names.
     Main,

@@ -14,7 +14,8 @@ use crate::{
 use compare::Comparison;
 use mediamill_shared::{
     control::{
-        object_findings::{self, ObjectPass},
+        object_findings,
+        passes::Pass,
         tenants::{self, Filter, TenantRow},
     },
     ids::MediaId,
@@ -24,6 +25,7 @@ use mediamill_shared::{
     tenancy::{Tenant, TenantState},
     units::Millis,
 };
+use serde::{Deserialize, Serialize};
 use std::{collections::HashSet, time::Duration};
 
 /// Tenants read at a time.
@@ -40,14 +42,13 @@ impl Timer for ReconcileObjects {
     const EVERY: Duration = Duration::from_secs(86_400);
 
     async fn run(services: &Services) -> Result<Report, TimerError> {
-        let last = ObjectPass::last(&services.control).await?;
-        let pass = last.filter(|last| last.ended_at.is_none());
-        let mut pass = pass.unwrap_or_else(|| ObjectPass::new(services.clock.now()));
+        let pass = Pass::under_way(&services.control, Self::NAME).await?;
+        let mut pass = pass.unwrap_or_else(|| Pass::new(services.clock.now()));
         let scope = Scope::all();
         let mut look = Look::new(services, &scope, pass.began_at, WORK);
-        let over = look.on(&mut pass).await?;
+        let over = look.on(&mut pass.progress).await?;
         pass.ended_at = over.then(|| services.clock.now());
-        pass.keep(&services.control).await?;
+        pass.keep(&services.control, Self::NAME).await?;
         for (problem, count) in object_findings::counts(&services.control).await? {
             metrics::gauge!(names::OBJECT_FINDINGS, "problem" => problem.as_str()).set(count as f64);
         }
@@ -66,14 +67,24 @@ impl Scoped for ReconcileObjects {
                 look.at(&row, None, None).await?;
             }
         } else {
-            let mut pass = ObjectPass::new(look.began);
-            look.on(&mut pass).await?;
+            look.on(&mut Place::default()).await?;
         }
         Ok(Report {
             changed: look.changed,
             unfinished: false,
         })
     }
+}
+
+/// Where a pass is.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Place {
+    /// Serial of the last tenant that is done; empty: none is.
+    after_serial: String,
+    /// The storage of the next tenant that it goes on in. `None`: the first.
+    storage: Option<Spot>,
+    /// The picture behind which it goes on there. `None`: from the beginning.
+    media: Option<MediaId>,
 }
 
 /// A look at tenants' objects.
@@ -104,21 +115,21 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// Goes on with a pass. Returns whether it has come to its end.
-    async fn on(&mut self, pass: &mut ObjectPass) -> Result<bool, TimerError> {
+    /// Goes on from there. Returns whether it has come to its end.
+    async fn on(&mut self, at: &mut Place) -> Result<bool, TimerError> {
         let control = &self.services.control;
         loop {
-            let page = tenants::page(control, &Filter::default(), Some(&pass.after_serial), PAGE).await?;
+            let page = tenants::page(control, &Filter::default(), Some(&at.after_serial), PAGE).await?;
             if page.is_empty() {
                 return Ok(true);
             }
             for row in page {
-                let (storage, media) = (pass.storage.take(), pass.media.take());
+                let (storage, media) = (at.storage.take(), at.media.take());
                 if let Some((storage, media)) = self.at(&row, storage, media).await? {
-                    (pass.storage, pass.media) = (Some(storage), Some(media));
+                    (at.storage, at.media) = (Some(storage), Some(media));
                     return Ok(false);
                 }
-                pass.after_serial = row.serial;
+                at.after_serial = row.serial;
                 if self.left <= 0 {
                     return Ok(false);
                 }

@@ -2,10 +2,8 @@
 //! one transaction.
 
 pub(crate) mod figures;
-pub(super) mod pass;
 
 pub(crate) use figures::{Figures, JudgedBy};
-pub use pass::Pass;
 
 use super::{
     audit::{self, Entry},

@@ -1,9 +1,5 @@
 //! Where tenants' objects are not what their rows say: found by listing storages, kept until a later look finds them well.
 
-pub(crate) mod pass;
-
-pub use pass::ObjectPass;
-
 use super::jobs::text;
 use crate::{
     db::{Bounded, Db, DbError, During, Sql, sql},
