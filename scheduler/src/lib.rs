@@ -5,6 +5,7 @@
 
 mod accept;
 mod leader;
+mod pages;
 mod run;
 mod scope;
 mod timer;

@@ -2,6 +2,7 @@
 
 use crate::{
     accept::accept,
+    pages::{self, Page, Paged},
     scope::Scope,
     timer::{Report, Scoped, Timer, TimerError},
 };
@@ -12,7 +13,8 @@ use mediamill_shared::{
 };
 use std::time::Duration;
 
-const PAGE: i64 = 500;
+/// Pictures that a run looks at.
+const MOST: i64 = 5_000;
 /// How long a picture that is not there may still be made: its job judges by its own clock whether its time is over.
 const MAY_COME: Duration = Duration::from_secs(600);
 
@@ -23,32 +25,68 @@ impl Timer for ExpireMedia {
     const EVERY: Duration = Duration::from_secs(10);
 
     async fn run(services: &Services) -> Result<Report, TimerError> {
-        Self::run_in(services, &Scope::all()).await
+        some(services, MOST).await
     }
+}
+
+pub(super) async fn some(services: &Services, most: i64) -> Result<Report, TimerError> {
+    let scope = Scope::all();
+    let mut look = Look::new(services, &scope);
+    let pass = pages::go_on::<ExpireMedia, _>(services, &mut look, most).await?;
+    Ok(Report {
+        changed: look.deleted,
+        unfinished: pass.ended_at.is_none(),
+    })
 }
 
 impl Scoped for ExpireMedia {
     async fn run_in(services: &Services, scope: &Scope) -> Result<Report, TimerError> {
-        let mut report = Report::default();
-        let now = services.clock.now();
-        let mut after: Option<Expiry> = None;
-        loop {
-            let page = expiries::due(&services.control, now, after.as_ref(), PAGE).await?;
-            let Some(last) = page.last() else { return Ok(report) };
-            after = Some(last.clone());
-            let meant = |expiry: &&Expiry| scope.tenant().is_none_or(|tenant| *tenant == expiry.tenant);
-            for expiry in page.iter().filter(meant) {
-                match expire(services, expiry, scope).await {
-                    Ok(true) => report.changed = report.changed.saturating_add(1),
-                    Ok(false) => {}
-                    // One tenant's database that is away holds up nobody else's pictures.
-                    Err(error) => tracing::warn!(
-                        tenant.id = %expiry.tenant, error = &error as &dyn std::error::Error,
-                        "a picture whose time is over is deleted by a later run"
-                    ),
-                }
+        let mut look = Look::new(services, scope);
+        pages::all(&mut look).await?;
+        Ok(Report {
+            changed: look.deleted,
+            unfinished: false,
+        })
+    }
+}
+
+struct Look<'a> {
+    services: &'a Services,
+    scope: &'a Scope,
+    deleted: i64,
+}
+
+impl<'a> Look<'a> {
+    const fn new(services: &'a Services, scope: &'a Scope) -> Self {
+        Self {
+            services,
+            scope,
+            deleted: 0,
+        }
+    }
+}
+
+impl Paged for Look<'_> {
+    /// The last one.
+    type Place = Option<Expiry>;
+    const PAGE: i64 = 500;
+
+    async fn page(&mut self, place: &mut Self::Place, limit: i64) -> Result<Page, TimerError> {
+        let (services, scope) = (self.services, self.scope);
+        let page = expiries::due(&services.control, services.clock.now(), place.as_ref(), limit).await?;
+        let meant = |expiry: &&Expiry| scope.tenant().is_none_or(|tenant| *tenant == expiry.tenant);
+        for expiry in page.iter().filter(meant) {
+            match expire(services, expiry, scope).await {
+                Ok(true) => self.deleted = self.deleted.saturating_add(1),
+                Ok(false) => {}
+                // One tenant's database that is away holds up nobody else's pictures.
+                Err(error) => tracing::warn!(
+                    tenant.id = %expiry.tenant, error = &error as &dyn std::error::Error,
+                    "a picture whose time is over is deleted by a later run"
+                ),
             }
         }
+        Ok(pages::moved(place, &page, limit))
     }
 }
 

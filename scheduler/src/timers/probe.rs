@@ -1,12 +1,23 @@
 //! Asks every storage that is read whether it is there. What each answers is noted in this process; where that changes for
 //! the worse or the better, it is told.
 
-use crate::timer::{Report, Timer, TimerError};
+use crate::{
+    pages::{self, Page, Paged},
+    timer::{Report, Timer, TimerError},
+};
 use futures_util::{StreamExt, stream};
-use mediamill_shared::{control::storages, placement::ProbeError, services::Services, telemetry::names};
+use mediamill_shared::{
+    control::storages::{self, StorageRow},
+    ids::StorageId,
+    placement::ProbeError,
+    services::Services,
+    telemetry::names,
+};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-const PAGE: i64 = 200;
+/// Storages that a run looks at.
+const MOST: i64 = 1_000;
 /// Storages that are asked at a time.
 const AT_A_TIME: usize = 16;
 
@@ -17,33 +28,59 @@ impl Timer for ProbeStorages {
     const EVERY: Duration = Duration::from_secs(15);
 
     async fn run(services: &Services) -> Result<Report, TimerError> {
-        let (mut well, mut unwell) = (0_u32, 0_u32);
-        let mut after = None;
-        loop {
-            let page = storages::page(&services.control, after.as_ref(), PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.id.clone());
-            let mut read = page;
-            read.retain(|row| row.state.is_read());
-            let asked = stream::iter(read)
-                .map(|row| async move {
-                    let answered = services.storages.probe(&row).await;
-                    // That it is left alone was told when that began.
-                    if let Err(error) = &answered
-                        && !matches!(error, ProbeError::LeftAlone)
-                    {
-                        tracing::warn!(storage = %row.id, name = row.name, error = error as &dyn std::error::Error, "a storage does not answer");
-                    }
-                    answered.is_ok()
-                })
-                .buffer_unordered(AT_A_TIME);
-            let answers: Vec<bool> = asked.collect().await;
-            for answered in answers {
-                if answered { well += 1 } else { unwell += 1 }
-            }
+        let pass = pages::go_on::<Self, _>(services, &mut Probe { services }, MOST).await?;
+        if pass.ended_at.is_some() {
+            metrics::gauge!(names::STORAGES, "state" => "well").set(f64::from(pass.progress.well));
+            metrics::gauge!(names::STORAGES, "state" => "unwell").set(f64::from(pass.progress.unwell));
         }
-        metrics::gauge!(names::STORAGES, "state" => "well").set(f64::from(well));
-        metrics::gauge!(names::STORAGES, "state" => "unwell").set(f64::from(unwell));
-        Ok(Report::default())
+        Ok(Report {
+            changed: 0,
+            unfinished: pass.ended_at.is_none(),
+        })
     }
+}
+
+struct Probe<'a> {
+    services: &'a Services,
+}
+
+/// Where a pass is.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Place {
+    /// The last storage.
+    after: Option<StorageId>,
+    /// Those that answered.
+    well: u32,
+    /// Those that did not.
+    unwell: u32,
+}
+
+impl Paged for Probe<'_> {
+    type Place = Place;
+    const PAGE: i64 = 200;
+
+    async fn page(&mut self, place: &mut Place, limit: i64) -> Result<Page, TimerError> {
+        let page = storages::page(&self.services.control, place.after.as_ref(), limit).await?;
+        let done = Page::of(page.len(), limit);
+        if let Some(last) = page.last() {
+            place.after = Some(last.id.clone());
+        }
+        let read = page.into_iter().filter(|row| row.state.is_read());
+        let asked = stream::iter(read.map(|row| answers(self.services, row))).buffer_unordered(AT_A_TIME);
+        for is_well in asked.collect::<Vec<_>>().await {
+            if is_well { place.well += 1 } else { place.unwell += 1 }
+        }
+        Ok(done)
+    }
+}
+
+async fn answers(services: &Services, row: StorageRow) -> bool {
+    let answered = services.storages.probe(&row).await;
+    // That it is left alone was told when that began.
+    if let Err(error) = &answered
+        && !matches!(error, ProbeError::LeftAlone)
+    {
+        tracing::warn!(storage = %row.id, name = row.name, error = error as &dyn std::error::Error, "a storage does not answer");
+    }
+    answered.is_ok()
 }

@@ -1,15 +1,21 @@
 //! Begins the removal of tenants whose time to come back is over, and goes on with removals that have lost their jobs.
 
-use crate::timer::{Report, Timer, TimerError};
+use crate::{
+    pages::{self, Page, Paged},
+    timer::{Report, Timer, TimerError},
+};
 use mediamill_shared::{
     control::{audit::Actor, changes::Refused, tenants},
+    ids::TenantId,
     jobs::JobKind,
     services::Services,
     tenancy::{LifecycleError, TenantState},
 };
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-const PAGE: i64 = 200;
+/// Tenants that a run looks at.
+const MOST: i64 = 1_000;
 /// A dead removal is begun again after so long: what stopped it may be over.
 const PAUSE: Duration = Duration::from_secs(600);
 
@@ -20,35 +26,92 @@ impl Timer for PurgeTenants {
     const EVERY: Duration = Duration::from_secs(60);
 
     async fn run(services: &Services) -> Result<Report, TimerError> {
-        let (mut changed, now) = (0_i64, services.clock.now());
-        let mut after = None;
-        loop {
-            let page = tenants::in_state(&services.control, TenantState::Leaving, after.as_ref(), now, PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.clone());
-            for id in &page {
-                match services.lifecycle.begin_purge(id, &Actor::scheduler()).await {
-                    Ok(begun) => changed = changed.saturating_add(i64::from(begun.is_some())),
-                    // Removed by hand meanwhile, or moving still: the next run looks again.
-                    Err(LifecycleError::Refused(Refused::Missing { .. } | Refused::NotNow { .. })) => {}
-                    Err(error) => return Err(error.into()),
+        some(services, MOST).await
+    }
+}
+
+pub(super) async fn some(services: &Services, most: i64) -> Result<Report, TimerError> {
+    let mut purge = Purge { services, begun: 0 };
+    let pass = pages::go_on::<PurgeTenants, _>(services, &mut purge, most).await?;
+    Ok(Report {
+        changed: purge.begun,
+        unfinished: pass.ended_at.is_none(),
+    })
+}
+
+struct Purge<'a> {
+    services: &'a Services,
+    begun: i64,
+}
+
+/// Where a pass is: the last tenant.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Place {
+    /// Of those whose time to come back is over.
+    Leaving(Option<TenantId>),
+    /// Of those whose removal has no job.
+    Deleting(Option<TenantId>),
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self::Leaving(None)
+    }
+}
+
+impl Paged for Purge<'_> {
+    type Place = Place;
+    const PAGE: i64 = 200;
+
+    async fn page(&mut self, place: &mut Place, limit: i64) -> Result<Page, TimerError> {
+        match place {
+            Place::Leaving(after) => {
+                let page = self.leaving(after, limit).await?;
+                if page.is_last {
+                    *place = Place::Deleting(None);
                 }
+                Ok(page.followed())
+            }
+            Place::Deleting(after) => self.deleting(after, limit).await,
+        }
+    }
+}
+
+impl Purge<'_> {
+    async fn leaving(&mut self, after: &mut Option<TenantId>, limit: i64) -> Result<Page, TimerError> {
+        let Services {
+            control,
+            clock,
+            lifecycle,
+            ..
+        } = self.services;
+        let page = tenants::in_state(control, TenantState::Leaving, after.as_ref(), clock.now(), limit).await?;
+        for id in &page {
+            match lifecycle.begin_purge(id, &Actor::scheduler()).await {
+                Ok(begun) => self.begun = self.begun.saturating_add(i64::from(begun.is_some())),
+                // Removed by hand meanwhile, or moving still: the next pass looks again.
+                Err(LifecycleError::Refused(Refused::Missing { .. } | Refused::NotNow { .. })) => {}
+                Err(error) => return Err(error.into()),
             }
         }
+        Ok(pages::moved(after, &page, limit))
+    }
+
+    async fn deleting(&mut self, after: &mut Option<TenantId>, limit: i64) -> Result<Page, TimerError> {
+        let Services {
+            control,
+            clock,
+            lifecycle,
+            ..
+        } = self.services;
         let left = (TenantState::Deleting, JobKind::TenantDeprovision, false);
-        let mut after = None;
-        loop {
-            let page = tenants::left_in(&services.control, left, now.before(PAUSE), after.as_ref(), PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.clone());
-            for id in &page {
-                services.lifecycle.purge_again(id).await?;
-                changed = changed.saturating_add(1);
-            }
+        let before = clock.now().before(PAUSE);
+        let page = tenants::left_in(control, left, before, after.as_ref(), limit).await?;
+        for id in &page {
+            lifecycle.purge_again(id).await?;
+            self.begun = self.begun.saturating_add(1);
         }
-        Ok(Report {
-            changed,
-            unfinished: false,
-        })
+        Ok(pages::moved(after, &page, limit))
     }
 }

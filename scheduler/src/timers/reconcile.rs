@@ -2,6 +2,7 @@
 //! follow the pictures, and drifting counters start anew. Whose roll-up is not the sum of the ledger is rolled up again.
 
 use crate::{
+    pages::{self, Page, Paged},
     scope::Scope,
     timer::{Report, Scoped, Timer, TimerError},
 };
@@ -21,9 +22,11 @@ use mediamill_shared::{
         store::{balance::Balance, usage::Usage},
     },
 };
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-const PAGE: i64 = 500;
+/// Tenants that a run looks at.
+const MOST: i64 = 5_000;
 /// Looks at a counter that differs before it is drift, and the time between them.
 const LOOKS: u32 = 2;
 const APART: Duration = Duration::from_millis(100);
@@ -35,25 +38,30 @@ impl Timer for ReconcileUsage {
     const EVERY: Duration = Duration::from_secs(300);
 
     async fn run(services: &Services) -> Result<Report, TimerError> {
-        Self::run_in(services, &Scope::all()).await
+        some(services, MOST).await
     }
+}
+
+pub(super) async fn some(services: &Services, most: i64) -> Result<Report, TimerError> {
+    let scope = Scope::all();
+    let mut look = Look::new(services, &scope);
+    let pass = pages::go_on::<ReconcileUsage, _>(services, &mut look, most).await?;
+    if pass.ended_at.is_some() {
+        metrics::gauge!(names::RESERVATION_DRIFT_BYTES).set(pass.progress.drift as f64);
+    }
+    Ok(Report {
+        changed: look.changed,
+        unfinished: pass.ended_at.is_none(),
+    })
 }
 
 impl Scoped for ReconcileUsage {
     async fn run_in(services: &Services, scope: &Scope) -> Result<Report, TimerError> {
-        let mut look = Look {
-            services,
-            scope,
-            changed: 0,
-            drift: 0,
-        };
+        let mut look = Look::new(services, scope);
         if let Some(id) = scope.tenant() {
             look.tenant(id).await?;
         } else {
-            look.everybody().await?;
-        }
-        if scope.is_all() {
-            metrics::gauge!(names::RESERVATION_DRIFT_BYTES).set(look.drift as f64);
+            pages::all(&mut look).await?;
         }
         Ok(Report {
             changed: look.changed,
@@ -66,42 +74,64 @@ struct Look<'a> {
     services: &'a Services,
     scope: &'a Scope,
     changed: i64,
-    /// Bytes.
+}
+
+/// Where a pass is.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Place {
+    /// Serial of the last tenant.
+    after: Option<String>,
+    /// What was not counted as it is, bytes.
     drift: i64,
 }
 
-impl Look<'_> {
-    async fn everybody(&mut self) -> Result<(), TimerError> {
+impl Paged for Look<'_> {
+    type Place = Place;
+    const PAGE: i64 = 500;
+
+    async fn page(&mut self, place: &mut Place, limit: i64) -> Result<Page, TimerError> {
         let active = Filter {
             state: Some(TenantState::Active),
             ..Filter::default()
         };
-        let mut after = None;
-        loop {
-            let page = tenants::page(&self.services.control, &active, after.as_deref(), PAGE).await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            after = Some(last.serial.clone());
-            for row in &page {
+        let page = tenants::page(&self.services.control, &active, place.after.as_deref(), limit).await?;
+        for row in &page {
+            match self.tenant(&row.id).await {
+                Ok(drift) => place.drift = place.drift.saturating_add(drift),
                 // One tenant's database that is away holds up nobody else's look.
-                if let Err(error) = self.tenant(&row.id).await {
-                    tracing::warn!(
-                        tenant.id = %row.id, error = &error as &dyn std::error::Error,
-                        "what a tenant uses is compared with its pictures by a later run"
-                    );
-                }
+                Err(error) => tracing::warn!(
+                    tenant.id = %row.id, error = &error as &dyn std::error::Error,
+                    "what a tenant uses is compared with its pictures by a later run"
+                ),
             }
+        }
+        if let Some(last) = page.last() {
+            place.after = Some(last.serial.clone());
+        }
+        Ok(Page::of(page.len(), limit))
+    }
+}
+
+impl<'a> Look<'a> {
+    const fn new(services: &'a Services, scope: &'a Scope) -> Self {
+        Self {
+            services,
+            scope,
+            changed: 0,
         }
     }
 
-    async fn tenant(&mut self, id: &TenantId) -> Result<(), TimerError> {
+    /// Returns how many bytes were not counted as they are.
+    async fn tenant(&mut self, id: &TenantId) -> Result<i64, TimerError> {
         let services = self.services;
         let Some(tenant) = services.resolver.by_id(id).await? else {
-            return Ok(());
+            return Ok(0);
         };
-        let Ok(db) = tenant.db() else { return Ok(()) };
+        let Ok(db) = tenant.db() else { return Ok(0) };
+        let mut drift = 0;
         let mut balance = db.balance().await?;
         if !balance.is_even() {
-            self.uneven(&tenant, &db, balance).await?;
+            drift = self.uneven(&tenant, &db, balance).await?;
             balance = db.balance().await?;
         }
         // Mostly what was settled a moment ago; also a line that came when nobody waited for it any more.
@@ -126,11 +156,11 @@ impl Look<'_> {
             services.quota.forget(id).await;
             self.changed = self.changed.saturating_add(1);
         }
-        Ok(())
+        Ok(drift)
     }
 
-    /// Usage or its ledger is not what the pictures say.
-    async fn uneven(&mut self, tenant: &Tenant, db: &TenantDb, balance: Balance) -> Result<(), TimerError> {
+    /// Usage or its ledger is not what the pictures say. Returns by how many bytes.
+    async fn uneven(&mut self, tenant: &Tenant, db: &TenantDb, balance: Balance) -> Result<i64, TimerError> {
         let (services, id) = (self.services, tenant.id());
         let said = || {
             let Balance { usage, ledger, rows } = balance;
@@ -141,7 +171,7 @@ impl Look<'_> {
         };
         self.scope.tell(Some(id), said).await;
         if self.scope.is_dry() {
-            return Ok(());
+            return Ok(0);
         }
         let line = JobId::generate(&services.clock, &services.entropy);
         let mut tx = db.begin().await?;
@@ -149,10 +179,9 @@ impl Look<'_> {
         let before = tx.even_out(&line, services.clock.now()).await?;
         tx.commit().await?;
         if before.is_even() {
-            return Ok(());
+            return Ok(0);
         }
         let bytes = |usage: Usage| usage.bytes.minus(before.rows.bytes).get().saturating_abs();
-        self.drift = self.drift.saturating_add(bytes(before.usage).max(bytes(before.ledger)));
         self.changed = self.changed.saturating_add(1);
         tracing::error!(tenant.id = %id, ?before, "a tenant's usage was not what its pictures say: it is mended");
         let entry = Entry::new(
@@ -168,7 +197,7 @@ impl Look<'_> {
         }));
         audit::write(&services.control, &entry).await?;
         services.quota.forget(id).await;
-        Ok(())
+        Ok(bytes(before.usage).max(bytes(before.ledger)))
     }
 }
 

@@ -1,11 +1,13 @@
-//! Compares what storages' figures say with the rows of all tenants, and mends them.
+//! Compares what storages' figures say with the rows of tenants, and mends them: first of tenants' own storages, in which nobody else
+//! has files, then of the provider's, which takes the rows of all tenants together.
 //!
-//! A tenant whose rows cannot be read may have files in the shared storages and in its own: they are left for the next look, too.
+//! Whose rows cannot be read may have files in its own storages and in the provider's: they are left for the next pass.
 //!
-//! A storage that open jobs may still put files into, or take them out of, is left for the next look: rows and figures do not change in
+//! A storage that open jobs may still put files into, or take them out of, is left for the next pass: rows and figures do not change in
 //! one moment. Dead jobs are such: what they have claimed stays claimed until an operator retries or purges them.
 
 use crate::{
+    pages::{self, Page, Paged},
     scope::Scope,
     timer::{Report, Scoped, Timer, TimerError},
 };
@@ -19,14 +21,13 @@ use mediamill_shared::{
     services::Services,
     telemetry::names,
     tenancy::{TenantState, store::places::Held},
+    units::Millis,
 };
-use std::{
-    collections::{BTreeMap, HashSet},
-    time::Duration,
-};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, time::Duration};
 
-/// Rows read at a time.
-const PAGE: i64 = 500;
+/// Storages and tenants that a run looks at.
+const MOST: i64 = 5_000;
 
 pub(crate) struct ReconcileStorages;
 
@@ -35,124 +36,246 @@ impl Timer for ReconcileStorages {
     const EVERY: Duration = Duration::from_secs(3_600);
 
     async fn run(services: &Services) -> Result<Report, TimerError> {
-        Self::run_in(services, &Scope::all()).await
+        some(services, MOST).await
     }
+}
+
+pub(super) async fn some(services: &Services, most: i64) -> Result<Report, TimerError> {
+    let scope = Scope::all();
+    let mut look = Look::new(services, &scope);
+    let pass = pages::go_on::<ReconcileStorages, _>(services, &mut look, most).await?;
+    if pass.ended_at.is_some() {
+        metrics::gauge!(names::STORAGE_DRIFT_BYTES).set(pass.progress.drift as f64);
+    }
+    Ok(Report {
+        changed: look.changed,
+        unfinished: pass.ended_at.is_none(),
+    })
 }
 
 impl Scoped for ReconcileStorages {
     /// Of one tenant: its own storages.
     async fn run_in(services: &Services, scope: &Scope) -> Result<Report, TimerError> {
-        let before = figures(services, scope.tenant()).await?;
-        if before.is_empty() {
-            return Ok(Report::default());
+        let mut look = Look::new(services, scope);
+        if let Some(id) = scope.tenant() {
+            let own = storages::of(&services.control, Some(id)).await?;
+            look.own(&own).await?;
+        } else {
+            pages::all(&mut look).await?;
         }
-        let Recorded { held: recorded, unread } = recorded(services, scope.tenant()).await?;
-        let (mut report, mut drift) = (Report::default(), 0_i64);
-        for (id, was) in before {
-            let is_known = match &was.tenant {
-                Some(owner) => !unread.contains(owner),
-                None => unread.is_empty(),
-            };
-            if !is_known {
+        Ok(Report {
+            changed: look.changed,
+            unfinished: false,
+        })
+    }
+}
+
+struct Look<'a> {
+    services: &'a Services,
+    scope: &'a Scope,
+    changed: i64,
+}
+
+/// Where a pass is.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Place {
+    stage: Stage,
+    /// What figures did not say, bytes.
+    drift: i64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Stage {
+    /// Storages of tenants, and the provider's on the way.
+    Own {
+        /// The last storage.
+        after: Option<StorageId>,
+    },
+    /// Tenants' files in the provider's.
+    Providers(Sums),
+}
+
+impl Default for Stage {
+    fn default() -> Self {
+        Self::Own { after: None }
+    }
+}
+
+/// What the rows of tenants say of the provider's storages.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Sums {
+    /// Serial of the last tenant whose rows were read.
+    after: Option<String>,
+    /// When the first rows were read.
+    since: Millis,
+    /// What figures said before that, of storages that nobody used.
+    said: BTreeMap<StorageId, Held>,
+    /// What the rows say so far.
+    held: BTreeMap<StorageId, Held>,
+    /// A tenant's rows could not be read.
+    is_lacking: bool,
+}
+
+impl Paged for Look<'_> {
+    type Place = Place;
+    const PAGE: i64 = 500;
+
+    async fn page(&mut self, place: &mut Place, limit: i64) -> Result<Page, TimerError> {
+        match &mut place.stage {
+            Stage::Own { after } => {
+                let page = storages::page(&self.services.control, after.as_ref(), limit).await?;
+                if let Some(last) = page.last() {
+                    *after = Some(last.id.clone());
+                }
+                let done = Page::of(page.len(), limit);
+                let drift = self.own(&page).await?;
+                place.drift = place.drift.saturating_add(drift);
+                if done.is_last {
+                    place.stage = Stage::Providers(self.sums().await?);
+                }
+                Ok(done.followed())
+            }
+            Stage::Providers(sums) if sums.said.is_empty() => Ok(Page::of(0, limit)),
+            Stage::Providers(sums) => {
+                let all = Filter::default();
+                let page = tenants::page(&self.services.control, &all, sums.after.as_deref(), limit).await?;
+                let done = Page::of(page.len(), limit);
+                self.add(sums, &page).await;
+                if done.is_last {
+                    let drift = self.providers(sums).await?;
+                    place.drift = place.drift.saturating_add(drift);
+                }
+                Ok(done)
+            }
+        }
+    }
+}
+
+impl<'a> Look<'a> {
+    const fn new(services: &'a Services, scope: &'a Scope) -> Self {
+        Self {
+            services,
+            scope,
+            changed: 0,
+        }
+    }
+
+    /// Compares those of `rows` that tenants own. Returns what their figures did not say, bytes.
+    async fn own(&mut self, rows: &[StorageRow]) -> Result<i64, TimerError> {
+        let mut owned: BTreeMap<&TenantId, Vec<&StorageRow>> = BTreeMap::new();
+        for row in rows {
+            if let Some(owner) = &row.tenant {
+                owned.entry(owner).or_default().push(row);
+            }
+        }
+        let (Services { control, clock, .. }, mut drift) = (self.services, 0_i64);
+        for (owner, rows) in owned {
+            let since = clock.now();
+            if storages::are_in_use(control, Some(owner)).await? {
                 continue;
             }
-            let held = recorded.get(&Spot::Storage(id.clone())).copied().unwrap_or_default();
-            let same = (was.used, was.objects) == (held.bytes, held.objects);
-            if same || storages::are_in_use(&services.control, was.tenant.as_ref()).await? {
-                continue;
-            }
-            let said = || {
-                let (used, objects) = (was.used, was.objects);
-                format!(
-                    "storage {id} counts {objects} objects of {used}, {} of {} are recorded",
-                    held.objects, held.bytes
-                )
-            };
-            scope.tell(was.tenant.as_ref(), said).await;
-            if scope.is_dry() {
-                continue;
-            }
-            // Only as long as it says what it said before the rows were read.
-            if storages::correct(&services.control, &was, held.bytes, held.objects).await? {
-                let bytes = was.used.minus(held.bytes).get().saturating_abs();
-                drift = drift.saturating_add(bytes);
-                report.changed = report.changed.saturating_add(1);
-                tracing::warn!(
-                    storage = %id, used = was.used.get(), objects = was.objects, recorded = ?held,
-                    "a storage's figures were not what the rows say: they are mended"
-                );
+            match places(self.services, owner).await {
+                Ok(places) => {
+                    for was in rows {
+                        let held = places.get(&Spot::Storage(was.id.clone())).copied().unwrap_or_default();
+                        drift = drift.saturating_add(self.compare(was, held, since).await?);
+                    }
+                }
+                Err(error) => left(owner, &error),
             }
         }
-        if scope.is_all() {
-            metrics::gauge!(names::STORAGE_DRIFT_BYTES).set(drift as f64);
+        Ok(drift)
+    }
+
+    /// The provider's storages that nobody uses now.
+    async fn sums(&self) -> Result<Sums, TimerError> {
+        let control = &self.services.control;
+        let mut sums = Sums {
+            since: self.services.clock.now(),
+            ..Sums::default()
+        };
+        if storages::are_in_use(control, None).await? {
+            return Ok(sums);
         }
-        Ok(report)
-    }
-}
-
-/// Every storage, or those of one tenant, that nobody uses now.
-async fn figures(services: &Services, of: Option<&TenantId>) -> Result<BTreeMap<StorageId, StorageRow>, TimerError> {
-    let mut all = BTreeMap::new();
-    let mut after = None;
-    loop {
-        let page = storages::page(&services.control, after.as_ref(), PAGE).await?;
-        let Some(last) = page.last() else { return Ok(all) };
-        after = Some(last.id.clone());
-        for row in page.into_iter().filter(|row| of.is_none() || row.tenant.as_ref() == of) {
-            if !storages::are_in_use(&services.control, row.tenant.as_ref()).await? {
-                all.insert(row.id.clone(), row);
-            }
+        for row in storages::of(control, None).await? {
+            sums.said.insert(row.id.clone(), said(&row));
         }
+        Ok(sums)
     }
-}
 
-/// What the rows of tenants say.
-#[derive(Default)]
-struct Recorded {
-    /// By where it lies.
-    held: BTreeMap<Spot, Held>,
-    /// Tenants whose rows could not be read.
-    unread: HashSet<TenantId>,
-}
-
-/// Of all tenants, or of that one, whose own storages nobody else has files in.
-async fn recorded(services: &Services, of: Option<&TenantId>) -> Result<Recorded, TimerError> {
-    let mut all = Recorded::default();
-    if let Some(id) = of {
-        let row = tenants::get(&services.control, id).await?;
-        all.add(services, &row.into_iter().collect::<Vec<_>>()).await;
-        return Ok(all);
-    }
-    let mut after = None;
-    loop {
-        let page = tenants::page(&services.control, &Filter::default(), after.as_deref(), PAGE).await?;
-        let Some(last) = page.last() else { return Ok(all) };
-        after = Some(last.serial.clone());
-        all.add(services, &page).await;
-    }
-}
-
-impl Recorded {
-    async fn add(&mut self, services: &Services, rows: &[TenantRow]) {
+    async fn add(&self, sums: &mut Sums, rows: &[TenantRow]) {
         // Whoever is on its way in has no tables, and no files.
         for row in rows.iter().filter(|row| row.state != TenantState::Provisioning) {
-            match places(services, &row.id).await {
+            match places(self.services, &row.id).await {
                 Ok(places) => {
                     for (spot, held) in places {
-                        let sum = self.held.entry(spot).or_default();
-                        sum.bytes = sum.bytes.plus(held.bytes);
-                        sum.objects = sum.objects.saturating_add(held.objects);
+                        let Spot::Storage(id) = spot else { continue };
+                        if sums.said.contains_key(&id) {
+                            let sum = sums.held.entry(id).or_default();
+                            sum.bytes = sum.bytes.plus(held.bytes);
+                            sum.objects = sum.objects.saturating_add(held.objects);
+                        }
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(
-                        tenant.id = %row.id, error = &error as &dyn std::error::Error,
-                        "a tenant's rows cannot be read: figures of storages that its files may lie in are compared by a later run"
-                    );
-                    self.unread.insert(row.id.clone());
+                    left(&row.id, &error);
+                    sums.is_lacking = true;
                 }
             }
         }
+        if let Some(last) = rows.last() {
+            sums.after = Some(last.serial.clone());
+        }
+    }
+
+    /// Compares the provider's storages. Returns what their figures did not say, bytes.
+    async fn providers(&mut self, sums: &Sums) -> Result<i64, TimerError> {
+        let mut drift = 0_i64;
+        if sums.is_lacking {
+            return Ok(drift);
+        }
+        for was in storages::of(&self.services.control, None).await? {
+            if sums.said.get(&was.id) == Some(&said(&was)) {
+                let held = sums.held.get(&was.id).copied().unwrap_or_default();
+                drift = drift.saturating_add(self.compare(&was, held, sums.since).await?);
+            }
+        }
+        Ok(drift)
+    }
+
+    /// Mends a storage's figures, if they are not what the rows say that were read since `since`. Returns by how many bytes they were
+    /// wrong.
+    async fn compare(&mut self, was: &StorageRow, held: Held, since: Millis) -> Result<i64, TimerError> {
+        let control = &self.services.control;
+        if said(was) == held || storages::are_in_use(control, was.tenant.as_ref()).await? {
+            return Ok(0);
+        }
+        let found = || {
+            let StorageRow { id, used, objects, .. } = was;
+            format!(
+                "storage {id} counts {objects} objects of {used}, {} of {} are recorded",
+                held.objects, held.bytes
+            )
+        };
+        self.scope.tell(was.tenant.as_ref(), found).await;
+        if self.scope.is_dry() || !storages::correct(control, was, held, since).await? {
+            return Ok(0);
+        }
+        self.changed = self.changed.saturating_add(1);
+        tracing::warn!(
+            storage = %was.id, used = was.used.get(), objects = was.objects, recorded = ?held,
+            "a storage's figures were not what the rows say: they are mended"
+        );
+        Ok(was.used.minus(held.bytes).get().saturating_abs())
+    }
+}
+
+/// What a storage's figures say.
+const fn said(row: &StorageRow) -> Held {
+    Held {
+        bytes: row.used,
+        objects: row.objects,
     }
 }
 
@@ -162,4 +285,11 @@ async fn places(services: &Services, id: &TenantId) -> Result<BTreeMap<Spot, Hel
         // Gone since the page was read, with all its files.
         None => Ok(BTreeMap::new()),
     }
+}
+
+fn left(tenant: &TenantId, error: &TimerError) {
+    tracing::warn!(
+        tenant.id = %tenant, error = error as &dyn std::error::Error,
+        "a tenant's rows cannot be read: figures of storages that its files may lie in are compared by a later pass"
+    );
 }

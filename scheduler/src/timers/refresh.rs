@@ -1,13 +1,17 @@
 //! Puts the contexts of tenants that changed lately into the cache again where it holds older ones: the change itself may
 //! have met a cache that was away and came back with what it knew before.
 
-use crate::timer::{Report, Timer, TimerError};
-use mediamill_shared::{control::tenants, services::Services};
+use crate::{
+    pages::{self, Page, Paged},
+    timer::{Report, Timer, TimerError},
+};
+use mediamill_shared::{control::tenants, ids::TenantId, services::Services, units::Millis};
 use std::time::Duration;
 
 /// Longer than the shared cache keeps anything.
 const LATELY: Duration = Duration::from_secs(90);
-const PAGE: i64 = 1_000;
+/// Tenants that a run looks at.
+const MOST: i64 = 10_000;
 
 pub(crate) struct RefreshContexts;
 
@@ -16,18 +20,49 @@ impl Timer for RefreshContexts {
     const EVERY: Duration = Duration::from_secs(5);
 
     async fn run(services: &Services) -> Result<Report, TimerError> {
-        let mut report = Report::default();
-        let (mut since, mut after) = (services.clock.now().before(LATELY), None);
-        loop {
-            let page = tenants::changed_since(&services.control, since, after.as_ref(), PAGE).await?;
-            let Some(last) = page.last() else { return Ok(report) };
-            since = last.updated_at;
-            after = Some(last.id.clone());
-            for changed in &page {
-                if services.resolver.freshen(&changed.id, changed.version).await? {
-                    report.changed = report.changed.saturating_add(1);
-                }
+        some(services, MOST).await
+    }
+}
+
+pub(super) async fn some(services: &Services, most: i64) -> Result<Report, TimerError> {
+    let mut look = Look { services, changed: 0 };
+    let pass = pages::go_on::<RefreshContexts, _>(services, &mut look, most).await?;
+    Ok(Report {
+        changed: look.changed,
+        unfinished: pass.ended_at.is_none(),
+    })
+}
+
+struct Look<'a> {
+    services: &'a Services,
+    changed: i64,
+}
+
+impl Paged for Look<'_> {
+    /// The last one, and when it changed.
+    type Place = Option<(Millis, TenantId)>;
+    const PAGE: i64 = 1_000;
+
+    async fn page(&mut self, place: &mut Self::Place, limit: i64) -> Result<Page, TimerError> {
+        let Services {
+            control,
+            clock,
+            resolver,
+            ..
+        } = self.services;
+        let (since, after) = match &*place {
+            Some((since, after)) => (*since, Some(after)),
+            None => (clock.now().before(LATELY), None),
+        };
+        let page = tenants::changed_since(control, since, after, limit).await?;
+        for changed in &page {
+            if resolver.freshen(&changed.id, changed.version).await? {
+                self.changed = self.changed.saturating_add(1);
             }
         }
+        if let Some(last) = page.last() {
+            *place = Some((last.updated_at, last.id.clone()));
+        }
+        Ok(Page::of(page.len(), limit))
     }
 }

@@ -28,18 +28,18 @@ mediamill_shared::on_both_sides!(
 const MOST: i64 = 2;
 
 /// With a clock that stands still until a second passes.
-fn timed(world: &World) -> Services {
+pub(super) fn timed(world: &World) -> Services {
     Services {
         clock: Clock::manual(world.services.clock.now()),
         ..world.services.clone()
     }
 }
 
-fn pass(services: &Services) {
+pub(super) fn pass(services: &Services) {
     services.clock.advance(Duration::from_secs(1));
 }
 
-async fn tenants(world: &World, limits: &[(Limit, i64)]) -> Vec<TenantId> {
+pub(super) async fn tenants(world: &World, limits: &[(Limit, i64)]) -> Vec<TenantId> {
     let mut ids = Vec::new();
     for number in 0..5 {
         let limits = limits.iter().copied().collect();
@@ -49,7 +49,7 @@ async fn tenants(world: &World, limits: &[(Limit, i64)]) -> Vec<TenantId> {
 }
 
 /// Counts pictures without a job.
-async fn store(services: &Services, tenant: &TenantId, media: i64) {
+pub(super) async fn store(services: &Services, tenant: &TenantId, media: i64) {
     let job = JobId::generate(&services.clock, &services.entropy);
     let change = Usage {
         media,
@@ -84,7 +84,7 @@ async fn watched(services: &Services) -> Report {
     watch_limits::some(services, MOST).await.unwrap()
 }
 
-const fn report(changed: i64, unfinished: bool) -> Report {
+pub(super) const fn report(changed: i64, unfinished: bool) -> Report {
     Report { changed, unfinished }
 }
 

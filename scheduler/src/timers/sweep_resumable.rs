@@ -1,6 +1,9 @@
 //! Ends uploads in pieces whose time is over, and removes their bytes; also bytes that no upload has.
 
-use crate::timer::{Report, Timer, TimerError};
+use crate::{
+    pages::{self, Page, Paged},
+    timer::{Report, Timer, TimerError},
+};
 use mediamill_shared::{
     control::resumable,
     ids::{TenantId, UploadId},
@@ -11,8 +14,8 @@ use std::time::Duration;
 
 /// Uploads ended in a run.
 const BATCH: i64 = 200;
-/// Keys listed at a time.
-const PAGE: u16 = 1_000;
+/// Keys that a run looks at for orphans.
+const MOST: i64 = 20_000;
 
 pub(crate) struct SweepResumable;
 
@@ -41,40 +44,67 @@ impl Timer for SweepResumable {
             report.changed = report.changed.saturating_add(1);
         }
         if !report.unfinished {
-            report.changed = report.changed.saturating_add(orphans(services).await?);
+            let orphans = orphans(services, MOST).await?;
+            report.changed = report.changed.saturating_add(orphans.changed);
+            report.unfinished = orphans.unfinished;
         }
         Ok(report)
     }
 }
 
 /// Removes pieces whose upload has no row any more: their writer was killed between storing and recording them, while the
-/// upload was removed. Returns of how many uploads.
-async fn orphans(services: &Services) -> Result<i64, TimerError> {
-    let lives = services
-        .config
-        .resumable_expiry
-        .saturating_add(services.config.upload_timeout);
-    let newest = services.clock.now().before(lives);
-    let (mut seen, mut removed) = (None::<(TenantId, UploadId)>, 0_i64);
-    let mut after: Option<ObjectKey> = None;
-    loop {
-        let page = services.objects.list(ObjectKey::STAGED, after.as_ref(), PAGE).await?;
-        let Some(last) = page.last() else { return Ok(removed) };
-        after = Some(last.key.clone());
+/// upload was removed. Tells of how many uploads.
+pub(super) async fn orphans(services: &Services, most: i64) -> Result<Report, TimerError> {
+    let mut orphans = Orphans {
+        services,
+        seen: None,
+        removed: 0,
+    };
+    let pass = pages::go_on::<SweepResumable, _>(services, &mut orphans, most).await?;
+    Ok(Report {
+        changed: orphans.removed,
+        unfinished: pass.ended_at.is_none(),
+    })
+}
+
+struct Orphans<'a> {
+    services: &'a Services,
+    /// The last upload that was looked for: its other pieces follow.
+    seen: Option<(TenantId, UploadId)>,
+    removed: i64,
+}
+
+impl Paged for Orphans<'_> {
+    /// The last key.
+    type Place = Option<ObjectKey>;
+    const PAGE: i64 = 1_000;
+
+    async fn page(&mut self, place: &mut Self::Place, limit: i64) -> Result<Page, TimerError> {
+        let Services {
+            control,
+            objects,
+            clock,
+            config,
+            ..
+        } = self.services;
+        let lives = config.resumable_expiry.saturating_add(config.upload_timeout);
+        let newest = clock.now().before(lives);
+        let keys = pages::keys(limit);
+        let page = objects.list(ObjectKey::STAGED, place.as_ref(), keys).await?;
         let uploads = page.iter().filter_map(|listed| listed.key.upload());
-        for (tenant, upload) in uploads.filter(|(_, id)| id.created_at() < newest) {
-            // Its other pieces follow it.
-            if seen.as_ref() == Some(&(tenant.clone(), upload.clone())) {
+        for upload in uploads.filter(|(_, id)| id.created_at() < newest) {
+            if self.seen.as_ref() == Some(&upload) {
                 continue;
             }
-            seen = Some((tenant.clone(), upload.clone()));
-            if resumable::get(&services.control, &tenant, &upload).await?.is_none() {
-                services
-                    .objects
-                    .delete_below(&ObjectKey::pieces(&tenant, &upload))
-                    .await?;
-                removed = removed.saturating_add(1);
+            let (tenant, id) = self.seen.insert(upload);
+            if resumable::get(control, tenant, id).await?.is_none() {
+                objects.delete_below(&ObjectKey::pieces(tenant, id)).await?;
+                self.removed = self.removed.saturating_add(1);
             }
         }
+        if let Some(last) = page.last() {
+            *place = Some(last.key.clone());
+        }
+        Ok(Page::of(page.len(), limit))
     }
 }

@@ -1,18 +1,24 @@
 //! Takes tenants out of where nobody will: those that were accepted and have no job to make them are undone, those that
 //! were to move and have no job to move them stay, rows of batches that missed their tenant's end are ended.
 
-use crate::timer::{Report, Timer, TimerError};
+use crate::{
+    pages::{self, Page, Paged},
+    timer::{Report, Timer, TimerError},
+};
 use mediamill_shared::{
     control::{audit::Actor, batches, tenants},
+    ids::TenantId,
     jobs::JobKind,
     services::Services,
     tenancy::TenantState,
 };
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Younger ones are in the hands of whoever accepted them.
 const AGE: Duration = Duration::from_secs(120);
-const PAGE: i64 = 200;
+/// Tenants that a run looks at.
+const MOST: i64 = 1_000;
 
 pub(crate) struct RecoverTenants;
 
@@ -21,34 +27,84 @@ impl Timer for RecoverTenants {
     const EVERY: Duration = Duration::from_secs(60);
 
     async fn run(services: &Services) -> Result<Report, TimerError> {
-        let actor = Actor::scheduler();
-        let (mut changed, before) = (0_i64, services.clock.now().before(AGE));
+        some(services, MOST).await
+    }
+}
+
+pub(super) async fn some(services: &Services, most: i64) -> Result<Report, TimerError> {
+    let mut undo = Undo { services, undone: 0 };
+    let pass = pages::go_on::<RecoverTenants, _>(services, &mut undo, most).await?;
+    let strays = batches::end_strays(&services.control).await?;
+    Ok(Report {
+        changed: undo.undone.saturating_add(i64::try_from(strays).unwrap_or(i64::MAX)),
+        unfinished: pass.ended_at.is_none(),
+    })
+}
+
+struct Undo<'a> {
+    services: &'a Services,
+    undone: i64,
+}
+
+/// Where a pass is: the last tenant.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Place {
+    /// Of those that nobody makes.
+    Coming(Option<TenantId>),
+    /// Of those that nobody moves.
+    Moving(Option<TenantId>),
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self::Coming(None)
+    }
+}
+
+impl Paged for Undo<'_> {
+    type Place = Place;
+    const PAGE: i64 = 200;
+
+    async fn page(&mut self, place: &mut Place, limit: i64) -> Result<Page, TimerError> {
+        match place {
+            Place::Coming(after) => {
+                let page = self.coming(after, limit).await?;
+                if page.is_last {
+                    *place = Place::Moving(None);
+                }
+                Ok(page.followed())
+            }
+            Place::Moving(after) => self.moving(after, limit).await,
+        }
+    }
+}
+
+impl Undo<'_> {
+    async fn coming(&mut self, after: &mut Option<TenantId>, limit: i64) -> Result<Page, TimerError> {
+        let Services {
+            control,
+            clock,
+            lifecycle,
+            ..
+        } = self.services;
         // A dead job is an operator's to retry: its tenant waits for that.
         let left = (TenantState::Provisioning, JobKind::TenantProvision, true);
-        let mut after = None;
-        loop {
-            let page = tenants::left_in(&services.control, left, before, after.as_ref(), PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.clone());
-            for id in &page {
-                services.lifecycle.undo(id, "its job is gone", &actor, None).await?;
-                changed = changed.saturating_add(1);
-            }
+        let before = clock.now().before(AGE);
+        let page = tenants::left_in(control, left, before, after.as_ref(), limit).await?;
+        for id in &page {
+            lifecycle.undo(id, "its job is gone", &Actor::scheduler(), None).await?;
+            self.undone = self.undone.saturating_add(1);
         }
-        let mut after = None;
-        loop {
-            let page = tenants::moveless(&services.control, after.as_ref(), PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.clone());
-            for id in &page {
-                let stayed = services.lifecycle.give_up_move(id).await?;
-                changed = changed.saturating_add(i64::from(stayed));
-            }
+        Ok(pages::moved(after, &page, limit))
+    }
+
+    async fn moving(&mut self, after: &mut Option<TenantId>, limit: i64) -> Result<Page, TimerError> {
+        let page = tenants::moveless(&self.services.control, after.as_ref(), limit).await?;
+        for id in &page {
+            let stayed = self.services.lifecycle.give_up_move(id).await?;
+            self.undone = self.undone.saturating_add(i64::from(stayed));
         }
-        let strays = batches::end_strays(&services.control).await?;
-        Ok(Report {
-            changed: changed.saturating_add(i64::try_from(strays).unwrap_or(i64::MAX)),
-            unfinished: false,
-        })
+        Ok(pages::moved(after, &page, limit))
     }
 }

@@ -6,6 +6,7 @@ use crate::{
     ids::{MediaId, TenantId},
     units::Millis,
 };
+use serde::{Deserialize, Serialize};
 use sqlx::{AnyConnection, Row};
 
 sql! {
@@ -16,7 +17,7 @@ sql! {
 }
 
 /// A picture whose time may be over.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expiry {
     /// Whose.
     pub tenant: TenantId,

@@ -4,6 +4,7 @@ use crate::{
     ids::{JobId, MediaId, TenantId, UploadId},
     units::ByteCount,
 };
+use serde::{Deserialize, Deserializer, Serialize};
 use std::{fmt, str::FromStr, sync::Arc};
 
 /// A text is no object key.
@@ -14,7 +15,8 @@ use std::{fmt, str::FromStr, sync::Arc};
 pub struct KeyError;
 
 /// Where an object lies in its store: segments of plain characters, never `.`, `..` or hidden names.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
 pub struct ObjectKey(Arc<str>);
 
 impl ObjectKey {
@@ -126,6 +128,13 @@ impl FromStr for ObjectKey {
         } else {
             Err(KeyError)
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for ObjectKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 

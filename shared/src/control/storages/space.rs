@@ -13,6 +13,7 @@ use crate::{
     db::{Bounded, Db, DbError, During, sql},
     ids::{JobId, TenantId},
     placement::Spot,
+    tenancy::store::places::Held,
     units::{ByteCount, Millis},
 };
 use sqlx::{AnyConnection, Row, any::AnyRow};
@@ -31,7 +32,9 @@ sql! {
     WRITE = "UPDATE storage_ledger SET bytes = $4, objects = $5 WHERE job = $1 AND part = $2 AND storage = $3";
     BUSY = "SELECT id FROM jobs WHERE state IN ('queued', 'running', 'dead') AND (CAST($1 AS TEXT) IS NULL OR tenant = $1) AND kind IN \
         ('media.process', 'media.fetch', 'media.variant', 'media.delete', 'media.move', 'media.verify', 'objects.remove') LIMIT 1";
-    CORRECT = "UPDATE storages SET used = $1, objects = $2 WHERE id = $3 AND used = $4 AND objects = $5 RETURNING id";
+    // Figures that are what they were may have been others in between.
+    CORRECT = "UPDATE storages SET used = $1, objects = $2 WHERE id = $3 AND used = $4 AND objects = $5 \
+        AND NOT EXISTS (SELECT 1 FROM storage_ledger WHERE storage = $3 AND at >= $6) RETURNING id";
     // A job that is still there may be run again.
     PRUNE = "DELETE FROM storage_ledger WHERE at < $1 AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.id = storage_ledger.job)";
 }
@@ -315,13 +318,14 @@ pub async fn are_in_use(db: &Db, tenant: Option<&TenantId>) -> Result<bool, DbEr
     Ok(row.await?.is_some())
 }
 
-/// Sets a storage's figures, if they are still what they were. Returns whether they were.
+/// Sets a storage's figures to `held`, if no job has changed them since `since`, when they were `was`. Returns whether they are set.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn correct(db: &Db, was: &StorageRow, used: ByteCount, objects: i64) -> Result<bool, DbError> {
-    let query = CORRECT.query().bind(used.get()).bind(objects).bind(was.id.to_string());
-    let query = query.bind(was.used.get()).bind(was.objects);
+pub async fn correct(db: &Db, was: &StorageRow, held: Held, since: Millis) -> Result<bool, DbError> {
+    let query = CORRECT.query().bind(held.bytes.get()).bind(held.objects);
+    let query = query.bind(was.id.to_string()).bind(was.used.get()).bind(was.objects);
+    let query = query.bind(since.get());
     let row = query.fetch_optional(db.write()).bounded("mend a storage's figures");
     Ok(row.await?.is_some())
 }

@@ -11,6 +11,7 @@ use crate::{
     placement::{Places, Spot},
     units::ByteCount,
 };
+use serde::{Deserialize, Serialize};
 use sqlx::Row;
 use std::collections::BTreeMap;
 
@@ -28,7 +29,7 @@ tenant_sql! {
 }
 
 /// What lies in one place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Held {
     /// Bytes.
     pub bytes: ByteCount,
