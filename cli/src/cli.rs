@@ -163,7 +163,7 @@ pub(crate) enum SchedulerCommand {
         #[arg(long, value_name = "ID")]
         tenant: Option<TenantId>,
     },
-    /// Run one timer now, whoever leads
+    /// Do all of one timer's work now, whoever leads
     Run {
         /// The timer; an unknown one answers with those there are
         name: String,

@@ -7,6 +7,4 @@ CREATE TABLE timer_passes (
     ended_at BIGINT
 );
 
--- In the place of these, one for each timer; passes begin anew.
-DROP TABLE enforcement_passes;
-DROP TABLE object_passes;
+-- It takes the place of enforcement_passes and object_passes, which schedulers of the release before still use: they go with a later one.

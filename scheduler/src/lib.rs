@@ -1,7 +1,7 @@
 //! Timers: what must happen again and again, by one leader at a time.
 //!
-//! A timer takes no input, reads the whole state it is about, and changes only what is wrong: a missed, doubled or
-//! early run is harmless. To add one: a file in `timers/` that implements [`Timer`], and a line in [`Timers::standard`].
+//! A timer takes no input, reads the state it is about from the back ends, and changes only what is wrong: a missed, doubled or
+//! early run is harmless. What may be too much for one run is done in pages. To add one: a file in `timers/` that implements [`Timer`], and a line in [`Timers::standard`].
 
 mod accept;
 mod leader;

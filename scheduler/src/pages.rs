@@ -1,9 +1,12 @@
-//! Work that may be too much for one run: it is done a page at a time, and the next run goes on behind the last page, whoever leads.
+//! Work that may be too much for one run: it is done a page at a time, and the next run goes on behind what is done, whoever leads.
+//!
+//! One thing that fails holds up nobody else's: it is passed over, and looked at by the next pass. Many are a back end that is away:
+//! then the run fails, and the next goes on behind the last of them.
 
-use crate::timer::{Timer, TimerError};
+use crate::timer::{Report, Timer, TimerError};
 use mediamill_shared::{control::passes::Pass, services::Services};
 use serde::{Serialize, de::DeserializeOwned};
-use std::future::Future;
+use std::{fmt, future::Future};
 
 /// Work over a list.
 pub(crate) trait Paged: Send {
@@ -12,8 +15,12 @@ pub(crate) trait Paged: Send {
     /// Most things on a page.
     const PAGE: i64;
 
-    /// Does at most the next `limit` things, and moves `place` behind them.
+    /// Does at most the next `limit` things, and moves `place` behind each; it goes on there also where this fails. A page whose run
+    /// was killed is done again.
     fn page(&mut self, place: &mut Self::Place, limit: i64) -> impl Future<Output = Result<Page, TimerError>> + Send;
+
+    /// Things that were wrong and are not any more.
+    fn changed(&self) -> i64;
 }
 
 /// A page that is done.
@@ -41,21 +48,52 @@ impl Page {
     }
 }
 
-/// Goes on with the pass of the timer `T`, or begins one, by at most `most` things. The pass that is returned has an end when nothing
-/// is left.
+/// Things that failed in a run.
+#[derive(Debug, Default)]
+pub(crate) struct Failures(u8);
+
+impl Failures {
+    /// So many are passed over in a run.
+    const MOST: u8 = 20;
+
+    /// Passes over something that failed with `error`.
+    ///
+    /// # Errors
+    /// That error, when it is one too many.
+    pub(crate) fn pass_over(&mut self, what: impl fmt::Display, error: TimerError) -> Result<(), TimerError> {
+        if self.0 == Self::MOST {
+            return Err(error);
+        }
+        self.0 += 1;
+        tracing::warn!(
+            %what, error = &error as &dyn std::error::Error,
+            "something is passed over by a timer, and looked at by its next pass"
+        );
+        Ok(())
+    }
+}
+
+/// Goes on with the pass of the timer `T`, or begins one, by at most `most` things. Returns where it is at its end, when nothing is
+/// left.
 pub(crate) async fn go_on<T: Timer, W: Paged>(
     services: &Services,
     work: &mut W,
     most: i64,
-) -> Result<Pass<W::Place>, TimerError> {
+) -> Result<(Report, Option<W::Place>), TimerError> {
     let (control, clock) = (&services.control, &services.clock);
     let last = Pass::under_way(control, T::NAME).await?;
-    // Most passes end in the run that began them: there is nothing to keep of those.
+    // A pass that ends in the run that began it is not kept.
     let mut is_kept = last.is_some();
     let mut pass = last.unwrap_or_else(|| Pass::new(clock.now()));
     let mut left = most;
     loop {
-        let page = work.page(&mut pass.progress, W::PAGE.min(left)).await?;
+        let page = match work.page(&mut pass.progress, W::PAGE.min(left)).await {
+            Ok(page) => page,
+            Err(error) => {
+                pass.keep(control, T::NAME).await?;
+                return Err(error);
+            }
+        };
         left = left.saturating_sub(page.things);
         pass.ended_at = page.is_last.then(|| clock.now());
         if is_kept || !page.is_last {
@@ -63,27 +101,26 @@ pub(crate) async fn go_on<T: Timer, W: Paged>(
             is_kept = true;
         }
         if page.is_last || left <= 0 {
-            return Ok(pass);
+            let report = Report {
+                changed: work.changed(),
+                unfinished: !page.is_last,
+            };
+            return Ok((report, page.is_last.then_some(pass.progress)));
         }
     }
 }
 
 /// Does all of it, from the beginning, and keeps nothing.
-pub(crate) async fn all<W: Paged>(work: &mut W) -> Result<W::Place, TimerError> {
+pub(crate) async fn all<W: Paged>(work: &mut W) -> Result<Report, TimerError> {
     let mut place = W::Place::default();
     while !work.page(&mut place, W::PAGE).await?.is_last {}
-    Ok(place)
+    Ok(Report {
+        changed: work.changed(),
+        unfinished: false,
+    })
 }
 
 /// As many keys as a store lists at a time.
 pub(crate) fn keys(limit: i64) -> u16 {
     u16::try_from(limit).unwrap_or(u16::MAX)
-}
-
-/// Moves a place behind the page `page` that a list gave where it was asked for `limit`.
-pub(crate) fn moved<T: Clone>(after: &mut Option<T>, page: &[T], limit: i64) -> Page {
-    if let Some(last) = page.last() {
-        *after = Some(last.clone());
-    }
-    Page::of(page.len(), limit)
 }

@@ -1,7 +1,7 @@
 //! Runs timers: each in a task of its own, never twice at once, only while this process leads.
 //!
 //! A run that is under way when the lease is over does nothing more: it is asked before each of its steps. So a process that was
-//! stopped, and wakes up when another one leads, leaves its runs where they were; they take no input, and the other's begin anew.
+//! stopped, and wakes up when another one leads, leaves its runs where they were; the other's go on from what is kept.
 
 use crate::{
     leader::{LEASE_TTL, Leader, RENEW, Standing},
@@ -11,7 +11,10 @@ use crate::{
 use mediamill_shared::{
     chain,
     config::Config,
-    control::timers::{self, TimerState},
+    control::{
+        passes,
+        timers::{self, TimerState},
+    },
     ids::{JobId, ProcessId},
     services::Services,
     telemetry::names as metric,
@@ -88,17 +91,18 @@ pub async fn run(services: Services) -> Result<(), TimerError> {
     Ok(())
 }
 
-/// Runs one timer now, whoever leads.
+/// Does all of one timer's work now, whoever leads: a pass that is under way is ended, and one more is made from the beginning.
 ///
 /// # Errors
-/// When there is none of that name, or its run fails.
+/// When there is none of that name, or a run of it fails.
 pub async fn run_once(services: &Services, name: &str) -> Result<Report, TimerError> {
     let entry = find(name)?;
     let mut all = Report::default();
+    let mut is_cut = passes::is_under_way(&services.control, name).await?;
     loop {
         let report = recorded(services, &entry, "operator", 0).await?;
         all.changed = all.changed.saturating_add(report.changed);
-        if !report.unfinished {
+        if !report.unfinished && !std::mem::take(&mut is_cut) {
             return Ok(all);
         }
     }
@@ -191,7 +195,7 @@ async fn keep(services: &Services, entry: Entry, owner: &str, mut told: watch::R
                 tracing::warn!(
                     timer = entry.name,
                     error = &error as &dyn std::error::Error,
-                    "a timer's run failed; the next begins anew"
+                    "a timer's run failed; the next goes on from what is kept"
                 );
                 false
             }

@@ -21,7 +21,7 @@ pub struct Report {
     pub unfinished: bool,
 }
 
-/// Why a run ended early. The next run begins anew.
+/// Why a run ended early. The next run goes on from what is kept.
 #[derive(Debug, thiserror::Error)]
 pub enum TimerError {
     /// The database.
@@ -84,8 +84,8 @@ pub trait Timer: Send + Sync + 'static {
     /// Time from the end of a run to the beginning of the next, give or take a tenth, where `timer_periods` says nothing else.
     const EVERY: Duration;
 
-    /// Does it. Takes no input, so that a missed, doubled or early run is harmless. Bounded work: `unfinished` asks to
-    /// be run again at once.
+    /// Does it. Takes no input but what is kept, so that a missed, doubled or early run is harmless. Bounded work: `unfinished` asks
+    /// to be run again at once.
     fn run(services: &Services) -> impl Future<Output = Result<Report, TimerError>> + Send;
 }
 

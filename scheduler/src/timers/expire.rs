@@ -8,10 +8,11 @@ use crate::{
 };
 use mediamill_shared::{
     control::expiries::{self, Expiry},
+    ids::TenantId,
     jobs::DeleteMedia,
     services::Services,
 };
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 /// Pictures that a run looks at.
 const MOST: i64 = 5_000;
@@ -32,21 +33,12 @@ impl Timer for ExpireMedia {
 pub(super) async fn some(services: &Services, most: i64) -> Result<Report, TimerError> {
     let scope = Scope::all();
     let mut look = Look::new(services, &scope);
-    let pass = pages::go_on::<ExpireMedia, _>(services, &mut look, most).await?;
-    Ok(Report {
-        changed: look.deleted,
-        unfinished: pass.ended_at.is_none(),
-    })
+    Ok(pages::go_on::<ExpireMedia, _>(services, &mut look, most).await?.0)
 }
 
 impl Scoped for ExpireMedia {
     async fn run_in(services: &Services, scope: &Scope) -> Result<Report, TimerError> {
-        let mut look = Look::new(services, scope);
-        pages::all(&mut look).await?;
-        Ok(Report {
-            changed: look.deleted,
-            unfinished: false,
-        })
+        pages::all(&mut Look::new(services, scope)).await
     }
 }
 
@@ -54,14 +46,17 @@ struct Look<'a> {
     services: &'a Services,
     scope: &'a Scope,
     deleted: i64,
+    /// Tenants that did not answer: they are left alone from then on.
+    away: HashSet<TenantId>,
 }
 
 impl<'a> Look<'a> {
-    const fn new(services: &'a Services, scope: &'a Scope) -> Self {
+    fn new(services: &'a Services, scope: &'a Scope) -> Self {
         Self {
             services,
             scope,
             deleted: 0,
+            away: HashSet::new(),
         }
     }
 }
@@ -74,19 +69,30 @@ impl Paged for Look<'_> {
     async fn page(&mut self, place: &mut Self::Place, limit: i64) -> Result<Page, TimerError> {
         let (services, scope) = (self.services, self.scope);
         let page = expiries::due(&services.control, services.clock.now(), place.as_ref(), limit).await?;
-        let meant = |expiry: &&Expiry| scope.tenant().is_none_or(|tenant| *tenant == expiry.tenant);
-        for expiry in page.iter().filter(meant) {
+        for expiry in &page {
+            *place = Some(expiry.clone());
+            let is_meant = scope.tenant().is_none_or(|tenant| *tenant == expiry.tenant);
+            if !is_meant || self.away.contains(&expiry.tenant) {
+                continue;
+            }
             match expire(services, expiry, scope).await {
                 Ok(true) => self.deleted = self.deleted.saturating_add(1),
                 Ok(false) => {}
                 // One tenant's database that is away holds up nobody else's pictures.
-                Err(error) => tracing::warn!(
-                    tenant.id = %expiry.tenant, error = &error as &dyn std::error::Error,
-                    "a picture whose time is over is deleted by a later run"
-                ),
+                Err(error) => {
+                    tracing::warn!(
+                        tenant.id = %expiry.tenant, error = &error as &dyn std::error::Error,
+                        "pictures of a tenant whose time is over are deleted by the next pass"
+                    );
+                    self.away.insert(expiry.tenant.clone());
+                }
             }
         }
-        Ok(pages::moved(place, &page, limit))
+        Ok(Page::of(page.len(), limit))
+    }
+
+    fn changed(&self) -> i64 {
+        self.deleted
     }
 }
 

@@ -25,6 +25,6 @@ pub(crate) mod undo;
 pub(crate) mod watch_limits;
 
 #[cfg(test)]
-mod passes;
-#[cfg(test)]
 mod rounds;
+#[cfg(test)]
+mod several_runs;

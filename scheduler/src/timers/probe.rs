@@ -28,16 +28,17 @@ impl Timer for ProbeStorages {
     const EVERY: Duration = Duration::from_secs(15);
 
     async fn run(services: &Services) -> Result<Report, TimerError> {
-        let pass = pages::go_on::<Self, _>(services, &mut Probe { services }, MOST).await?;
-        if pass.ended_at.is_some() {
-            metrics::gauge!(names::STORAGES, "state" => "well").set(f64::from(pass.progress.well));
-            metrics::gauge!(names::STORAGES, "state" => "unwell").set(f64::from(pass.progress.unwell));
+        let (report, whole) = some(services, MOST).await?;
+        if let Some(whole) = whole {
+            metrics::gauge!(names::STORAGES, "state" => "well").set(f64::from(whole.well));
+            metrics::gauge!(names::STORAGES, "state" => "unwell").set(f64::from(whole.unwell));
         }
-        Ok(Report {
-            changed: 0,
-            unfinished: pass.ended_at.is_none(),
-        })
+        Ok(report)
     }
+}
+
+pub(super) async fn some(services: &Services, most: i64) -> Result<(Report, Option<Place>), TimerError> {
+    pages::go_on::<ProbeStorages, _>(services, &mut Probe { services }, most).await
 }
 
 struct Probe<'a> {
@@ -45,14 +46,14 @@ struct Probe<'a> {
 }
 
 /// Where a pass is.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Place {
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Place {
     /// The last storage.
-    after: Option<StorageId>,
+    pub(super) after: Option<StorageId>,
     /// Those that answered.
-    well: u32,
+    pub(super) well: u32,
     /// Those that did not.
-    unwell: u32,
+    pub(super) unwell: u32,
 }
 
 impl Paged for Probe<'_> {
@@ -68,9 +69,14 @@ impl Paged for Probe<'_> {
         let read = page.into_iter().filter(|row| row.state.is_read());
         let asked = stream::iter(read.map(|row| answers(self.services, row))).buffer_unordered(AT_A_TIME);
         for is_well in asked.collect::<Vec<_>>().await {
-            if is_well { place.well += 1 } else { place.unwell += 1 }
+            let count = if is_well { &mut place.well } else { &mut place.unwell };
+            *count = count.saturating_add(1);
         }
         Ok(done)
+    }
+
+    fn changed(&self) -> i64 {
+        0
     }
 }
 

@@ -7,7 +7,8 @@ use mediamill_shared::{
 };
 use std::time::Duration;
 
-const BATCH: i64 = 5_000;
+/// What is forgotten of each kind in one run.
+const MOST: i64 = 5_000;
 /// How long runs of timers are told.
 const RUNS: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// A process that counts served bytes does so every few seconds.
@@ -25,20 +26,26 @@ impl Timer for Prune {
     const EVERY: Duration = Duration::from_secs(300);
 
     async fn run(services: &Services) -> Result<Report, TimerError> {
-        let now = services.clock.now();
-        let jobs = jobs::prune(&services.control, now.before(services.config.job_retention), BATCH).await?;
-        let keys = accept::prune_keys(&services.control, now.before(services.config.idempotency_ttl)).await?;
-        storages::prune(&services.control, now.before(SHARES)).await?;
-        timers::prune(&services.control, now.before(RUNS)).await?;
-        metering::prune_counts(&services.control, now.before(COUNTED)).await?;
-        let closed = metering::forget_closed(&services.control, now.before(metering::KEPT), CLOSED).await?;
-        let changed = jobs
-            .saturating_add(keys)
-            .saturating_add(u64::try_from(closed).unwrap_or(u64::MAX));
-        let changed = i64::try_from(changed).unwrap_or(i64::MAX);
-        Ok(Report {
-            changed,
-            unfinished: i64::try_from(jobs).unwrap_or(0) == BATCH,
-        })
+        some(services, MOST).await
     }
+}
+
+pub(super) async fn some(services: &Services, most: i64) -> Result<Report, TimerError> {
+    let (control, now, config) = (&services.control, services.clock.now(), &services.config);
+    let jobs = jobs::prune(control, now.before(config.job_retention), most).await?;
+    let keys = accept::prune_keys(control, now.before(config.idempotency_ttl), most).await?;
+    // These are nobody's concern, and not told.
+    let shares = storages::prune(control, now.before(SHARES), most).await?;
+    let runs = timers::prune(control, now.before(RUNS), most).await?;
+    let counts = metering::prune_counts(control, now.before(COUNTED), most).await?;
+    let closed = metering::forget_closed(control, now.before(metering::KEPT), most.min(CLOSED)).await?;
+    let closed = u64::try_from(closed).unwrap_or(u64::MAX);
+    let number = |gone: u64| i64::try_from(gone).unwrap_or(i64::MAX);
+    let is_cut = [jobs, keys, shares, runs, counts]
+        .into_iter()
+        .any(|gone| number(gone) >= most);
+    Ok(Report {
+        changed: number(jobs.saturating_add(keys).saturating_add(closed)),
+        unfinished: is_cut || number(closed) >= most.min(CLOSED),
+    })
 }

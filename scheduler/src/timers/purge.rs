@@ -1,7 +1,7 @@
 //! Begins the removal of tenants whose time to come back is over, and goes on with removals that have lost their jobs.
 
 use crate::{
-    pages::{self, Page, Paged},
+    pages::{self, Failures, Page, Paged},
     timer::{Report, Timer, TimerError},
 };
 use mediamill_shared::{
@@ -31,17 +31,18 @@ impl Timer for PurgeTenants {
 }
 
 pub(super) async fn some(services: &Services, most: i64) -> Result<Report, TimerError> {
-    let mut purge = Purge { services, begun: 0 };
-    let pass = pages::go_on::<PurgeTenants, _>(services, &mut purge, most).await?;
-    Ok(Report {
-        changed: purge.begun,
-        unfinished: pass.ended_at.is_none(),
-    })
+    let mut purge = Purge {
+        services,
+        begun: 0,
+        failures: Failures::default(),
+    };
+    Ok(pages::go_on::<PurgeTenants, _>(services, &mut purge, most).await?.0)
 }
 
 struct Purge<'a> {
     services: &'a Services,
     begun: i64,
+    failures: Failures,
 }
 
 /// Where a pass is: the last tenant.
@@ -76,6 +77,10 @@ impl Paged for Purge<'_> {
             Place::Deleting(after) => self.deleting(after, limit).await,
         }
     }
+
+    fn changed(&self) -> i64 {
+        self.begun
+    }
 }
 
 impl Purge<'_> {
@@ -88,14 +93,15 @@ impl Purge<'_> {
         } = self.services;
         let page = tenants::in_state(control, TenantState::Leaving, after.as_ref(), clock.now(), limit).await?;
         for id in &page {
+            *after = Some(id.clone());
             match lifecycle.begin_purge(id, &Actor::scheduler()).await {
                 Ok(begun) => self.begun = self.begun.saturating_add(i64::from(begun.is_some())),
                 // Removed by hand meanwhile, or moving still: the next pass looks again.
                 Err(LifecycleError::Refused(Refused::Missing { .. } | Refused::NotNow { .. })) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => self.failures.pass_over(id, error.into())?,
             }
         }
-        Ok(pages::moved(after, &page, limit))
+        Ok(Page::of(page.len(), limit))
     }
 
     async fn deleting(&mut self, after: &mut Option<TenantId>, limit: i64) -> Result<Page, TimerError> {
@@ -109,9 +115,12 @@ impl Purge<'_> {
         let before = clock.now().before(PAUSE);
         let page = tenants::left_in(control, left, before, after.as_ref(), limit).await?;
         for id in &page {
-            lifecycle.purge_again(id).await?;
-            self.begun = self.begun.saturating_add(1);
+            *after = Some(id.clone());
+            match lifecycle.purge_again(id).await {
+                Ok(_) => self.begun = self.begun.saturating_add(1),
+                Err(error) => self.failures.pass_over(id, error.into())?,
+            }
         }
-        Ok(pages::moved(after, &page, limit))
+        Ok(Page::of(page.len(), limit))
     }
 }

@@ -45,24 +45,20 @@ impl Timer for ReconcileUsage {
 pub(super) async fn some(services: &Services, most: i64) -> Result<Report, TimerError> {
     let scope = Scope::all();
     let mut look = Look::new(services, &scope);
-    let pass = pages::go_on::<ReconcileUsage, _>(services, &mut look, most).await?;
-    if pass.ended_at.is_some() {
-        metrics::gauge!(names::RESERVATION_DRIFT_BYTES).set(pass.progress.drift as f64);
+    let (report, whole) = pages::go_on::<ReconcileUsage, _>(services, &mut look, most).await?;
+    if let Some(whole) = whole {
+        metrics::gauge!(names::RESERVATION_DRIFT_BYTES).set(whole.drift as f64);
     }
-    Ok(Report {
-        changed: look.changed,
-        unfinished: pass.ended_at.is_none(),
-    })
+    Ok(report)
 }
 
 impl Scoped for ReconcileUsage {
     async fn run_in(services: &Services, scope: &Scope) -> Result<Report, TimerError> {
         let mut look = Look::new(services, scope);
-        if let Some(id) = scope.tenant() {
-            look.tenant(id).await?;
-        } else {
-            pages::all(&mut look).await?;
-        }
+        let Some(id) = scope.tenant() else {
+            return pages::all(&mut look).await;
+        };
+        look.tenant(id, &mut Place::default()).await?;
         Ok(Report {
             changed: look.changed,
             unfinished: false,
@@ -96,19 +92,20 @@ impl Paged for Look<'_> {
         };
         let page = tenants::page(&self.services.control, &active, place.after.as_deref(), limit).await?;
         for row in &page {
-            match self.tenant(&row.id).await {
-                Ok(drift) => place.drift = place.drift.saturating_add(drift),
-                // One tenant's database that is away holds up nobody else's look.
-                Err(error) => tracing::warn!(
+            place.after = Some(row.serial.clone());
+            // One tenant's database that is away holds up nobody else's look.
+            if let Err(error) = self.tenant(&row.id, place).await {
+                tracing::warn!(
                     tenant.id = %row.id, error = &error as &dyn std::error::Error,
-                    "what a tenant uses is compared with its pictures by a later run"
-                ),
+                    "what a tenant uses is compared with its pictures by the next pass"
+                );
             }
         }
-        if let Some(last) = page.last() {
-            place.after = Some(last.serial.clone());
-        }
         Ok(Page::of(page.len(), limit))
+    }
+
+    fn changed(&self) -> i64 {
+        self.changed
     }
 }
 
@@ -121,17 +118,15 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// Returns how many bytes were not counted as they are.
-    async fn tenant(&mut self, id: &TenantId) -> Result<i64, TimerError> {
+    async fn tenant(&mut self, id: &TenantId, place: &mut Place) -> Result<(), TimerError> {
         let services = self.services;
         let Some(tenant) = services.resolver.by_id(id).await? else {
-            return Ok(0);
+            return Ok(());
         };
-        let Ok(db) = tenant.db() else { return Ok(0) };
-        let mut drift = 0;
+        let Ok(db) = tenant.db() else { return Ok(()) };
         let mut balance = db.balance().await?;
         if !balance.is_even() {
-            drift = self.uneven(&tenant, &db, balance).await?;
+            self.uneven(&tenant, &db, balance, place).await?;
             balance = db.balance().await?;
         }
         // Mostly what was settled a moment ago; also a line that came when nobody waited for it any more.
@@ -156,11 +151,17 @@ impl<'a> Look<'a> {
             services.quota.forget(id).await;
             self.changed = self.changed.saturating_add(1);
         }
-        Ok(drift)
+        Ok(())
     }
 
-    /// Usage or its ledger is not what the pictures say. Returns by how many bytes.
-    async fn uneven(&mut self, tenant: &Tenant, db: &TenantDb, balance: Balance) -> Result<i64, TimerError> {
+    /// Usage or its ledger is not what the pictures say.
+    async fn uneven(
+        &mut self,
+        tenant: &Tenant,
+        db: &TenantDb,
+        balance: Balance,
+        place: &mut Place,
+    ) -> Result<(), TimerError> {
         let (services, id) = (self.services, tenant.id());
         let said = || {
             let Balance { usage, ledger, rows } = balance;
@@ -171,7 +172,7 @@ impl<'a> Look<'a> {
         };
         self.scope.tell(Some(id), said).await;
         if self.scope.is_dry() {
-            return Ok(0);
+            return Ok(());
         }
         let line = JobId::generate(&services.clock, &services.entropy);
         let mut tx = db.begin().await?;
@@ -179,9 +180,11 @@ impl<'a> Look<'a> {
         let before = tx.even_out(&line, services.clock.now()).await?;
         tx.commit().await?;
         if before.is_even() {
-            return Ok(0);
+            return Ok(());
         }
         let bytes = |usage: Usage| usage.bytes.minus(before.rows.bytes).get().saturating_abs();
+        let drift = bytes(before.usage).max(bytes(before.ledger));
+        place.drift = place.drift.saturating_add(drift);
         self.changed = self.changed.saturating_add(1);
         tracing::error!(tenant.id = %id, ?before, "a tenant's usage was not what its pictures say: it is mended");
         let entry = Entry::new(
@@ -197,7 +200,7 @@ impl<'a> Look<'a> {
         }));
         audit::write(&services.control, &entry).await?;
         services.quota.forget(id).await;
-        Ok(bytes(before.usage).max(bytes(before.ledger)))
+        Ok(())
     }
 }
 

@@ -43,26 +43,22 @@ impl Timer for ReconcileStorages {
 pub(super) async fn some(services: &Services, most: i64) -> Result<Report, TimerError> {
     let scope = Scope::all();
     let mut look = Look::new(services, &scope);
-    let pass = pages::go_on::<ReconcileStorages, _>(services, &mut look, most).await?;
-    if pass.ended_at.is_some() {
-        metrics::gauge!(names::STORAGE_DRIFT_BYTES).set(pass.progress.drift as f64);
+    let (report, whole) = pages::go_on::<ReconcileStorages, _>(services, &mut look, most).await?;
+    if let Some(whole) = whole {
+        metrics::gauge!(names::STORAGE_DRIFT_BYTES).set(whole.drift as f64);
     }
-    Ok(Report {
-        changed: look.changed,
-        unfinished: pass.ended_at.is_none(),
-    })
+    Ok(report)
 }
 
 impl Scoped for ReconcileStorages {
     /// Of one tenant: its own storages.
     async fn run_in(services: &Services, scope: &Scope) -> Result<Report, TimerError> {
         let mut look = Look::new(services, scope);
-        if let Some(id) = scope.tenant() {
-            let own = storages::of(&services.control, Some(id)).await?;
-            look.own(&own).await?;
-        } else {
-            pages::all(&mut look).await?;
-        }
+        let Some(id) = scope.tenant() else {
+            return pages::all(&mut look).await;
+        };
+        let own = storages::of(&services.control, Some(id)).await?;
+        look.own(&own, &mut 0).await?;
         Ok(Report {
             changed: look.changed,
             unfinished: false,
@@ -113,8 +109,6 @@ struct Sums {
     said: BTreeMap<StorageId, Held>,
     /// What the rows say so far.
     held: BTreeMap<StorageId, Held>,
-    /// A tenant's rows could not be read.
-    is_lacking: bool,
 }
 
 impl Paged for Look<'_> {
@@ -129,8 +123,7 @@ impl Paged for Look<'_> {
                     *after = Some(last.id.clone());
                 }
                 let done = Page::of(page.len(), limit);
-                let drift = self.own(&page).await?;
-                place.drift = place.drift.saturating_add(drift);
+                self.own(&page, &mut place.drift).await?;
                 if done.is_last {
                     place.stage = Stage::Providers(self.sums().await?);
                 }
@@ -143,12 +136,15 @@ impl Paged for Look<'_> {
                 let done = Page::of(page.len(), limit);
                 self.add(sums, &page).await;
                 if done.is_last {
-                    let drift = self.providers(sums).await?;
-                    place.drift = place.drift.saturating_add(drift);
+                    self.providers(sums, &mut place.drift).await?;
                 }
                 Ok(done)
             }
         }
+    }
+
+    fn changed(&self) -> i64 {
+        self.changed
     }
 }
 
@@ -161,15 +157,15 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// Compares those of `rows` that tenants own. Returns what their figures did not say, bytes.
-    async fn own(&mut self, rows: &[StorageRow]) -> Result<i64, TimerError> {
+    /// Compares those of `rows` that tenants own. Adds to `drift` what their figures did not say, bytes.
+    async fn own(&mut self, rows: &[StorageRow], drift: &mut i64) -> Result<(), TimerError> {
         let mut owned: BTreeMap<&TenantId, Vec<&StorageRow>> = BTreeMap::new();
         for row in rows {
             if let Some(owner) = &row.tenant {
                 owned.entry(owner).or_default().push(row);
             }
         }
-        let (Services { control, clock, .. }, mut drift) = (self.services, 0_i64);
+        let Services { control, clock, .. } = self.services;
         for (owner, rows) in owned {
             let since = clock.now();
             if storages::are_in_use(control, Some(owner)).await? {
@@ -179,13 +175,13 @@ impl<'a> Look<'a> {
                 Ok(places) => {
                     for was in rows {
                         let held = places.get(&Spot::Storage(was.id.clone())).copied().unwrap_or_default();
-                        drift = drift.saturating_add(self.compare(was, held, since).await?);
+                        *drift = drift.saturating_add(self.compare(was, held, since).await?);
                     }
                 }
                 Err(error) => left(owner, &error),
             }
         }
-        Ok(drift)
+        Ok(())
     }
 
     /// The provider's storages that nobody uses now.
@@ -207,6 +203,9 @@ impl<'a> Look<'a> {
     async fn add(&self, sums: &mut Sums, rows: &[TenantRow]) {
         // Whoever is on its way in has no tables, and no files.
         for row in rows.iter().filter(|row| row.state != TenantState::Provisioning) {
+            if sums.said.is_empty() {
+                return;
+            }
             match places(self.services, &row.id).await {
                 Ok(places) => {
                     for (spot, held) in places {
@@ -220,7 +219,8 @@ impl<'a> Look<'a> {
                 }
                 Err(error) => {
                     left(&row.id, &error);
-                    sums.is_lacking = true;
+                    // Nothing is left to compare: what the other tenants' rows say is not all.
+                    sums.said.clear();
                 }
             }
         }
@@ -229,26 +229,25 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// Compares the provider's storages. Returns what their figures did not say, bytes.
-    async fn providers(&mut self, sums: &Sums) -> Result<i64, TimerError> {
-        let mut drift = 0_i64;
-        if sums.is_lacking {
-            return Ok(drift);
-        }
+    /// Compares the provider's storages. Adds to `drift` what their figures did not say, bytes.
+    async fn providers(&mut self, sums: &Sums, drift: &mut i64) -> Result<(), TimerError> {
         for was in storages::of(&self.services.control, None).await? {
             if sums.said.get(&was.id) == Some(&said(&was)) {
                 let held = sums.held.get(&was.id).copied().unwrap_or_default();
-                drift = drift.saturating_add(self.compare(&was, held, sums.since).await?);
+                *drift = drift.saturating_add(self.compare(&was, held, sums.since).await?);
             }
         }
-        Ok(drift)
+        Ok(())
     }
 
     /// Mends a storage's figures, if they are not what the rows say that were read since `since`. Returns by how many bytes they were
     /// wrong.
     async fn compare(&mut self, was: &StorageRow, held: Held, since: Millis) -> Result<i64, TimerError> {
         let control = &self.services.control;
-        if said(was) == held || storages::are_in_use(control, was.tenant.as_ref()).await? {
+        if said(was) == held
+            || storages::are_in_use(control, was.tenant.as_ref()).await?
+            || !storages::is_untouched(control, was, since).await?
+        {
             return Ok(0);
         }
         let found = || {

@@ -26,11 +26,7 @@ impl Timer for RefreshContexts {
 
 pub(super) async fn some(services: &Services, most: i64) -> Result<Report, TimerError> {
     let mut look = Look { services, changed: 0 };
-    let pass = pages::go_on::<RefreshContexts, _>(services, &mut look, most).await?;
-    Ok(Report {
-        changed: look.changed,
-        unfinished: pass.ended_at.is_none(),
-    })
+    Ok(pages::go_on::<RefreshContexts, _>(services, &mut look, most).await?.0)
 }
 
 struct Look<'a> {
@@ -50,19 +46,24 @@ impl Paged for Look<'_> {
             resolver,
             ..
         } = self.services;
-        let (since, after) = match &*place {
-            Some((since, after)) => (*since, Some(after)),
-            None => (clock.now().before(LATELY), None),
-        };
+        let lately = clock.now().before(LATELY);
+        // A pass that nobody has gone on with for long: no cache knows any more what was before.
+        if place.as_ref().is_some_and(|(since, _)| *since < lately) {
+            *place = None;
+        }
+        let since = place.as_ref().map_or(lately, |(since, _)| *since);
+        let after = place.as_ref().map(|(_, after)| after);
         let page = tenants::changed_since(control, since, after, limit).await?;
         for changed in &page {
+            *place = Some((changed.updated_at, changed.id.clone()));
             if resolver.freshen(&changed.id, changed.version).await? {
                 self.changed = self.changed.saturating_add(1);
             }
         }
-        if let Some(last) = page.last() {
-            *place = Some((last.updated_at, last.id.clone()));
-        }
         Ok(Page::of(page.len(), limit))
+    }
+
+    fn changed(&self) -> i64 {
+        self.changed
     }
 }

@@ -1,7 +1,7 @@
 //! Removes staged bytes that no job will ask for: their upload was never accepted, or their job is over.
 
 use crate::{
-    pages::{self, Page, Paged},
+    pages::{self, Failures, Page, Paged},
     scope::Scope,
     timer::{Report, Scoped, Timer, TimerError},
 };
@@ -12,7 +12,7 @@ use mediamill_shared::{
     objects::{Listed, ObjectKey, Store},
     services::Services,
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 /// Keys that a run looks at.
 const MOST: i64 = 20_000;
@@ -31,21 +31,12 @@ impl Timer for SweepStaged {
 pub(super) async fn some(services: &Services, most: i64) -> Result<Report, TimerError> {
     let scope = Scope::all();
     let mut sweep = Sweep::new(services, &scope);
-    let pass = pages::go_on::<SweepStaged, _>(services, &mut sweep, most).await?;
-    Ok(Report {
-        changed: sweep.removed,
-        unfinished: pass.ended_at.is_none(),
-    })
+    Ok(pages::go_on::<SweepStaged, _>(services, &mut sweep, most).await?.0)
 }
 
 impl Scoped for SweepStaged {
     async fn run_in(services: &Services, scope: &Scope) -> Result<Report, TimerError> {
-        let mut sweep = Sweep::new(services, scope);
-        pages::all(&mut sweep).await?;
-        Ok(Report {
-            changed: sweep.removed,
-            unfinished: false,
-        })
+        pages::all(&mut Sweep::new(services, scope)).await
     }
 }
 
@@ -53,15 +44,40 @@ struct Sweep<'a> {
     services: &'a Services,
     scope: &'a Scope,
     removed: i64,
+    failures: Failures,
 }
 
 impl<'a> Sweep<'a> {
-    const fn new(services: &'a Services, scope: &'a Scope) -> Self {
+    fn new(services: &'a Services, scope: &'a Scope) -> Self {
         Self {
             services,
             scope,
             removed: 0,
+            failures: Failures::default(),
         }
+    }
+
+    /// Removes what is under a key, if no job will ask for it.
+    async fn key(&mut self, key: &ObjectKey) -> Result<(), TimerError> {
+        let Services {
+            objects, clock, config, ..
+        } = self.services;
+        // Every upload is over by half of that age: what is older and has no row was never accepted.
+        let newest = clock.now().before(config.upload_timeout * 2);
+        let name = key.as_str().rsplit('/').next();
+        let Some(id) = name.and_then(|name| name.parse::<JobId>().ok()) else {
+            return Ok(());
+        };
+        if id.created_at() >= newest || self.is_wanted(&id).await? {
+            return Ok(());
+        }
+        let said = || format!("{key}: no job wants it");
+        self.scope.tell(self.scope.tenant(), said).await;
+        if !self.scope.is_dry() {
+            objects.delete(key).await?;
+            self.removed = self.removed.saturating_add(1);
+        }
+        Ok(())
     }
 
     /// A dead job keeps its bytes: an operator may retry it.
@@ -80,35 +96,20 @@ impl Paged for Sweep<'_> {
     const PAGE: i64 = 1_000;
 
     async fn page(&mut self, place: &mut Self::Place, limit: i64) -> Result<Page, TimerError> {
-        let Services {
-            objects, clock, config, ..
-        } = self.services;
-        let below = self.scope.tenant();
-        let below = below.map_or_else(|| ObjectKey::STAGED.to_owned(), ObjectKey::all_staged);
-        // Every upload is over by half of that age: what is older and has no row was never accepted.
-        let newest = clock.now().before(config.upload_timeout * 2);
-        let page = objects.list(&below, place.as_ref(), pages::keys(limit)).await?;
-        let named = |listed: &Listed| {
-            Some((
-                listed.key.as_str().rsplit('/').next()?.parse().ok()?,
-                listed.key.clone(),
-            ))
-        };
-        let named: BTreeMap<JobId, ObjectKey> = page.iter().filter_map(named).collect();
-        for (id, key) in named.into_iter().filter(|(id, _)| id.created_at() < newest) {
-            if self.is_wanted(&id).await? {
-                continue;
+        let tenant = self.scope.tenant();
+        let below = tenant.map_or_else(|| ObjectKey::STAGED.to_owned(), ObjectKey::all_staged);
+        let listed = self.services.objects.list(&below, place.as_ref(), pages::keys(limit));
+        let page = listed.await?;
+        for Listed { key, .. } in &page {
+            *place = Some(key.clone());
+            if let Err(error) = self.key(key).await {
+                self.failures.pass_over(key, error)?;
             }
-            let said = || format!("{key}: no job wants it");
-            self.scope.tell(self.scope.tenant(), said).await;
-            if !self.scope.is_dry() {
-                objects.delete(&key).await?;
-                self.removed = self.removed.saturating_add(1);
-            }
-        }
-        if let Some(last) = page.last() {
-            *place = Some(last.key.clone());
         }
         Ok(Page::of(page.len(), limit))
+    }
+
+    fn changed(&self) -> i64 {
+        self.removed
     }
 }

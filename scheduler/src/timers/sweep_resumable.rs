@@ -1,7 +1,7 @@
 //! Ends uploads in pieces whose time is over, and removes their bytes; also bytes that no upload has.
 
 use crate::{
-    pages::{self, Page, Paged},
+    pages::{self, Failures, Page, Paged},
     timer::{Report, Timer, TimerError},
 };
 use mediamill_shared::{
@@ -59,12 +59,9 @@ pub(super) async fn orphans(services: &Services, most: i64) -> Result<Report, Ti
         services,
         seen: None,
         removed: 0,
+        failures: Failures::default(),
     };
-    let pass = pages::go_on::<SweepResumable, _>(services, &mut orphans, most).await?;
-    Ok(Report {
-        changed: orphans.removed,
-        unfinished: pass.ended_at.is_none(),
-    })
+    Ok(pages::go_on::<SweepResumable, _>(services, &mut orphans, most).await?.0)
 }
 
 struct Orphans<'a> {
@@ -72,6 +69,18 @@ struct Orphans<'a> {
     /// The last upload that was looked for: its other pieces follow.
     seen: Option<(TenantId, UploadId)>,
     removed: i64,
+    failures: Failures,
+}
+
+impl Orphans<'_> {
+    async fn upload(&mut self, tenant: &TenantId, id: &UploadId) -> Result<(), TimerError> {
+        let Services { control, objects, .. } = self.services;
+        if resumable::get(control, tenant, id).await?.is_none() {
+            objects.delete_below(&ObjectKey::pieces(tenant, id)).await?;
+            self.removed = self.removed.saturating_add(1);
+        }
+        Ok(())
+    }
 }
 
 impl Paged for Orphans<'_> {
@@ -81,30 +90,28 @@ impl Paged for Orphans<'_> {
 
     async fn page(&mut self, place: &mut Self::Place, limit: i64) -> Result<Page, TimerError> {
         let Services {
-            control,
-            objects,
-            clock,
-            config,
-            ..
+            objects, clock, config, ..
         } = self.services;
         let lives = config.resumable_expiry.saturating_add(config.upload_timeout);
         let newest = clock.now().before(lives);
         let keys = pages::keys(limit);
         let page = objects.list(ObjectKey::STAGED, place.as_ref(), keys).await?;
-        let uploads = page.iter().filter_map(|listed| listed.key.upload());
-        for upload in uploads.filter(|(_, id)| id.created_at() < newest) {
-            if self.seen.as_ref() == Some(&upload) {
+        for listed in &page {
+            *place = Some(listed.key.clone());
+            let Some(upload) = listed.key.upload() else { continue };
+            if upload.1.created_at() >= newest || self.seen.as_ref() == Some(&upload) {
                 continue;
             }
-            let (tenant, id) = self.seen.insert(upload);
-            if resumable::get(control, tenant, id).await?.is_none() {
-                objects.delete_below(&ObjectKey::pieces(tenant, id)).await?;
-                self.removed = self.removed.saturating_add(1);
+            let (tenant, id) = &upload;
+            if let Err(error) = self.upload(tenant, id).await {
+                self.failures.pass_over(id, error)?;
             }
-        }
-        if let Some(last) = page.last() {
-            *place = Some(last.key.clone());
+            self.seen = Some(upload);
         }
         Ok(Page::of(page.len(), limit))
+    }
+
+    fn changed(&self) -> i64 {
+        self.removed
     }
 }

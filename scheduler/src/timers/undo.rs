@@ -2,7 +2,7 @@
 //! were to move and have no job to move them stay, rows of batches that missed their tenant's end are ended.
 
 use crate::{
-    pages::{self, Page, Paged},
+    pages::{self, Failures, Page, Paged},
     timer::{Report, Timer, TimerError},
 };
 use mediamill_shared::{
@@ -32,18 +32,19 @@ impl Timer for RecoverTenants {
 }
 
 pub(super) async fn some(services: &Services, most: i64) -> Result<Report, TimerError> {
-    let mut undo = Undo { services, undone: 0 };
-    let pass = pages::go_on::<RecoverTenants, _>(services, &mut undo, most).await?;
     let strays = batches::end_strays(&services.control).await?;
-    Ok(Report {
-        changed: undo.undone.saturating_add(i64::try_from(strays).unwrap_or(i64::MAX)),
-        unfinished: pass.ended_at.is_none(),
-    })
+    let mut undo = Undo {
+        services,
+        undone: i64::try_from(strays).unwrap_or(i64::MAX),
+        failures: Failures::default(),
+    };
+    Ok(pages::go_on::<RecoverTenants, _>(services, &mut undo, most).await?.0)
 }
 
 struct Undo<'a> {
     services: &'a Services,
     undone: i64,
+    failures: Failures,
 }
 
 /// Where a pass is: the last tenant.
@@ -78,6 +79,10 @@ impl Paged for Undo<'_> {
             Place::Moving(after) => self.moving(after, limit).await,
         }
     }
+
+    fn changed(&self) -> i64 {
+        self.undone
+    }
 }
 
 impl Undo<'_> {
@@ -93,18 +98,25 @@ impl Undo<'_> {
         let before = clock.now().before(AGE);
         let page = tenants::left_in(control, left, before, after.as_ref(), limit).await?;
         for id in &page {
-            lifecycle.undo(id, "its job is gone", &Actor::scheduler(), None).await?;
-            self.undone = self.undone.saturating_add(1);
+            *after = Some(id.clone());
+            let by = Actor::scheduler();
+            match lifecycle.undo(id, "its job is gone", &by, None).await {
+                Ok(()) => self.undone = self.undone.saturating_add(1),
+                Err(error) => self.failures.pass_over(id, error.into())?,
+            }
         }
-        Ok(pages::moved(after, &page, limit))
+        Ok(Page::of(page.len(), limit))
     }
 
     async fn moving(&mut self, after: &mut Option<TenantId>, limit: i64) -> Result<Page, TimerError> {
         let page = tenants::moveless(&self.services.control, after.as_ref(), limit).await?;
         for id in &page {
-            let stayed = self.services.lifecycle.give_up_move(id).await?;
-            self.undone = self.undone.saturating_add(i64::from(stayed));
+            *after = Some(id.clone());
+            match self.services.lifecycle.give_up_move(id).await {
+                Ok(stayed) => self.undone = self.undone.saturating_add(i64::from(stayed)),
+                Err(error) => self.failures.pass_over(id, error.into())?,
+            }
         }
-        Ok(pages::moved(after, &page, limit))
+        Ok(Page::of(page.len(), limit))
     }
 }

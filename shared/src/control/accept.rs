@@ -23,7 +23,7 @@ sql! {
     RECALL = "SELECT request_hash, answer FROM idempotency_keys WHERE tenant = $1 AND name = $2";
     OPEN_JOB = "SELECT id FROM jobs WHERE id = $1 AND state IN ('queued', 'running')";
     RENEW = "UPDATE idempotency_keys SET answer = $1, created_at = $2 WHERE tenant = $3 AND name = $4";
-    PRUNE = "DELETE FROM idempotency_keys WHERE created_at < $1";
+    PRUNE = "DELETE FROM idempotency_keys WHERE (tenant, name) IN (SELECT tenant, name FROM idempotency_keys WHERE created_at < $1 LIMIT $2)";
 }
 
 /// A request that must have its effect once.
@@ -230,12 +230,12 @@ pub async fn recall(db: &Db, tenant: &TenantId, name: &str) -> Result<Option<(St
         .transpose()
 }
 
-/// Forgets keys older than `before`. Returns how many.
+/// Forgets keys older than `before`, at most `most`. Returns how many.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn prune_keys(db: &Db, before: Millis) -> Result<u64, DbError> {
-    let query = PRUNE.query().bind(before.get());
+pub async fn prune_keys(db: &Db, before: Millis, most: i64) -> Result<u64, DbError> {
+    let query = PRUNE.query().bind(before.get()).bind(most);
     query
         .execute(db.write())
         .bounded("forget idempotency keys")

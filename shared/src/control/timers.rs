@@ -18,7 +18,7 @@ sql! {
         WHERE timer_states.started_at <= excluded.started_at";
     LIST = "SELECT name, holder, fence, started_at, ended_at, changed, error, unfinished FROM timer_states ORDER BY name";
     STATE = "SELECT name, holder, fence, started_at, ended_at, changed, error, unfinished FROM timer_states WHERE name = $1";
-    PRUNE = "DELETE FROM timer_runs WHERE started_at < $1";
+    PRUNE = "DELETE FROM timer_runs WHERE id IN (SELECT id FROM timer_runs WHERE started_at < $1 LIMIT $2)";
 }
 
 /// A timer's run.
@@ -104,12 +104,12 @@ fn read(row: &AnyRow) -> Result<TimerState, DbError> {
     })
 }
 
-/// Forgets runs that began before `before`.
+/// Forgets runs that began before `before`, at most `most`. Returns how many.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn prune(db: &Db, before: Millis) -> Result<u64, DbError> {
-    let query = PRUNE.query().bind(before.get());
+pub async fn prune(db: &Db, before: Millis, most: i64) -> Result<u64, DbError> {
+    let query = PRUNE.query().bind(before.get()).bind(most);
     query
         .execute(db.write())
         .bounded("forget timer runs")

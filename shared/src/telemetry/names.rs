@@ -44,9 +44,9 @@ metrics! {
     Gauge STORAGES = "mediamill_storages": "Storages that are read, by what the scheduler's probe found: well, unwell.";
     Counter OUTBOX_LEFT = "mediamill_outbox_left_total": "Accepted jobs left to the dispatcher because the queue did not take them.";
     Counter TIMER_RUNS = "mediamill_timer_runs_total": "Runs of timers, by timer and outcome: ok, error.";
-    Gauge RESERVATION_DRIFT_BYTES = "mediamill_reservation_drift_bytes": "Bytes by which usage or its ledger differed from the pictures, over all tenants, at the last look.";
+    Gauge RESERVATION_DRIFT_BYTES = "mediamill_reservation_drift_bytes": "Bytes by which usage or its ledger differed from the pictures, over all tenants, in the last pass.";
     Counter COUNTERS_RENEWED = "mediamill_counters_renewed_total": "Fast counters that were not what the rows say, by limit.";
-    Gauge STORAGE_DRIFT_BYTES = "mediamill_storage_drift_bytes": "Bytes by which storages' figures differed from the rows of all tenants, at the last look.";
+    Gauge STORAGE_DRIFT_BYTES = "mediamill_storage_drift_bytes": "Bytes by which storages' figures differed from the rows of all tenants, in the last pass.";
     Gauge OBJECT_FINDINGS = "mediamill_object_findings": "Objects that are not what the rows say, by problem: missing, size, foreign.";
     Counter ORPHANS_REMOVED = "mediamill_orphans_removed_total": "Objects removed that no row had.";
     Counter LIMIT_CROSSINGS = "mediamill_limit_crossings_total": "Lines that tenants' usage has crossed upwards, by limit and level: 80, 100 percent.";

@@ -296,7 +296,7 @@ impl Resolver {
     pub async fn freshen(&self, id: &TenantId, version: i64) -> Result<bool, ResolveError> {
         match self.cache.get(&tenant_key(id)).await {
             Ok(Some(found)) if found.version < version => self.refresh(id).await.map(|_| true),
-            // Nothing is as good as the present; a cache that does not answer is asked again in the next run.
+            // Nothing is as good as the present; a cache that does not answer is asked again in the next pass.
             Ok(_) | Err(_) => Ok(false),
         }
     }

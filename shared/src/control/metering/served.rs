@@ -19,7 +19,7 @@ sql! {
     HOUR (5) = "INSERT INTO usage_hours (tenant, resource, hour, change, closed) VALUES {rows} \
         ON CONFLICT (tenant, resource, hour) DO UPDATE SET change = usage_hours.change + excluded.change";
     OF_MONTH = "SELECT bytes FROM bytes_out_months WHERE tenant = $1 AND month = $2";
-    PRUNE = "DELETE FROM bytes_out_counts WHERE at < $1";
+    PRUNE = "DELETE FROM bytes_out_counts WHERE process IN (SELECT process FROM bytes_out_counts WHERE at < $1 LIMIT $2)";
 }
 
 /// Bytes that a process served of one tenant since it counted last.
@@ -93,15 +93,12 @@ pub async fn bytes_out(db: &Db, tenant: &TenantId, month: Period) -> Result<Byte
     Ok(ByteCount::new(bytes.unwrap_or(0)))
 }
 
-/// Forgets processes that have not counted since `before`.
+/// Forgets processes that have not counted since `before`, at most `most`. Returns how many.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn prune_counts(db: &Db, before: Millis) -> Result<(), DbError> {
-    let query = PRUNE.query().bind(before.get());
-    query
-        .execute(db.write())
-        .bounded("forget processes that counted")
-        .await
-        .map(|_| ())
+pub async fn prune_counts(db: &Db, before: Millis, most: i64) -> Result<u64, DbError> {
+    let query = PRUNE.query().bind(before.get()).bind(most);
+    let done = query.execute(db.write()).bounded("forget processes that counted");
+    done.await.map(|done| done.rows_affected())
 }

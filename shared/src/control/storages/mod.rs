@@ -4,7 +4,8 @@ pub(super) mod space;
 pub mod tasks;
 
 pub use space::{
-    Claimant, Claimed, Share, Shares, are_in_use, claim, claimed, correct, is_latest_attempt, prune, settle, shares,
+    Claimant, Claimed, Share, Shares, are_in_use, claim, claimed, correct, is_latest_attempt, is_untouched, prune,
+    settle, shares,
 };
 
 use super::{

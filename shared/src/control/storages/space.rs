@@ -33,10 +33,13 @@ sql! {
     BUSY = "SELECT id FROM jobs WHERE state IN ('queued', 'running', 'dead') AND (CAST($1 AS TEXT) IS NULL OR tenant = $1) AND kind IN \
         ('media.process', 'media.fetch', 'media.variant', 'media.delete', 'media.move', 'media.verify', 'objects.remove') LIMIT 1";
     // Figures that are what they were may have been others in between.
+    UNTOUCHED = "SELECT id FROM storages WHERE id = $1 AND used = $2 AND objects = $3 \
+        AND NOT EXISTS (SELECT 1 FROM storage_ledger WHERE storage = $1 AND at >= $4)";
     CORRECT = "UPDATE storages SET used = $1, objects = $2 WHERE id = $3 AND used = $4 AND objects = $5 \
         AND NOT EXISTS (SELECT 1 FROM storage_ledger WHERE storage = $3 AND at >= $6) RETURNING id";
     // A job that is still there may be run again.
-    PRUNE = "DELETE FROM storage_ledger WHERE at < $1 AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.id = storage_ledger.job)";
+    PRUNE = "DELETE FROM storage_ledger WHERE (job, part, storage) IN (SELECT l.job, l.part, l.storage FROM storage_ledger l \
+        WHERE l.at < $1 AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.id = l.job) LIMIT $2)";
 }
 
 /// What a job has put into a storage, or taken out.
@@ -296,12 +299,13 @@ fn read(row: &AnyRow, first: usize) -> Result<Share, DbError> {
     })
 }
 
-/// Forgets lines older than `before` whose jobs are gone; the storages' figures keep their sum. Returns how many.
+/// Forgets lines older than `before` whose jobs are gone, at most `most`; the storages' figures keep their sum. Returns how
+/// many.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn prune(db: &Db, before: Millis) -> Result<u64, DbError> {
-    let query = PRUNE.query().bind(before.get());
+pub async fn prune(db: &Db, before: Millis, most: i64) -> Result<u64, DbError> {
+    let query = PRUNE.query().bind(before.get()).bind(most);
     let done = query.execute(db.write()).bounded("forget old shares of storages");
     done.await.map(|done| done.rows_affected())
 }
@@ -315,6 +319,17 @@ pub async fn are_in_use(db: &Db, tenant: Option<&TenantId>) -> Result<bool, DbEr
     let row = query
         .fetch_optional(db.read())
         .bounded("look for jobs that use storages");
+    Ok(row.await?.is_some())
+}
+
+/// Whether no job has changed a storage's figures since `since`, when they were `was`.
+///
+/// # Errors
+/// When the database is away.
+pub async fn is_untouched(db: &Db, was: &StorageRow, since: Millis) -> Result<bool, DbError> {
+    let query = UNTOUCHED.query().bind(was.id.to_string());
+    let query = query.bind(was.used.get()).bind(was.objects).bind(since.get());
+    let row = query.fetch_optional(db.read()).bounded("look at a storage's figures");
     Ok(row.await?.is_some())
 }
 

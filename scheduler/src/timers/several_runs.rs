@@ -1,12 +1,12 @@
 //! Timers that go over everything there is: what is too much for one run is gone on with by the next.
 
 use super::{
-    expire, purge, reconcile, reconcile_storages, refresh,
+    expire, probe, prune, purge, reconcile, reconcile_storages, refresh,
     rounds::{pass, report, store, tenants, timed},
     sweep, sweep_resumable, undo,
 };
 use crate::{
-    Scope,
+    Scope, run_once,
     timer::{Report, Scoped, Timer},
 };
 use mediamill_shared::{
@@ -16,7 +16,7 @@ use mediamill_shared::{
         expiries::{self, Expiry},
         storages::{self, StorageRole},
     },
-    ids::{JobId, MediaId, TenantId, UploadId},
+    ids::{JobId, MediaId, StorageId, TenantId, UploadId},
     objects::{ObjectKey, Store},
     placement::{Editor, NewStorage},
     services::Services,
@@ -35,6 +35,10 @@ mediamill_shared::on_both_sides!(
     tenants_leave_over_several_runs,
     tenants_are_undone_over_several_runs,
     storages_are_compared_over_several_runs,
+    storages_are_probed_over_several_runs,
+    what_is_old_is_forgotten_over_several_runs,
+    one_thing_that_fails_is_passed_over,
+    many_that_fail_end_a_run_and_the_next_goes_on_behind_them,
     a_pass_that_is_not_understood_begins_anew,
 );
 
@@ -76,6 +80,12 @@ async fn usage_is_compared_over_several_runs(world: World) {
     assert_eq!(compared().await, report(0, true));
     assert_eq!(compared().await, report(0, true));
     assert_eq!(compared().await, report(0, false));
+    // Who asks for a run by hand means all of them, wherever the pass is.
+    assert_eq!(compared().await, report(0, true));
+    store(services, &tenants[0], 1).await;
+    store(services, &tenants[4], 1).await;
+    let timer = reconcile::ReconcileUsage::NAME;
+    assert_eq!(run_once(services, timer).await.unwrap().changed, 2);
 }
 
 /// A long time ago.
@@ -149,7 +159,7 @@ async fn pictures_expire_over_several_runs_though_a_tenant_does_not_answer(world
 }
 
 async fn contexts_are_refreshed_over_several_runs(world: World) {
-    let services = &world.services;
+    let services = &timed(&world);
     for id in &tenants(&world, &[]).await {
         tenant(services, id).await;
     }
@@ -164,14 +174,30 @@ async fn contexts_are_refreshed_over_several_runs(world: World) {
         refreshed.push(run.changed);
     }
     assert_eq!((refreshed.iter().sum::<i64>(), refreshed.last()), (5, Some(&0)));
+    // A pass that was left for long is not gone on with: what changed lately has its turn at once.
+    assert!(refresh::some(services, MOST).await.unwrap().unfinished);
+    services.clock.advance(Duration::from_secs(7_200));
+    let now = services.clock.now().get().to_string();
+    let change = "UPDATE tenants SET version = version + 1, updated_at = CAST($1 AS BIGINT) WHERE id = 't0'";
+    world.execute(change, &[&now]).await;
+    assert_eq!(refresh::some(services, MOST).await.unwrap(), report(1, false));
 }
 
 async fn tenants_leave_over_several_runs(world: World) {
-    let services = &world.services;
+    let services = &timed(&world);
     for id in &tenants(&world, &[]).await {
         let by = Actor::cli();
         services.lifecycle.leave(id, Duration::ZERO, &by).await.unwrap();
     }
+    services.clock.advance(Duration::from_secs(60));
+    for (begun, left) in [(2, true), (2, true), (1, false), (0, false)] {
+        assert_eq!(purge::some(services, MOST).await.unwrap(), report(begun, left));
+    }
+    // Their removals lose their jobs.
+    world
+        .execute("UPDATE jobs SET state = 'done' WHERE kind = 'tenant.deprovision'", &[])
+        .await;
+    services.clock.advance(Duration::from_secs(900));
     for (begun, left) in [(2, true), (2, true), (1, false), (0, false)] {
         assert_eq!(purge::some(services, MOST).await.unwrap(), report(begun, left));
     }
@@ -192,22 +218,26 @@ async fn tenants_are_undone_over_several_runs(world: World) {
     }
 }
 
+async fn add(services: &Services, name: &str, server: &S3Server, owner: Option<&Tenant>) -> StorageId {
+    let new = NewStorage {
+        name: name.into(),
+        settings: server.settings_at("pictures", server.address()).unwrap(),
+        credentials: Some(S3Server::credentials()),
+        role: StorageRole::Both,
+        capacity: ByteCount::new(100_000_000),
+        weight: 1,
+    };
+    let by = Editor::operator(Actor::cli());
+    services.storages.add(owner, new, false, &by).await.unwrap().id
+}
+
 async fn storages_are_compared_over_several_runs(world: World) {
     let (server, services) = (S3Server::start().await.unwrap(), &timed(&world));
     let tenants = tenants(&world, &[]).await;
     let mut added = Vec::new();
     let (first, last) = (tenant(services, &tenants[0]).await, tenant(services, &tenants[4]).await);
     for (name, owner) in [("shared", None), ("first", Some(&first)), ("last", Some(&last))] {
-        let new = NewStorage {
-            name: name.into(),
-            settings: server.settings_at("pictures", server.address()).unwrap(),
-            credentials: Some(S3Server::credentials()),
-            role: StorageRole::Both,
-            capacity: ByteCount::new(100_000_000),
-            weight: 1,
-        };
-        let by = Editor::operator(Actor::cli());
-        added.push(services.storages.add(owner, new, false, &by).await.unwrap().id);
+        added.push(add(services, name, &server, owner).await);
     }
     let spoil = "UPDATE storages SET used = 5000, objects = 2";
     let compared = async || {
@@ -240,6 +270,70 @@ async fn storages_are_compared_over_several_runs(world: World) {
     assert_eq!(shared.objects, 2);
     pass(services);
     assert_eq!(compared().await.0, 1);
+    // Whose rows cannot be read may have files in the shared one.
+    world.execute(spoil, &[]).await;
+    lose(&world, services, &tenants[1]).await;
+    assert_eq!(compared().await.0, 2);
+    let shared = storages::get(&services.control, &added[0]).await.unwrap().unwrap();
+    assert_eq!(shared.objects, 2);
+}
+
+async fn storages_are_probed_over_several_runs(world: World) {
+    let (server, gone) = (S3Server::start().await.unwrap(), S3Server::start().await.unwrap());
+    let services = &world.services;
+    for (name, server) in [("one", &server), ("two", &gone), ("three", &server)] {
+        add(services, name, server, None).await;
+    }
+    gone.stop().await;
+    assert_eq!(probe::some(services, MOST).await.unwrap(), (report(0, true), None));
+    let (run, whole) = probe::some(services, MOST).await.unwrap();
+    assert_eq!(run, report(0, false));
+    let whole = whole.unwrap();
+    assert_eq!((whole.well, whole.unwell), (2, 1));
+}
+
+async fn what_is_old_is_forgotten_over_several_runs(world: World) {
+    let key =
+        "INSERT INTO idempotency_keys (tenant, name, request_hash, answer, created_at) VALUES ('demo', $1, '', '', 0)";
+    for name in ["a", "b", "c", "d", "e"] {
+        world.execute(key, &[name]).await;
+    }
+    for (gone, left) in [(2, true), (2, true), (1, false), (0, false)] {
+        let run = prune::some(&world.services, MOST).await.unwrap();
+        assert_eq!(run, report(gone, left));
+    }
+}
+
+/// Stages bytes of `unreadable` jobs that nobody can read any more, then of one that was never accepted: all of them long ago.
+async fn stage_badly(world: &World, unreadable: i64) -> Services {
+    let services = timed(world);
+    for _ in 0..unreadable {
+        world.upload(vec![1; 10]).await;
+    }
+    world
+        .execute("UPDATE jobs SET kind = 'unheard-of' WHERE kind = 'media.process'", &[])
+        .await;
+    pass(&services);
+    let job = JobId::generate(&services.clock, &services.entropy);
+    put(&services, &ObjectKey::staged(world.tenant().await.id(), &job)).await;
+    services.clock.advance(services.config.upload_timeout * 3);
+    services
+}
+
+async fn one_thing_that_fails_is_passed_over(world: World) {
+    let services = &stage_badly(&world, 1).await;
+    for (most, run) in [(1, report(0, true)), (MOST, report(1, false)), (MOST, report(0, false))] {
+        assert_eq!(sweep::some(services, most).await.unwrap(), run);
+    }
+    assert_eq!(staged(services).await, 1);
+}
+
+async fn many_that_fail_end_a_run_and_the_next_goes_on_behind_them(world: World) {
+    let services = &stage_badly(&world, 25).await;
+    let failed = sweep::some(services, 1_000).await.unwrap_err().to_string();
+    assert!(failed.contains("unheard-of"), "{failed}");
+    assert_eq!(sweep::some(services, 1_000).await.unwrap(), report(1, false));
+    assert_eq!(staged(services).await, 25);
 }
 
 async fn a_pass_that_is_not_understood_begins_anew(world: World) {
@@ -251,4 +345,7 @@ async fn a_pass_that_is_not_understood_begins_anew(world: World) {
     let job = JobId::generate(&long_ago(services), &services.entropy);
     put(services, &ObjectKey::staged(owner.id(), &job)).await;
     assert_eq!(sweep::some(services, MOST).await.unwrap(), report(1, false));
+    // It is not asked for again.
+    let open = "SELECT CAST(COUNT(*) AS BIGINT) FROM timer_passes WHERE ended_at IS NULL";
+    assert_eq!(world.number(open).await, 0);
 }
