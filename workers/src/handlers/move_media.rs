@@ -51,9 +51,8 @@ pub(crate) async fn run(job: MoveMedia, cx: &JobContext) -> Result<(), JobError>
             done: moved,
             ..Found::default()
         };
-        tasks::note(&cx.control, &from, task, found, cx.clock.now())
-            .await
-            .transient()?;
+        let noted = tasks::note(&cx.control, &cx.job, (&from, task), found, cx.clock.now());
+        noted.await.transient()?;
     }
     Ok(())
 }

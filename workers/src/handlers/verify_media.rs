@@ -55,9 +55,8 @@ pub(crate) async fn run(job: VerifyMedia, cx: &JobContext) -> Result<(), JobErro
         tell(&spot, &file, &problem, mended, cx).await?;
     }
     if let Some(task) = &job.task {
-        tasks::note(&cx.control, &spot, task, found, cx.clock.now())
-            .await
-            .transient()?;
+        let noted = tasks::note(&cx.control, &cx.job, (&spot, task), found, cx.clock.now());
+        noted.await.transient()?;
     }
     Ok(())
 }

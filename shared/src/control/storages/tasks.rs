@@ -9,6 +9,7 @@ use crate::{
         jobs::{self, NewJob, optional, text},
     },
     db::{Bounded, Db, DbError, During, Sql, sql},
+    ids::JobId,
     placement::Spot,
     units::Millis,
 };
@@ -50,6 +51,9 @@ sql! {
         FROM storage_tasks WHERE state = 'running' ORDER BY storage";
     ADVANCE = "UPDATE storage_tasks SET at_tenant = $1, at_media = $2, fed = $3, fed_before = $4, state = $5, updated_at = $6 \
         WHERE storage = $7 AND id = $8 AND state = 'running' AND at_tenant = $9 AND at_media = $10 AND fed = $11 RETURNING id";
+    // Beside the job's own lines, and forgotten with them.
+    NOTED = "INSERT INTO storage_ledger (job, part, storage, bytes, objects, at) VALUES ($1, 'noted', $2, 0, 0, $3) \
+        ON CONFLICT (job, part, storage) DO NOTHING RETURNING job";
     NOTE = "UPDATE storage_tasks SET done = done + $1, mended = mended + $2, damaged = damaged + $3, updated_at = $4 WHERE storage = $5 AND id = $6";
     OPEN = "SELECT CAST(COUNT(*) AS BIGINT) FROM jobs WHERE subject = $1 AND state IN ('queued', 'running')";
     FAILED = "SELECT CAST(COUNT(*) AS BIGINT) FROM jobs WHERE subject = $1 AND state IN ('failed', 'dead')";
@@ -248,11 +252,24 @@ pub async fn advance(
     Ok(true)
 }
 
-/// Adds what a job found to its task, if that is still the storage's.
+/// Adds what a job found to its task, if that is still the storage's; once for a job, however often it runs.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn note(db: &Db, storage: &Spot, task: &str, found: Found, now: Millis) -> Result<(), DbError> {
+pub async fn note(
+    db: &Db,
+    job: &JobId,
+    (storage, task): (&Spot, &str),
+    found: Found,
+    now: Millis,
+) -> Result<(), DbError> {
+    const WHAT: &str = "note what a task's job found";
+    let mut tx = db.begin_write().await?;
+    let query = NOTED.query().bind(job.to_string()).bind(storage.to_string());
+    let noted = query.bind(now.get()).fetch_optional(&mut *tx).bounded(WHAT).await?;
+    if noted.is_none() {
+        return Ok(());
+    }
     let query = NOTE
         .query()
         .bind(found.done)
@@ -261,8 +278,8 @@ pub async fn note(db: &Db, storage: &Spot, task: &str, found: Found, now: Millis
         .bind(now.get())
         .bind(storage.to_string())
         .bind(task.to_owned());
-    let done = query.execute(db.write()).bounded("note what a task's job found");
-    done.await.map(drop)
+    query.execute(&mut *tx).bounded(WHAT).await?;
+    tx.commit().bounded(WHAT).await
 }
 
 fn read(row: &AnyRow) -> Result<Task, DbError> {
