@@ -49,22 +49,34 @@ impl Page {
 }
 
 /// Things that failed in a run.
-#[derive(Debug, Default)]
-pub(crate) struct Failures(u8);
+#[derive(Debug)]
+pub(crate) struct Failures {
+    /// So many more are passed over.
+    left: u32,
+}
+
+impl Default for Failures {
+    /// Of a run that another follows.
+    fn default() -> Self {
+        Self { left: 20 }
+    }
+}
 
 impl Failures {
-    /// So many are passed over in a run.
-    const MOST: u8 = 20;
+    /// Of a run that is to look at everything.
+    pub(crate) const fn of_all() -> Self {
+        Self { left: u32::MAX }
+    }
 
     /// Passes over something that failed with `error`.
     ///
     /// # Errors
     /// That error, when it is one too many.
     pub(crate) fn pass_over(&mut self, what: impl fmt::Display, error: TimerError) -> Result<(), TimerError> {
-        if self.0 == Self::MOST {
-            return Err(error);
-        }
-        self.0 += 1;
+        self.left = match self.left.checked_sub(1) {
+            Some(left) => left,
+            None => return Err(error),
+        };
         tracing::warn!(
             %what, error = &error as &dyn std::error::Error,
             "something is passed over by a timer, and looked at by its next pass"

@@ -78,13 +78,15 @@ impl Paged for Look<'_> {
             match expire(services, expiry, scope).await {
                 Ok(true) => self.deleted = self.deleted.saturating_add(1),
                 Ok(false) => {}
-                // One tenant's database that is away holds up nobody else's pictures.
+                // One picture holds up no other, and a tenant's database that is away nobody else's.
                 Err(error) => {
                     tracing::warn!(
                         tenant.id = %expiry.tenant, error = &error as &dyn std::error::Error,
-                        "pictures of a tenant whose time is over are deleted by the next pass"
+                        "a picture whose time is over is deleted by the next pass"
                     );
-                    self.away.insert(expiry.tenant.clone());
+                    if matches!(&error, TimerError::Db(error) if error.is_transient()) {
+                        self.away.insert(expiry.tenant.clone());
+                    }
                 }
             }
         }

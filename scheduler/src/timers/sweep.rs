@@ -30,13 +30,13 @@ impl Timer for SweepStaged {
 
 pub(super) async fn some(services: &Services, most: i64) -> Result<Report, TimerError> {
     let scope = Scope::all();
-    let mut sweep = Sweep::new(services, &scope);
+    let mut sweep = Sweep::new(services, &scope, Failures::default());
     Ok(pages::go_on::<SweepStaged, _>(services, &mut sweep, most).await?.0)
 }
 
 impl Scoped for SweepStaged {
     async fn run_in(services: &Services, scope: &Scope) -> Result<Report, TimerError> {
-        pages::all(&mut Sweep::new(services, scope)).await
+        pages::all(&mut Sweep::new(services, scope, Failures::of_all())).await
     }
 }
 
@@ -48,12 +48,12 @@ struct Sweep<'a> {
 }
 
 impl<'a> Sweep<'a> {
-    fn new(services: &'a Services, scope: &'a Scope) -> Self {
+    const fn new(services: &'a Services, scope: &'a Scope, failures: Failures) -> Self {
         Self {
             services,
             scope,
             removed: 0,
-            failures: Failures::default(),
+            failures,
         }
     }
 
@@ -103,6 +103,8 @@ impl Paged for Sweep<'_> {
         for Listed { key, .. } in &page {
             *place = Some(key.clone());
             if let Err(error) = self.key(key).await {
+                let said = || format!("{key} is passed over: {error}");
+                self.scope.tell(self.scope.tenant(), said).await;
                 self.failures.pass_over(key, error)?;
             }
         }

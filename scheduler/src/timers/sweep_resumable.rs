@@ -30,19 +30,15 @@ impl Timer for SweepResumable {
             changed: 0,
             unfinished: i64::try_from(expired.len()).unwrap_or(0) == BATCH,
         };
+        let mut failures = Failures::default();
         for (tenant, upload) in expired {
-            // First of all nobody goes on with it: a piece that is stored from now on is removed by whoever stored it.
-            if !resumable::close(&services.control, &tenant, &upload, now).await? {
-                continue;
+            match end(services, &tenant, &upload).await {
+                Ok(ended) => report.changed = report.changed.saturating_add(i64::from(ended)),
+                Err(error) => failures.pass_over(upload, error)?,
             }
-            services
-                .objects
-                .delete_below(&ObjectKey::pieces(&tenant, &upload))
-                .await?;
-            // Last, so that a run that is broken off is begun again.
-            resumable::forget(&services.control, &upload).await?;
-            report.changed = report.changed.saturating_add(1);
         }
+        // Those that stay are listed again, but not at once.
+        report.unfinished &= report.changed > 0;
         if !report.unfinished {
             let orphans = orphans(services, MOST).await?;
             report.changed = report.changed.saturating_add(orphans.changed);
@@ -50,6 +46,24 @@ impl Timer for SweepResumable {
         }
         Ok(report)
     }
+}
+
+/// Ends an upload. Returns whether it is ended.
+async fn end(services: &Services, tenant: &TenantId, upload: &UploadId) -> Result<bool, TimerError> {
+    let Services {
+        control,
+        objects,
+        clock,
+        ..
+    } = services;
+    // First of all nobody goes on with it: a piece that is stored from now on is removed by whoever stored it.
+    if !resumable::close(control, tenant, upload, clock.now()).await? {
+        return Ok(false);
+    }
+    objects.delete_below(&ObjectKey::pieces(tenant, upload)).await?;
+    // Last, so that a run that is broken off is begun again.
+    resumable::forget(control, upload).await?;
+    Ok(true)
 }
 
 /// Removes pieces whose upload has no row any more: their writer was killed between storing and recording them, while the

@@ -23,7 +23,9 @@ sql! {
     RECALL = "SELECT request_hash, answer FROM idempotency_keys WHERE tenant = $1 AND name = $2";
     OPEN_JOB = "SELECT id FROM jobs WHERE id = $1 AND state IN ('queued', 'running')";
     RENEW = "UPDATE idempotency_keys SET answer = $1, created_at = $2 WHERE tenant = $3 AND name = $4";
-    PRUNE = "DELETE FROM idempotency_keys WHERE (tenant, name) IN (SELECT tenant, name FROM idempotency_keys WHERE created_at < $1 LIMIT $2)";
+    // The age is asked for twice: a row that is renewed meanwhile is looked at again, the list is not.
+    PRUNE = "DELETE FROM idempotency_keys WHERE created_at < $1 AND (tenant, name) IN \
+        (SELECT tenant, name FROM idempotency_keys WHERE created_at < $1 LIMIT $2)";
 }
 
 /// A request that must have its effect once.

@@ -128,7 +128,9 @@ impl<'l, 'a> Comparison<'l, 'a> {
         if self.look.scope.is_dry() || age.is_zero() {
             return Ok(());
         }
-        self.place.objects.delete(&object.key).await?;
+        if let Err(error) = self.place.objects.delete(&object.key).await {
+            return self.look.failures.pass_over(&object.key, error.into());
+        }
         tracing::info!(tenant.id = %tenant, storage = %spot, object = %object.key, bytes = object.bytes.get(), "an object that no row has was removed");
         metrics::counter!(names::ORPHANS_REMOVED).increment(1);
         self.look.changed = self.look.changed.saturating_add(1);

@@ -8,6 +8,7 @@ mod compare;
 mod merge;
 
 use crate::{
+    pages::Failures,
     scope::Scope,
     timer::{Report, Scoped, Timer, TimerError},
 };
@@ -18,7 +19,7 @@ use mediamill_shared::{
         passes::Pass,
         tenants::{self, Filter, TenantRow},
     },
-    ids::MediaId,
+    ids::{MediaId, TenantId},
     placement::Spot,
     services::Services,
     telemetry::names,
@@ -47,9 +48,11 @@ impl Timer for ReconcileObjects {
         let scope = Scope::all();
         let mut look = Look::new(services, &scope, pass.began_at, WORK);
         while pass.ended_at.is_none() && look.left > 0 {
-            let over = look.on(&mut pass.progress).await?;
-            pass.ended_at = over.then(|| services.clock.now());
+            let over = look.on(&mut pass.progress).await;
+            pass.ended_at = matches!(over, Ok(true)).then(|| services.clock.now());
+            // Also where it failed: the next run goes on there.
             pass.keep(&services.control, Self::NAME).await?;
+            over?;
         }
         for (problem, count) in object_findings::counts(&services.control).await? {
             metrics::gauge!(names::OBJECT_FINDINGS, "problem" => problem.as_str()).set(count as f64);
@@ -101,6 +104,7 @@ struct Look<'a> {
     changed: i64,
     /// Storages that did not answer: they are left out from then on.
     away: HashSet<Spot>,
+    failures: Failures,
 }
 
 /// Where a look at a tenant stopped: the storage, and the picture whose files were the last.
@@ -115,6 +119,7 @@ impl<'a> Look<'a> {
             left: work,
             changed: 0,
             away: HashSet::new(),
+            failures: Failures::default(),
         }
     }
 
@@ -151,10 +156,7 @@ impl<'a> Look<'a> {
         if matches!(row.state, TenantState::Provisioning | TenantState::Deleting) {
             return Ok(None);
         }
-        let Some(tenant) = self.services.resolver.by_id(&row.id).await? else {
-            return Ok(None);
-        };
-        match self.tenant(&tenant, storage, media).await {
+        match self.tenant(&row.id, storage, media).await {
             Ok(stop) => Ok(stop),
             Err(error) => {
                 tracing::warn!(
@@ -168,10 +170,13 @@ impl<'a> Look<'a> {
 
     async fn tenant(
         &mut self,
-        tenant: &Tenant,
+        id: &TenantId,
         storage: Option<Spot>,
         media: Option<MediaId>,
     ) -> Result<Option<Stop>, TimerError> {
+        let Some(tenant) = &self.services.resolver.by_id(id).await? else {
+            return Ok(None);
+        };
         if storage.is_none() {
             self.add_up(tenant).await?;
         }

@@ -39,7 +39,8 @@ sql! {
     // Ids hold no character that LIKE knows, and none is part of another.
     CONCERNS = "SELECT id FROM jobs WHERE tenant = $1 AND state IN ('queued', 'running', 'dead') AND payload LIKE $2 LIMIT 1";
     FORGET_TENANT = "DELETE FROM jobs WHERE tenant = $1 AND id <> $2";
-    PRUNE = "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE state IN ('done', 'failed') AND finished_at < $1 LIMIT $2)";
+    PRUNE = "DELETE FROM jobs WHERE state IN ('done', 'failed') AND id IN \
+        (SELECT id FROM jobs WHERE state IN ('done', 'failed') AND finished_at < $1 LIMIT $2)";
 }
 
 /// A job to be accepted.

@@ -19,7 +19,7 @@ sql! {
     HOUR (5) = "INSERT INTO usage_hours (tenant, resource, hour, change, closed) VALUES {rows} \
         ON CONFLICT (tenant, resource, hour) DO UPDATE SET change = usage_hours.change + excluded.change";
     OF_MONTH = "SELECT bytes FROM bytes_out_months WHERE tenant = $1 AND month = $2";
-    PRUNE = "DELETE FROM bytes_out_counts WHERE process IN (SELECT process FROM bytes_out_counts WHERE at < $1 LIMIT $2)";
+    PRUNE = "DELETE FROM bytes_out_counts WHERE at < $1 AND process IN (SELECT process FROM bytes_out_counts WHERE at < $1 LIMIT $2)";
 }
 
 /// Bytes that a process served of one tenant since it counted last.

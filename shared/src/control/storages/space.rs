@@ -38,7 +38,7 @@ sql! {
     CORRECT = "UPDATE storages SET used = $1, objects = $2 WHERE id = $3 AND used = $4 AND objects = $5 \
         AND NOT EXISTS (SELECT 1 FROM storage_ledger WHERE storage = $3 AND at >= $6) RETURNING id";
     // A job that is still there may be run again.
-    PRUNE = "DELETE FROM storage_ledger WHERE (job, part, storage) IN (SELECT l.job, l.part, l.storage FROM storage_ledger l \
+    PRUNE = "DELETE FROM storage_ledger WHERE at < $1 AND (job, part, storage) IN (SELECT l.job, l.part, l.storage FROM storage_ledger l \
         WHERE l.at < $1 AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.id = l.job) LIMIT $2)";
 }
 
