@@ -4,8 +4,8 @@
 //! then the run fails, and the next goes on behind the last of them.
 
 use crate::timer::{Report, Timer, TimerError};
-use mediamill_shared::{control::passes::Pass, services::Services};
-use serde::{Serialize, de::DeserializeOwned};
+use mediamill_shared::{control::passes::Pass, db::DbError, ids::TenantId, services::Services};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{fmt, future::Future};
 
 /// Work over a list.
@@ -82,6 +82,80 @@ impl Failures {
             "something is passed over by a timer, and looked at by its next pass"
         );
         Ok(())
+    }
+}
+
+/// What is done with tenants of lists that follow each other.
+pub(crate) trait TenantLists: Send + Sync {
+    /// Names them; the default is the first.
+    type List: Copy + Default + Serialize + DeserializeOwned + Send + Sync;
+
+    /// What follows `list`.
+    fn next(list: Self::List) -> Option<Self::List>;
+
+    /// Its tenants behind `after`, at most `limit`.
+    fn tenants(
+        &self,
+        list: Self::List,
+        after: Option<&TenantId>,
+        limit: i64,
+    ) -> impl Future<Output = Result<Vec<TenantId>, DbError>> + Send;
+
+    /// Does it with one. Returns whether that changed something.
+    fn one(&self, list: Self::List, id: &TenantId) -> impl Future<Output = Result<bool, TimerError>> + Send;
+}
+
+/// Work over such lists.
+pub(crate) struct Lists<L> {
+    work: L,
+    changed: i64,
+    failures: Failures,
+}
+
+impl<L> Lists<L> {
+    pub(crate) fn new(work: L) -> Self {
+        Self {
+            work,
+            changed: 0,
+            failures: Failures::default(),
+        }
+    }
+}
+
+/// Where a pass over lists is.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct InList<T> {
+    list: T,
+    /// The last tenant.
+    after: Option<TenantId>,
+}
+
+impl<L: TenantLists> Paged for Lists<L> {
+    type Place = InList<L::List>;
+    const PAGE: i64 = 200;
+
+    async fn page(&mut self, place: &mut Self::Place, limit: i64) -> Result<Page, TimerError> {
+        let list = place.list;
+        let page = self.work.tenants(list, place.after.as_ref(), limit).await?;
+        for id in &page {
+            place.after = Some(id.clone());
+            match self.work.one(list, id).await {
+                Ok(changed) => self.changed = self.changed.saturating_add(i64::from(changed)),
+                Err(error) => self.failures.pass_over(id, error)?,
+            }
+        }
+        let done = Page::of(page.len(), limit);
+        match L::next(list).filter(|_| done.is_last) {
+            Some(list) => {
+                *place = InList { list, after: None };
+                Ok(done.followed())
+            }
+            None => Ok(done),
+        }
+    }
+
+    fn changed(&self) -> i64 {
+        self.changed
     }
 }
 

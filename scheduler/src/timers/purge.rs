@@ -1,11 +1,12 @@
 //! Begins the removal of tenants whose time to come back is over, and goes on with removals that have lost their jobs.
 
 use crate::{
-    pages::{self, Failures, Page, Paged},
+    pages::{self, Lists, TenantLists},
     timer::{Report, Timer, TimerError},
 };
 use mediamill_shared::{
     control::{audit::Actor, changes::Refused, tenants},
+    db::DbError,
     ids::TenantId,
     jobs::JobKind,
     services::Services,
@@ -31,96 +32,58 @@ impl Timer for PurgeTenants {
 }
 
 pub(super) async fn some(services: &Services, most: i64) -> Result<Report, TimerError> {
-    let mut purge = Purge {
-        services,
-        begun: 0,
-        failures: Failures::default(),
-    };
+    let mut purge = Lists::new(Purge { services });
     Ok(pages::go_on::<PurgeTenants, _>(services, &mut purge, most).await?.0)
 }
 
 struct Purge<'a> {
     services: &'a Services,
-    begun: i64,
-    failures: Failures,
 }
 
-/// Where a pass is: the last tenant.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Place {
-    /// Of those whose time to come back is over.
-    Leaving(Option<TenantId>),
-    /// Of those whose removal has no job.
-    Deleting(Option<TenantId>),
+enum List {
+    /// Those whose time to come back is over.
+    #[default]
+    Leaving,
+    /// Those whose removal has no job.
+    Deleting,
 }
 
-impl Default for Place {
-    fn default() -> Self {
-        Self::Leaving(None)
-    }
-}
+impl TenantLists for Purge<'_> {
+    type List = List;
 
-impl Paged for Purge<'_> {
-    type Place = Place;
-    const PAGE: i64 = 200;
-
-    async fn page(&mut self, place: &mut Place, limit: i64) -> Result<Page, TimerError> {
-        match place {
-            Place::Leaving(after) => {
-                let page = self.leaving(after, limit).await?;
-                if page.is_last {
-                    *place = Place::Deleting(None);
-                }
-                Ok(page.followed())
-            }
-            Place::Deleting(after) => self.deleting(after, limit).await,
+    fn next(list: List) -> Option<List> {
+        match list {
+            List::Leaving => Some(List::Deleting),
+            List::Deleting => None,
         }
     }
 
-    fn changed(&self) -> i64 {
-        self.begun
+    async fn tenants(&self, list: List, after: Option<&TenantId>, limit: i64) -> Result<Vec<TenantId>, DbError> {
+        let (control, now) = (&self.services.control, self.services.clock.now());
+        match list {
+            List::Leaving => tenants::in_state(control, TenantState::Leaving, after, now, limit).await,
+            List::Deleting => {
+                let left = (TenantState::Deleting, JobKind::TenantDeprovision, false);
+                tenants::left_in(control, left, now.before(PAUSE), after, limit).await
+            }
+        }
     }
-}
 
-impl Purge<'_> {
-    async fn leaving(&mut self, after: &mut Option<TenantId>, limit: i64) -> Result<Page, TimerError> {
-        let Services {
-            control,
-            clock,
-            lifecycle,
-            ..
-        } = self.services;
-        let page = tenants::in_state(control, TenantState::Leaving, after.as_ref(), clock.now(), limit).await?;
-        for id in &page {
-            *after = Some(id.clone());
-            match lifecycle.begin_purge(id, &Actor::scheduler()).await {
-                Ok(begun) => self.begun = self.begun.saturating_add(i64::from(begun.is_some())),
+    async fn one(&self, list: List, id: &TenantId) -> Result<bool, TimerError> {
+        let lifecycle = &self.services.lifecycle;
+        match list {
+            List::Leaving => match lifecycle.begin_purge(id, &Actor::scheduler()).await {
+                Ok(begun) => Ok(begun.is_some()),
                 // Removed by hand meanwhile, or moving still: the next pass looks again.
-                Err(LifecycleError::Refused(Refused::Missing { .. } | Refused::NotNow { .. })) => {}
-                Err(error) => self.failures.pass_over(id, error.into())?,
+                Err(LifecycleError::Refused(Refused::Missing { .. } | Refused::NotNow { .. })) => Ok(false),
+                Err(error) => Err(error.into()),
+            },
+            List::Deleting => {
+                lifecycle.purge_again(id).await?;
+                Ok(true)
             }
         }
-        Ok(Page::of(page.len(), limit))
-    }
-
-    async fn deleting(&mut self, after: &mut Option<TenantId>, limit: i64) -> Result<Page, TimerError> {
-        let Services {
-            control,
-            clock,
-            lifecycle,
-            ..
-        } = self.services;
-        let left = (TenantState::Deleting, JobKind::TenantDeprovision, false);
-        let before = clock.now().before(PAUSE);
-        let page = tenants::left_in(control, left, before, after.as_ref(), limit).await?;
-        for id in &page {
-            *after = Some(id.clone());
-            match lifecycle.purge_again(id).await {
-                Ok(_) => self.begun = self.begun.saturating_add(1),
-                Err(error) => self.failures.pass_over(id, error.into())?,
-            }
-        }
-        Ok(Page::of(page.len(), limit))
     }
 }

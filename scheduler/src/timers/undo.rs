@@ -2,11 +2,12 @@
 //! were to move and have no job to move them stay, rows of batches that missed their tenant's end are ended.
 
 use crate::{
-    pages::{self, Failures, Page, Paged},
+    pages::{self, Lists, TenantLists},
     timer::{Report, Timer, TimerError},
 };
 use mediamill_shared::{
     control::{audit::Actor, batches, tenants},
+    db::DbError,
     ids::TenantId,
     jobs::JobKind,
     services::Services,
@@ -33,90 +34,61 @@ impl Timer for RecoverTenants {
 
 pub(super) async fn some(services: &Services, most: i64) -> Result<Report, TimerError> {
     let strays = batches::end_strays(&services.control).await?;
-    let mut undo = Undo {
-        services,
-        undone: i64::try_from(strays).unwrap_or(i64::MAX),
-        failures: Failures::default(),
-    };
-    Ok(pages::go_on::<RecoverTenants, _>(services, &mut undo, most).await?.0)
+    let mut undo = Lists::new(Undo { services });
+    let (report, _) = pages::go_on::<RecoverTenants, _>(services, &mut undo, most).await?;
+    let strays = i64::try_from(strays).unwrap_or(i64::MAX);
+    Ok(Report {
+        changed: report.changed.saturating_add(strays),
+        ..report
+    })
 }
 
 struct Undo<'a> {
     services: &'a Services,
-    undone: i64,
-    failures: Failures,
 }
 
-/// Where a pass is: the last tenant.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Place {
-    /// Of those that nobody makes.
-    Coming(Option<TenantId>),
-    /// Of those that nobody moves.
-    Moving(Option<TenantId>),
+enum List {
+    /// Those that nobody makes.
+    #[default]
+    Coming,
+    /// Those that nobody moves.
+    Moving,
 }
 
-impl Default for Place {
-    fn default() -> Self {
-        Self::Coming(None)
-    }
-}
+impl TenantLists for Undo<'_> {
+    type List = List;
 
-impl Paged for Undo<'_> {
-    type Place = Place;
-    const PAGE: i64 = 200;
-
-    async fn page(&mut self, place: &mut Place, limit: i64) -> Result<Page, TimerError> {
-        match place {
-            Place::Coming(after) => {
-                let page = self.coming(after, limit).await?;
-                if page.is_last {
-                    *place = Place::Moving(None);
-                }
-                Ok(page.followed())
-            }
-            Place::Moving(after) => self.moving(after, limit).await,
+    fn next(list: List) -> Option<List> {
+        match list {
+            List::Coming => Some(List::Moving),
+            List::Moving => None,
         }
     }
 
-    fn changed(&self) -> i64 {
-        self.undone
-    }
-}
-
-impl Undo<'_> {
-    async fn coming(&mut self, after: &mut Option<TenantId>, limit: i64) -> Result<Page, TimerError> {
-        let Services {
-            control,
-            clock,
-            lifecycle,
-            ..
-        } = self.services;
-        // A dead job is an operator's to retry: its tenant waits for that.
-        let left = (TenantState::Provisioning, JobKind::TenantProvision, true);
-        let before = clock.now().before(AGE);
-        let page = tenants::left_in(control, left, before, after.as_ref(), limit).await?;
-        for id in &page {
-            *after = Some(id.clone());
-            let by = Actor::scheduler();
-            match lifecycle.undo(id, "its job is gone", &by, None).await {
-                Ok(()) => self.undone = self.undone.saturating_add(1),
-                Err(error) => self.failures.pass_over(id, error.into())?,
+    async fn tenants(&self, list: List, after: Option<&TenantId>, limit: i64) -> Result<Vec<TenantId>, DbError> {
+        let control = &self.services.control;
+        match list {
+            List::Coming => {
+                // A dead job is an operator's to retry: its tenant waits for that.
+                let left = (TenantState::Provisioning, JobKind::TenantProvision, true);
+                let before = self.services.clock.now().before(AGE);
+                tenants::left_in(control, left, before, after, limit).await
             }
+            List::Moving => tenants::moveless(control, after, limit).await,
         }
-        Ok(Page::of(page.len(), limit))
     }
 
-    async fn moving(&mut self, after: &mut Option<TenantId>, limit: i64) -> Result<Page, TimerError> {
-        let page = tenants::moveless(&self.services.control, after.as_ref(), limit).await?;
-        for id in &page {
-            *after = Some(id.clone());
-            match self.services.lifecycle.give_up_move(id).await {
-                Ok(stayed) => self.undone = self.undone.saturating_add(i64::from(stayed)),
-                Err(error) => self.failures.pass_over(id, error.into())?,
+    async fn one(&self, list: List, id: &TenantId) -> Result<bool, TimerError> {
+        let lifecycle = &self.services.lifecycle;
+        match list {
+            List::Coming => {
+                let by = Actor::scheduler();
+                lifecycle.undo(id, "its job is gone", &by, None).await?;
+                Ok(true)
             }
+            List::Moving => Ok(lifecycle.give_up_move(id).await?),
         }
-        Ok(Page::of(page.len(), limit))
     }
 }
