@@ -6,12 +6,10 @@ use mediamill_scheduler::run_once;
 use mediamill_shared::{
     cache::CachePort,
     control::{
-        audit::Actor,
         changes::Change,
-        storages::{self, StorageRole, StorageRow},
+        storages::{self, StorageRow},
     },
-    placement::{Editor, NewStorage},
-    tenancy::{LimitOverrides, Tenant},
+    tenancy::LimitOverrides,
     testing::{World, s3::S3Server},
     units::ByteCount,
 };
@@ -69,20 +67,7 @@ async fn storage(world: &World, id: &StorageRow) -> (i64, i64) {
 
 async fn a_storages_figures_that_were_changed_are_mended(world: World) {
     let server = S3Server::start().await.unwrap();
-    let new = NewStorage {
-        name: "one".into(),
-        settings: server.settings_at("pictures", server.address()).unwrap(),
-        credentials: Some(S3Server::credentials()),
-        role: StorageRole::Both,
-        capacity: ByteCount::new(100_000_000),
-        weight: 1,
-    };
-    let added = world
-        .services
-        .storages
-        .add(None, new, false, &Editor::operator(Actor::cli()))
-        .await
-        .unwrap();
+    let added = world.add_storage("one", &server, None).await;
     assert_eq!(changed(&world, "reconcile-storages").await, 0);
     world
         .execute("UPDATE storages SET used = 5000, objects = 2 WHERE name = $1", &["one"])
@@ -110,20 +95,9 @@ async fn storages_are_compared_though_a_tenant_is_on_its_way_in_or_does_not_answ
     let (coming, _) = world.another_tenant("coming").await;
     let demo = world.tenant().await;
     let place = services.resolver.by_id(&away).await.unwrap().unwrap();
-    let add = async |name: &str, owner: Option<&Tenant>| {
-        let new = NewStorage {
-            name: name.into(),
-            settings: server.settings_at("pictures", server.address()).unwrap(),
-            credentials: Some(S3Server::credentials()),
-            role: StorageRole::Both,
-            capacity: ByteCount::new(100_000_000),
-            weight: 1,
-        };
-        let by = Editor::operator(Actor::cli());
-        services.storages.add(owner, new, false, &by).await.unwrap()
-    };
-    let shared = add("shared", None).await;
-    let (own, lost) = (add("own", Some(&demo)).await, add("lost", Some(&place)).await);
+    let shared = world.add_storage("shared", &server, None).await;
+    let own = world.add_storage("own", &server, Some(&demo)).await;
+    let lost = world.add_storage("lost", &server, Some(&place)).await;
     world
         .execute(
             "UPDATE tenants SET state = 'provisioning', table_prefix = 'tnowhere', version = version + 1 WHERE id = 'coming'",

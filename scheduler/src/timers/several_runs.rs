@@ -14,11 +14,10 @@ use mediamill_shared::{
     control::{
         audit::Actor,
         expiries::{self, Expiry},
-        storages::{self, StorageRole},
+        storages,
     },
-    ids::{JobId, MediaId, StorageId, TenantId, UploadId},
+    ids::{JobId, MediaId, TenantId, UploadId},
     objects::{ObjectKey, Store},
-    placement::{Editor, NewStorage},
     services::Services,
     tenancy::{NewTenant, Tenant},
     testing::{World, s3::S3Server},
@@ -218,26 +217,13 @@ async fn tenants_are_undone_over_several_runs(world: World) {
     }
 }
 
-async fn add(services: &Services, name: &str, server: &S3Server, owner: Option<&Tenant>) -> StorageId {
-    let new = NewStorage {
-        name: name.into(),
-        settings: server.settings_at("pictures", server.address()).unwrap(),
-        credentials: Some(S3Server::credentials()),
-        role: StorageRole::Both,
-        capacity: ByteCount::new(100_000_000),
-        weight: 1,
-    };
-    let by = Editor::operator(Actor::cli());
-    services.storages.add(owner, new, false, &by).await.unwrap().id
-}
-
 async fn storages_are_compared_over_several_runs(world: World) {
     let (server, services) = (S3Server::start().await.unwrap(), &timed(&world));
     let tenants = tenants(&world, &[]).await;
     let mut added = Vec::new();
     let (first, last) = (tenant(services, &tenants[0]).await, tenant(services, &tenants[4]).await);
     for (name, owner) in [("shared", None), ("first", Some(&first)), ("last", Some(&last))] {
-        added.push(add(services, name, &server, owner).await);
+        added.push(world.add_storage(name, &server, owner).await.id);
     }
     let spoil = "UPDATE storages SET used = 5000, objects = 2";
     let compared = async || {
@@ -282,7 +268,7 @@ async fn storages_are_probed_over_several_runs(world: World) {
     let (server, gone) = (S3Server::start().await.unwrap(), S3Server::start().await.unwrap());
     let services = &world.services;
     for (name, server) in [("one", &server), ("two", &gone), ("three", &server)] {
-        add(services, name, server, None).await;
+        world.add_storage(name, server, None).await;
     }
     gone.stop().await;
     assert_eq!(probe::some(services, MOST).await.unwrap(), (report(0, true), None));

@@ -8,11 +8,19 @@ use super::{
 use crate::{
     clock::{Clock, Entropy, Stopwatch},
     config::Config,
-    control::{accept, audit::Actor, changes::Change, jobs, jobs::JobRow, plans::Plan, storages, tenants},
+    control::{
+        accept,
+        audit::Actor,
+        changes::Change,
+        jobs::{self, JobRow},
+        plans::Plan,
+        storages::{self, StorageRole, StorageRow},
+        tenants,
+    },
     ids::{JobId, MediaId, TenantId, TraceId},
     jobs::{JobState, ProcessMedia},
     objects::{ObjectKey, Objects, Store},
-    placement::Spot,
+    placement::{Editor, NewStorage, Spot},
     queue::{Broker as _, Queue},
     quota::Claim,
     secrets::Keyring,
@@ -242,6 +250,24 @@ impl World {
             .await;
         assert_eq!(settled.expect("a line of the ledger"), Settled::Now);
         tx.commit().await.expect("a database");
+    }
+
+    /// Adds a storage of a tenant, or of the provider, in the bucket `pictures` of a server.
+    ///
+    /// # Panics
+    /// When it is not added.
+    pub async fn add_storage(&self, name: &str, server: &S3Server, owner: Option<&Tenant>) -> StorageRow {
+        let new = NewStorage {
+            name: name.into(),
+            settings: server.settings_at("pictures", server.address()).expect("settings"),
+            credentials: Some(S3Server::credentials()),
+            role: StorageRole::Both,
+            capacity: ByteCount::new(100_000_000),
+            weight: 1,
+        };
+        let by = Editor::operator(Actor::cli());
+        let added = self.services.storages.add(owner, new, false, &by).await;
+        added.expect("a storage that is allowed")
     }
 
     /// A second tenant, on a host of its own.
