@@ -49,7 +49,7 @@ struct Probe<'a> {
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Place {
     /// The last storage.
-    pub(super) after: Option<StorageId>,
+    after: Option<StorageId>,
     /// Those that answered.
     pub(super) well: u32,
     /// Those that did not.

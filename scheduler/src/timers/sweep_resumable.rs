@@ -24,28 +24,36 @@ impl Timer for SweepResumable {
     const EVERY: Duration = Duration::from_secs(300);
 
     async fn run(services: &Services) -> Result<Report, TimerError> {
-        let now = services.clock.now();
-        let expired = resumable::expired(&services.control, now, BATCH).await?;
-        let mut report = Report {
-            changed: 0,
-            unfinished: i64::try_from(expired.len()).unwrap_or(0) == BATCH,
-        };
-        let mut failures = Failures::default();
-        for (tenant, upload) in expired {
-            match end(services, &tenant, &upload).await {
-                Ok(ended) => report.changed = report.changed.saturating_add(i64::from(ended)),
-                Err(error) => failures.pass_over(upload, error)?,
-            }
+        let ended = end_expired(services).await;
+        if matches!(ended, Ok(Report { unfinished: true, .. })) {
+            return ended;
         }
-        // Those that stay are listed again, but not at once.
-        report.unfinished &= report.changed > 0;
-        if !report.unfinished {
-            let orphans = orphans(services, MOST).await?;
-            report.changed = report.changed.saturating_add(orphans.changed);
-            report.unfinished = orphans.unfinished;
-        }
-        Ok(report)
+        // Also where uploads could not be ended: they keep orphans from nothing.
+        let orphans = orphans(services, MOST).await?;
+        let ended = ended?;
+        Ok(Report {
+            changed: ended.changed.saturating_add(orphans.changed),
+            unfinished: orphans.unfinished,
+        })
     }
+}
+
+/// Ends uploads whose time is over.
+async fn end_expired(services: &Services) -> Result<Report, TimerError> {
+    let expired = resumable::expired(&services.control, services.clock.now(), BATCH).await?;
+    let is_full = i64::try_from(expired.len()).unwrap_or(0) == BATCH;
+    let (mut changed, mut failures) = (0_i64, Failures::default());
+    for (tenant, upload) in expired {
+        match end(services, &tenant, &upload).await {
+            Ok(ended) => changed = changed.saturating_add(i64::from(ended)),
+            Err(error) => failures.pass_over(upload, error)?,
+        }
+    }
+    Ok(Report {
+        changed,
+        // Those that stay are listed again, but not at once.
+        unfinished: is_full && changed > 0,
+    })
 }
 
 /// Ends an upload. Returns whether it is ended.
