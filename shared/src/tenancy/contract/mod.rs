@@ -3,6 +3,7 @@
 
 mod connections;
 mod crashes;
+mod holders;
 mod hosts;
 mod making;
 mod modes;

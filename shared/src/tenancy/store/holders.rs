@@ -125,23 +125,24 @@ impl TenantDb {
         let mut tx = self.begin().await?;
         tx.hold(sha256, holder, media, now).await?;
         tx.commit().await?;
-        // Whoever deletes the picture sees that from now on, or has its row already and is waited for.
-        let mut tx = self.begin().await?;
-        let keep = tx.query(KEEP).bind(media.to_string());
-        let is_there = keep.fetch_optional(&mut *tx.tx).bounded(WHAT).await?.is_some();
-        tx.commit().await?;
-        if is_there || !self.is_settled(job).await? {
+        // In this order: a picture that is not there was deleted only if it had been made before it was looked for.
+        if !self.is_settled(job).await? {
             return Ok(true);
         }
         let mut tx = self.begin().await?;
-        let query = tx
-            .query(LET_GO)
-            .bind(sha256.to_owned())
-            .bind(holder.to_string())
-            .bind(media.to_string());
-        query.execute(&mut *tx.tx).bounded(WHAT).await?;
+        // Whoever deletes it sees the hold from now on, or has its row already and is waited for.
+        let keep = tx.query(KEEP).bind(media.to_string());
+        let is_there = keep.fetch_optional(&mut *tx.tx).bounded(WHAT).await?.is_some();
+        if !is_there {
+            let query = tx
+                .query(LET_GO)
+                .bind(sha256.to_owned())
+                .bind(holder.to_string())
+                .bind(media.to_string());
+            query.execute(&mut *tx.tx).bounded(WHAT).await?;
+        }
         tx.commit().await?;
-        Ok(false)
+        Ok(is_there)
     }
 
     /// Who holds a picture; nobody, where it was not uploaded to be the same for all.

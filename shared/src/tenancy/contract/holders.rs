@@ -1,0 +1,64 @@
+//! Who holds a picture, while it becomes one.
+
+use super::two::picture;
+use crate::{
+    clock::Clock,
+    ids::{JobId, UserId},
+    tenancy::{
+        Limits, TenantDb,
+        store::{
+            media::Media,
+            usage::{Settled, Usage},
+        },
+    },
+    testing::World,
+};
+use std::{pin::pin, task::Poll};
+
+crate::on_both_sides!(a_picture_that_becomes_one_meanwhile_is_held);
+
+/// Makes the picture and counts it, as its job does at its end.
+async fn make(db: &TenantDb, job: &JobId, media: &Media, holder: &UserId) {
+    let change = Usage::picture(media.stored_bytes, media.frames);
+    let mut tx = db.begin().await.unwrap();
+    let settled = tx.settle(job, change, &Limits::builtin(), media.created_at).await;
+    assert_eq!(settled.unwrap(), Settled::Now);
+    tx.add_media(media, &[]).await.unwrap();
+    let sha256 = media.sha256.as_deref().unwrap();
+    tx.hold(sha256, holder, &media.id, media.created_at).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+/// Whichever step of the hold the job's commit falls into, it is held.
+async fn a_picture_that_becomes_one_meanwhile_is_held(world: World) {
+    const STEPS: usize = 40;
+    let tenant = world.tenant().await;
+    let (db, clock) = (tenant.db().unwrap(), Clock::system());
+    let holder = UserId::generate(&clock, &world.services.entropy);
+    for step in 0..STEPS {
+        let (job, mut media, _) = picture(tenant.id());
+        (media.sha256, media.expires_at) = (Some(format!("{step:064}")), None);
+        let sha256 = media.sha256.as_deref().unwrap();
+        let mut making = pin!(make(&db, &job, &media, &holder));
+        // So far the job comes before the hold begins.
+        let mut left = step;
+        let made = std::future::poll_fn(|cx| {
+            if left == 0 {
+                return Poll::Ready(false);
+            }
+            left -= 1;
+            making.as_mut().poll(cx).map(|()| true)
+        })
+        .await;
+        let hold = db.hold_making(sha256, &holder, (&media.id, &job), clock.now());
+        let held = if made {
+            hold.await
+        } else {
+            futures_util::future::join(hold, making).await.0
+        };
+        assert!(held.unwrap(), "begun at step {step}");
+        assert_eq!(db.holders(&media.id).await.unwrap(), [holder.clone()], "step {step}");
+        let found = db.hold_existing(sha256, &holder, clock.now()).await.unwrap();
+        assert_eq!(found.as_ref(), Some(&media.id), "step {step}");
+    }
+}
