@@ -50,14 +50,18 @@ async fn a_picture_that_becomes_one_meanwhile_is_held(world: World) {
             making.as_mut().poll(cx).map(|()| true)
         })
         .await;
-        let hold = db.hold_making(sha256, &holder, (&media.id, &job), clock.now());
+        let holding = db.hold_making(sha256, &holder, (&media.id, &job), clock.now());
         let held = if made {
-            hold.await
+            holding.await
         } else {
-            futures_util::future::join(hold, making).await.0
+            futures_util::future::join(holding, making).await.0
         };
         assert!(held.unwrap(), "begun at step {step}");
-        assert_eq!(db.holders(&media.id).await.unwrap(), [holder.clone()], "step {step}");
+        assert_eq!(
+            db.holders(&media.id).await.unwrap(),
+            std::slice::from_ref(&holder),
+            "step {step}"
+        );
         let found = db.hold_existing(sha256, &holder, clock.now()).await.unwrap();
         assert_eq!(found.as_ref(), Some(&media.id), "step {step}");
     }
