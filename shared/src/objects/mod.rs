@@ -292,6 +292,18 @@ impl Objects {
         }
     }
 
+    /// Begins a long write of `key` and gives it up, as one that fails is: whether a store lets go of what is half written. Of a
+    /// directory there is nothing to ask.
+    ///
+    /// # Errors
+    /// When the store is away, or refuses one of the two.
+    pub async fn give_up(&self, key: &ObjectKey) -> Result<(), ObjectError> {
+        match self {
+            Self::S3(store) => store.give_up(key).await,
+            Self::Directory(_) => Ok(()),
+        }
+    }
+
     /// Removes every object below `prefix`, whole segments. Returns how many. Called again after a failure it goes on.
     ///
     /// # Errors

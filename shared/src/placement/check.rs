@@ -22,6 +22,8 @@ crate::jobs::names!(
         Write = "write",
         /// One of more than 8 MiB is written, in parts.
         WriteParts = "write-parts",
+        /// One that was begun in parts is given up.
+        AbortParts = "abort-parts",
         /// Its size is told.
         Stat = "stat",
         /// It is read, and is what was written.
@@ -134,12 +136,19 @@ async fn ask(findings: &mut Findings, objects: &Objects, settings: &StorageSetti
     let bytes = Bytes::from(bytes);
     let put = objects.put(&small, bytes.clone(), "application/octet-stream").await;
     if findings.judge(CheckStep::Write, put.map(drop).map_err(Trouble::from)) {
-        findings.judge(CheckStep::WriteParts, write_large(objects, &large).await);
+        let mut written = vec![&small];
+        if findings.judge(CheckStep::WriteParts, write_large(objects, &large).await) {
+            written.push(&large);
+            findings.judge(
+                CheckStep::AbortParts,
+                objects.give_up(&large).await.map_err(Trouble::from),
+            );
+        }
         findings.judge(CheckStep::Stat, stat(objects, &small, bytes.len()).await);
         findings.judge(CheckStep::Read, read(objects, &small, None, &bytes).await);
         let part = bytes.slice(100..300);
         findings.judge(CheckStep::ReadRange, read(objects, &small, Some(100..300), &part).await);
-        findings.judge(CheckStep::List, listed(objects, &small, &large).await);
+        findings.judge(CheckStep::List, listed(objects, &written).await);
         if settings.delivery() == Delivery::Presign {
             findings.judge(CheckStep::Presign, presigned(objects, &small).await);
         }
@@ -205,11 +214,11 @@ async fn read(
     }
 }
 
-async fn listed(objects: &Objects, small: &ObjectKey, large: &ObjectKey) -> Result<(), Trouble> {
+async fn listed(objects: &Objects, written: &[&ObjectKey]) -> Result<(), Trouble> {
     let page = objects.list("check", None, 1_000).await?;
     // Others check it at the same time: a full page may end before these.
     let there = |key: &ObjectKey| page.iter().any(|listed| listed.key == *key);
-    if page.len() == 1_000 || there(small) && there(large) {
+    if page.len() == 1_000 || written.iter().all(|key| there(key)) {
         Ok(())
     } else {
         Err("its listing leaves out an object that was just written".into())
@@ -270,6 +279,7 @@ fn advice(error: &ObjectError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::s3::S3Server;
     use std::net::SocketAddr;
     use tokio::{
         io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
@@ -328,6 +338,38 @@ mod tests {
                 panic!("{code}: {findings:?}")
             };
             assert!(problem.to_string().starts_with(words), "{code}: {problem}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_right_that_is_missing_is_told_by_what_needs_it() {
+        let (clock, entropy) = (Clock::system(), Entropy::system());
+        let server = S3Server::start().await.unwrap();
+        let settings = server.settings_at("pictures", server.address()).unwrap();
+        let url = settings.to_url(Some(&S3Server::credentials())).unwrap();
+        let objects = Objects::open(&url, clock.clone(), entropy.clone()).await.unwrap();
+        let failed = async |denied: &[&'static str]| {
+            server.deny(denied);
+            let findings = check(&objects, &settings, &clock, &entropy).await;
+            let failed = findings.into_iter().filter_map(|finding| {
+                let problem = finding.problem?.to_string();
+                assert!(problem.contains("has not the right"), "{problem}");
+                Some(finding.step)
+            });
+            failed.collect::<Vec<_>>()
+        };
+        assert_eq!(failed(&[]).await, []);
+        for (operation, steps) in [
+            ("PutObject", &[CheckStep::Write][..]),
+            ("CreateMultipartUpload", &[CheckStep::WriteParts]),
+            ("UploadPart", &[CheckStep::WriteParts]),
+            ("CompleteMultipartUpload", &[CheckStep::WriteParts]),
+            ("AbortMultipartUpload", &[CheckStep::AbortParts]),
+            ("GetObject", &[CheckStep::Read, CheckStep::ReadRange]),
+            ("ListObjectsV2", &[CheckStep::List]),
+            ("DeleteObject", &[CheckStep::Delete]),
+        ] {
+            assert_eq!(failed(&[operation]).await, steps, "{operation}");
         }
     }
 }

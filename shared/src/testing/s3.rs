@@ -8,6 +8,7 @@ use crate::{
     placement::{Credentials, StorageSettings},
     secrets::SecretText,
 };
+use async_trait::async_trait;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto::Builder,
@@ -17,7 +18,10 @@ use rustls::{
     pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
 };
 use s3s::{
+    S3Result,
+    access::{S3Access, S3AccessContext},
     auth::SimpleAuth,
+    s3_error,
     service::{S3Service, S3ServiceBuilder},
 };
 use s3s_fs::FileSystem;
@@ -25,7 +29,7 @@ use std::{
     fmt, io,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 use tempfile::TempDir;
 use tokio::{
@@ -39,12 +43,28 @@ use url::Url;
 const ACCESS_KEY: &str = "test-access-key";
 const SECRET_KEY: &str = "test-secret-key";
 
+/// What nobody has the right to, by the names that S3 gives its operations.
+#[derive(Clone, Default)]
+struct Denied(Arc<Mutex<Vec<&'static str>>>);
+
+#[async_trait]
+impl S3Access for Denied {
+    async fn check(&self, cx: &mut S3AccessContext<'_>) -> S3Result<()> {
+        let denied = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if cx.credentials().is_none() || denied.contains(&cx.s3_op().name()) {
+            return Err(s3_error!(AccessDenied));
+        }
+        Ok(())
+    }
+}
+
 /// A running server. Dropping it ends it and removes its objects.
 pub struct S3Server {
     address: SocketAddr,
     directory: PathBuf,
     _owned: Option<TempDir>,
     service: S3Service,
+    denied: Denied,
     tls: Option<TlsAcceptor>,
     /// File of the certificate, when it speaks TLS.
     ca: Option<PathBuf>,
@@ -94,6 +114,8 @@ impl S3Server {
     async fn listen(directory: PathBuf, owned: Option<TempDir>, tls: Option<TlsAcceptor>) -> Result<Self, BoxError> {
         let mut service = S3ServiceBuilder::new(FileSystem::new(&directory).map_err(|error| format!("{error:?}"))?);
         service.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+        let denied = Denied::default();
+        service.set_access(denied.clone());
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let server = Self {
             address: listener.local_addr()?,
@@ -101,6 +123,7 @@ impl S3Server {
             directory,
             _owned: owned,
             service: service.build(),
+            denied,
             tls,
             stop: CancellationToken::new(),
             connections: TaskTracker::new(),
@@ -137,6 +160,11 @@ impl S3Server {
         self.connections = TaskTracker::new();
         self.accept(listener);
         Ok(())
+    }
+
+    /// Takes the right to `operations`, `AbortMultipartUpload` for instance, from its keys; to all others they have it again.
+    pub fn deny(&self, operations: &[&'static str]) {
+        *self.denied.0.lock().unwrap_or_else(PoisonError::into_inner) = operations.to_vec();
     }
 
     /// Where it listens.

@@ -256,7 +256,7 @@ pub(super) async fn who_may_change_storages_is_held(provider: Provider) {
     let checked: Value = checked.json().await.unwrap();
     assert_eq!(
         (&checked["works"], checked["steps"].as_array().unwrap().len()),
-        (&json!(true), 8),
+        (&json!(true), 9),
         "{checked}"
     );
     let listed = p.read("/storages?tenant=demo").await;

@@ -128,6 +128,14 @@ impl S3Store {
         })))
     }
 
+    /// Begins a write in parts and gives it up, as one that fails is.
+    ///
+    /// # Errors
+    /// When the store is away, or refuses one of the two.
+    pub async fn give_up(&self, key: &ObjectKey) -> Result<(), ObjectError> {
+        upload::give_up(&self.0, key).await
+    }
+
     /// Waits for the aborts of uploads whose calls were dropped.
     pub async fn finish(&self) {
         self.0.uploads.close();

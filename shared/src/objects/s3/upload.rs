@@ -48,6 +48,15 @@ pub(super) async fn put(
     }
 }
 
+/// Begins an upload and gives it up.
+pub(super) async fn give_up(bucket: &Arc<Bucket>, key: &ObjectKey) -> Result<(), ObjectError> {
+    let mut upload = Upload::begin(bucket, key, "application/octet-stream").await?;
+    let Some(open) = &mut upload.open else { return Ok(()) };
+    let aborted = open.try_abort().await;
+    upload.open = None;
+    aborted
+}
+
 /// An upload that began. Dropping it aborts it, unless it is complete.
 struct Upload {
     open: Option<Open>,
@@ -200,23 +209,26 @@ impl Open {
     }
 
     async fn abort(&mut self) {
+        if let Err(error) = self.try_abort().await {
+            tracing::warn!(object = %self.key, upload = %self.id, error = %error, "an upload was not aborted");
+        }
+    }
+
+    async fn try_abort(&mut self) -> Result<(), ObjectError> {
         while !self.in_flight.is_empty() {
             // How a part ends does not matter any more, that it ended does.
             let _ = self.settle().await;
         }
-        let aborted = self
-            .bucket
+        self.bucket
             .client
             .abort_multipart_upload()
             .bucket(&self.bucket.name)
             .key(self.bucket.path(&self.key))
             .upload_id(&self.id)
             .send()
-            .await;
-        if let Err(error) = aborted {
-            let error = fault((&self.key).into(), "abort the upload of", error);
-            tracing::warn!(object = %self.key, upload = %self.id, error = %error, "an upload was not aborted");
-        }
+            .await
+            .map_err(|error| fault((&self.key).into(), "abort the upload of", error))?;
+        Ok(())
     }
 }
 

@@ -144,7 +144,7 @@ async fn a_tenant_adds_uses_empties_and_removes_a_storage(world: World) {
     let check = checked(&site, &old_id).await;
     assert_eq!(
         (&check["works"], check["steps"].as_array().unwrap().len()),
-        (&json!(true), 8),
+        (&json!(true), 9),
         "{check}"
     );
     let picture = site.ready(1).await;
