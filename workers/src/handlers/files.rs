@@ -20,8 +20,8 @@ use std::{collections::BTreeSet, ops::Range};
 /// First look at a file; photographs nearly always tell their size within it.
 const HEAD: u64 = 256 * 1024;
 
-/// A stored file, to be read.
-#[derive(Debug)]
+/// A stored file, to be read from whichever of its places has what was written.
+#[derive(Debug, Clone)]
 pub(super) struct Source {
     pub(super) key: ObjectKey,
     pub(super) bytes: ByteCount,
@@ -36,6 +36,53 @@ pub(super) struct Source {
 impl Source {
     /// Reads headers until they tell the picture's size; a decoder never runs on what this refuses.
     pub(super) async fn probe(&self, cx: &JobContext) -> Result<Probe, JobError> {
+        self.whichever(cx, |copy| async move { copy.probe_it(cx).await }).await
+    }
+
+    /// All of it, as it was written.
+    pub(super) async fn fetch(&self, cx: &JobContext) -> Result<Bytes, JobError> {
+        self.whichever(cx, |copy| async move { copy.fetch_it(cx).await }).await
+    }
+
+    /// What `read` makes of it; where that says that it is no good, what it makes of each copy alone.
+    async fn whichever<T, F: Future<Output = Result<T, JobError>>>(
+        &self,
+        cx: &JobContext,
+        read: impl Fn(Self) -> F,
+    ) -> Result<T, JobError> {
+        let mut failed = match read(self.clone()).await {
+            Err(error @ JobError::Permanent { .. }) => error,
+            other => return other,
+        };
+        let (Some(places), Some(tenant)) = (&self.places, &cx.tenant) else {
+            return Err(failed);
+        };
+        let sources = cx.storages.sources(tenant.id(), places).await.transient()?;
+        if sources.len() < 2 {
+            return Err(failed);
+        }
+        for source in sources {
+            let alone = Self {
+                places: Some(Places::of([source.spot.clone()])),
+                ..self.clone()
+            };
+            match read(alone).await {
+                Ok(made) => return Ok(made),
+                // It may be well there.
+                Err(error @ JobError::Transient { .. }) => failed = error,
+                Err(error) => {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::error!(
+                        tenant.id = %tenant.id(), storage = %source.spot, object = %self.key, error,
+                        "a file is damaged or gone, verify the storage"
+                    );
+                }
+            }
+        }
+        Err(failed)
+    }
+
+    async fn probe_it(&self, cx: &JobContext) -> Result<Probe, JobError> {
         let mut head = Vec::new();
         let mut wanted = HEAD;
         loop {
@@ -50,12 +97,15 @@ impl Source {
         }
     }
 
-    /// All of it, as it was written.
-    pub(super) async fn fetch(&self, cx: &JobContext) -> Result<Bytes, JobError> {
+    async fn fetch_it(&self, cx: &JobContext) -> Result<Bytes, JobError> {
         let bytes = self.read(cx, None).await?;
         if bytes.len() as u64 != self.bytes.unsigned() {
             let problem = format!("{} of {} bytes of {} arrived", bytes.len(), self.bytes.get(), self.key);
-            return Err(JobError::transient(problem));
+            return Err(match &self.places {
+                // An attempt that was thought to be dead may be writing it.
+                None => JobError::transient(problem),
+                Some(_) => JobError::permanent(Reason::FILE_DAMAGED, problem),
+            });
         }
         let bytes = Bytes::from(bytes);
         let hashed = bytes.clone();

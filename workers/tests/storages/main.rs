@@ -14,7 +14,7 @@ use mediamill_shared::{
     },
     ids::{JobId, MediaId, TraceId},
     jobs::{DeleteMedia, Job, JobState, MoveMedia, Pool, ProcessMedia, VerifyMedia},
-    objects::Store,
+    objects::{ObjectKey, Store},
     placement::{Editor, NewStorage, Places, Spot, StorageChange},
     secrets::SecretText,
     services::Services,
@@ -30,6 +30,7 @@ use std::net::SocketAddr;
 
 mod faults;
 mod moving;
+mod variants;
 
 mediamill_shared::on_both_sides!(
     files_go_where_roles_say_and_everything_is_counted,
@@ -159,6 +160,14 @@ async fn run_again(world: &World, job: &JobId, pool: Pool, payload: &impl Job) {
     // As the dispatcher would, which finds it unpublished.
     outbox.offer(pool, again.envelope(clock.now()));
     assert_eq!(world.finished(job).await.state, JobState::Done);
+}
+
+/// Puts something into a place, as what goes wrong there would.
+async fn put(world: &World, place: &Spot, key: &ObjectKey, bytes: &[u8]) {
+    let storages = &world.services.storages;
+    let opened = storages.spot(world.tenant().await.id(), place).await.unwrap().unwrap();
+    let bytes = Bytes::copy_from_slice(bytes);
+    opened.objects.put(key, bytes, "image/jpeg").await.unwrap();
 }
 
 /// What a file holds, from whichever place.

@@ -1,12 +1,11 @@
 //! Where a picture goes that is moved, when a storage that it would go to, or comes from, is not as it should be.
 
-use super::{Bucket, accept, add, done, files, placed_by, read, ready, row, spot, work};
-use bytes::Bytes;
+use super::{Bucket, accept, add, done, files, placed_by, put, read, ready, row, spot, work};
 use mediamill_shared::{
     control::{jobs::JobRow, storages::StorageRow},
     ids::MediaId,
     jobs::{DeleteMedia, Job, JobState, MoveMedia, VerifyMedia},
-    objects::{ObjectError, ObjectKey, Store, Subject},
+    objects::{ObjectError, Subject},
     placement::{DirectorySettings, NewStorage, Places, Spot, StorageSettings},
     tenancy::store::media::{ORIGINAL, Variant},
     testing::World,
@@ -72,13 +71,6 @@ fn preferred(new: NewStorage) -> NewStorage {
 fn full(new: NewStorage) -> NewStorage {
     let capacity = ByteCount::new(1);
     NewStorage { capacity, ..new }
-}
-
-async fn put(world: &World, place: &Spot, key: &ObjectKey, bytes: &[u8]) {
-    let storages = &world.services.storages;
-    let opened = storages.spot(world.tenant().await.id(), place).await.unwrap().unwrap();
-    let bytes = Bytes::copy_from_slice(bytes);
-    opened.objects.put(key, bytes, "image/jpeg").await.unwrap();
 }
 
 async fn a_move_passes_over_a_full_storage(world: World) {
