@@ -8,11 +8,14 @@ use crate::{
     tenancy::store::usage::Usage,
     units::{ByteCount, Millis},
 };
-use sqlx::Row;
+use sqlx::{Row, any::AnyRow};
 
 tenant_sql! {
-    OVER = "SELECT CAST(COUNT(*) AS BIGINT), CAST(COALESCE(SUM(stored_bytes), 0) AS BIGINT), \
-        CAST(COALESCE(SUM(CASE WHEN frames > 1 THEN stored_bytes ELSE 0 END), 0) AS BIGINT) FROM {media} WHERE state = 'ready' AND expires_at <= $1";
+    // One statement: a picture that is deleted meanwhile is in both, or in neither.
+    OVER = "SELECT u.media, u.bytes, u.animation_bytes, m.media, m.bytes, m.animation_bytes FROM {usage} u \
+        CROSS JOIN (SELECT CAST(COUNT(*) AS BIGINT) AS media, CAST(COALESCE(SUM(stored_bytes), 0) AS BIGINT) AS bytes, \
+            CAST(COALESCE(SUM(CASE WHEN frames > 1 THEN stored_bytes ELSE 0 END), 0) AS BIGINT) AS animation_bytes \
+            FROM {media} WHERE state = 'ready' AND expires_at <= $1) m WHERE u.id = 1";
     // Ids sort by when their uploads were accepted.
     OLDEST = "SELECT id, stored_bytes, frames FROM {media} WHERE state = 'ready' AND (expires_at IS NULL OR expires_at > $1) \
         AND frames BETWEEN $2 AND $3 AND stored_bytes >= $4 ORDER BY id LIMIT $5";
@@ -29,20 +32,30 @@ pub(crate) struct Wanted {
     pub(crate) empty: bool,
 }
 
+impl Wanted {
+    /// Whether any would do.
+    pub(crate) const fn is_any(self) -> bool {
+        self.stills || self.moving
+    }
+}
+
 impl TenantDb {
-    /// What is still counted of pictures whose time is over.
+    /// What is counted, and how much of it of pictures whose time is over: of one moment.
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn over(&self, now: Millis) -> Result<Usage, DbError> {
+    pub(crate) async fn usage_and_over(&self, now: Millis) -> Result<(Usage, Usage), DbError> {
         const WHAT: &str = "count pictures whose time is over";
+        let usage = |row: &AnyRow, from: usize| {
+            Ok(Usage {
+                media: row.try_get(from).during(WHAT)?,
+                bytes: ByteCount::new(row.try_get(from + 1).during(WHAT)?),
+                animation_bytes: ByteCount::new(row.try_get(from + 2).during(WHAT)?),
+            })
+        };
         let query = self.query(OVER).bind(now.get());
         let row = query.fetch_one(&mut *self.reader().await?).bounded(WHAT).await?;
-        Ok(Usage {
-            media: row.try_get(0).during(WHAT)?,
-            bytes: ByteCount::new(row.try_get(1).during(WHAT)?),
-            animation_bytes: ByteCount::new(row.try_get(2).during(WHAT)?),
-        })
+        Ok((usage(&row, 0)?, usage(&row, 3)?))
     }
 
     /// The oldest pictures in sight that are wanted, the oldest first, at most `limit`, each with what it counts.

@@ -1,7 +1,8 @@
 //! Deleting the oldest pictures of a tenant whose plan has it so, until what it stores fits.
 //!
 //! They expire like pictures whose uploader gave them a time: out of sight at once, deleted by a job. What expires already, and is
-//! still counted, is not made up for twice. Where no picture helps, uploads are refused instead.
+//! still counted, is not made up for twice, also where pictures are deleted, or others look at the tenant, in this moment. Where no
+//! picture helps, uploads are refused instead.
 
 use super::Lifecycle;
 use crate::{
@@ -18,6 +19,9 @@ use crate::{
     },
     units::Millis,
 };
+
+/// Looks at a tenant whose excess changes with each: the next run goes on.
+const LOOKS: u32 = 3;
 
 /// Pictures of a tenant that expire by one look at it.
 const MOST: i64 = 200;
@@ -79,20 +83,36 @@ pub(super) enum Remedy {
 
 /// What there is to do about those of `found` that pictures expire for.
 pub(super) async fn remedy(db: &TenantDb, found: &[Finding], now: Millis) -> Result<Remedy, DbError> {
-    let excess = STORED.map(|limit| expiring(found, limit).map_or(0, |one| one.used.saturating_sub(one.allowed)));
-    if excess == [0; 4] {
-        return Ok(Remedy::Unneeded);
+    let by = |used: Excess| {
+        let mut used = used.into_iter();
+        STORED.map(|limit| {
+            let used = used.next().unwrap_or(0);
+            expiring(found, limit).map_or(0, |one| used.saturating_sub(one.allowed).max(0))
+        })
+    };
+    let mut looked_for =
+        wanted(STORED.map(|limit| expiring(found, limit).map_or(0, |one| one.used.saturating_sub(one.allowed))));
+    for _ in 0..LOOKS {
+        if !looked_for.is_any() {
+            return Ok(Remedy::Unneeded);
+        }
+        // First these: what another look lets expire in between is among them, and not made up for by those behind.
+        let oldest = db.oldest(now, looked_for, MOST).await?;
+        let (usage, over) = db.usage_and_over(now).await?;
+        let excess = less(by(counted(usage)), over);
+        let needed = wanted(excess);
+        if needed != looked_for {
+            looked_for = needed;
+            continue;
+        }
+        let chosen = chosen(excess, oldest);
+        return Ok(if chosen.is_empty() {
+            Remedy::Nothing(excess)
+        } else {
+            Remedy::Oldest(chosen)
+        });
     }
-    let excess = less(excess, db.over(now).await?);
-    if excess == [0; 4] {
-        return Ok(Remedy::Unneeded);
-    }
-    let chosen = chosen(excess, db.oldest(now, wanted(excess), MOST).await?);
-    Ok(if chosen.is_empty() {
-        Remedy::Nothing(excess)
-    } else {
-        Remedy::Oldest(chosen)
-    })
+    Ok(Remedy::Unneeded)
 }
 
 /// Those that make `excess` less: the oldest of all may be more than are read, and help with nothing of it.

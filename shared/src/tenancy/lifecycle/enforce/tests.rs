@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     control::{audit, changes::Change, plans::Plan},
-    ids::JobId,
+    ids::{JobId, MediaId},
     tenancy::{LimitOverrides, NewTenant, Tenant, store::usage::Usage},
     testing::{World, make_tenant},
     units::ByteCount,
@@ -12,6 +12,7 @@ use crate::{
 crate::on_both_sides!(
     pictures_that_help_expire_behind_many_older_ones_that_do_not,
     where_no_picture_helps_uploads_are_frozen,
+    pictures_that_are_deleted_meanwhile_are_not_made_up_for,
     no_picture_expires_by_limits_that_are_not_in_force_any_more,
     nobody_is_frozen_by_a_plan_that_has_changed,
 );
@@ -23,15 +24,18 @@ fn limits(set: &[(Limit, i64)]) -> LimitOverrides {
 }
 
 /// Stores pictures of ten bytes each, so many of which do not move and so many that do, the first being the oldest.
-async fn store(world: &World, tenant: &Tenant, stills: usize, moving: usize) {
+async fn store(world: &World, tenant: &Tenant, stills: usize, moving: usize) -> Vec<MediaId> {
+    let mut stored = Vec::new();
     for frames in [1].repeat(stills).into_iter().chain([2].repeat(moving)) {
-        world.record(tenant, frames).await;
+        stored.push(world.record(tenant, frames).await);
     }
+    stored
 }
 
 /// What expires of a tenant and is still counted.
 async fn expiring(world: &World, tenant: &Tenant) -> Usage {
-    tenant.db().unwrap().over(world.services.clock.now()).await.unwrap()
+    let now = world.services.clock.now();
+    tenant.db().unwrap().usage_and_over(now).await.unwrap().1
 }
 
 async fn states(world: &World, tenant: &Tenant) -> Vec<(Reason, FindingState)> {
@@ -114,6 +118,29 @@ async fn where_no_picture_helps_uploads_are_frozen(world: World) {
     store(&world, &tenant, 0, 1).await;
     let thawed = enforce(&world, read(&world, &tenant).await).await;
     assert_eq!(actions(&thawed), ["tenant.thaw"]);
+}
+
+async fn pictures_that_are_deleted_meanwhile_are_not_made_up_for(world: World) {
+    let (services, [grace, oldest]) = (&world.services, EXPIRING);
+    let tenant = limited(&world, &[(Limit::Media, 2), grace, oldest]).await;
+    let stored = store(&world, &tenant, 6, 0).await;
+    enforce(&world, read(&world, &tenant).await).await;
+    assert_eq!(expiring(&world, &tenant).await.media, 4);
+    let (db, now) = (tenant.db().unwrap(), services.clock.now());
+    let used = Used {
+        media: 6,
+        ..Used::default()
+    };
+    let found = judge(&used, &tenant.context().limits, None, &BTreeMap::new(), now);
+    let states = found.iter().map(|one| (one.reason, one.state));
+    assert!(states.eq([(Reason::Limit(Limit::Media), FindingState::Expiring)]));
+    // Since it was judged: two of the four by their jobs, and one that was to stay by who owns it.
+    for id in [&stored[0], &stored[1], &stored[5]] {
+        let job = JobId::generate(&services.clock, &services.entropy);
+        db.delete(id, None, &job, now).await.unwrap();
+        let remedy = expire::remedy(&db, &found, now).await.unwrap();
+        assert!(matches!(remedy, expire::Remedy::Unneeded));
+    }
 }
 
 async fn on_plan(world: &World, set: &[(Limit, i64)]) -> Tenant {
