@@ -27,7 +27,7 @@ use mediamill_shared::{
     },
     ids::{JobId, MediaId},
     jobs::{DeleteMedia, JobKind, JobState},
-    tenancy::store::holders::Deleted,
+    tenancy::store::{holders::Deleted, users::Role},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -227,7 +227,8 @@ pub(crate) async fn edit(
 
 /// Deletes a picture: it is out of sight and out of the count at once, its files go by a job.
 ///
-/// Where the site gives what it has for the same bytes, and others have uploaded them too, the picture stays for them (204).
+/// Where the site gives what it has for the same bytes, and others have uploaded them too, the picture stays for them (204). A manager
+/// or an administrator that has not uploaded them deletes it for all.
 #[utoipa::path(delete, path = "/v1/media/{id}", tag = "media", params(("id" = String, Path), WaitQuery),
     responses(
         (status = 202, description = "Accepted; `Location` is the job."),
@@ -251,9 +252,16 @@ pub(crate) async fn delete(
         ));
     }
     let services = &state.services;
-    // Who holds nothing of it means the picture itself.
+    // Who holds nothing of it, and has a say in other people's pictures, means the picture itself.
     let holders = caller.site.db.holders(&media).await?;
     let holder = holders.contains(&caller.user).then(|| caller.user.clone());
+    if holder.is_none() && !holders.is_empty() {
+        match caller.site.db.user_role(&caller.user).await? {
+            Some(Role::Admin | Role::Manager) => {}
+            // Given up before, mostly: a request that is sent again takes it from nobody else.
+            Some(Role::User) | None => return Ok(StatusCode::NO_CONTENT.into_response()),
+        }
+    }
     let job = JobId::generate(&services.clock, &services.entropy);
     let payload = DeleteMedia {
         media: media.clone(),

@@ -7,6 +7,7 @@ use crate::{
     tenancy::{
         Limits, TenantDb,
         store::{
+            holders::Deleted,
             media::Media,
             usage::{Settled, Usage},
         },
@@ -15,7 +16,10 @@ use crate::{
 };
 use std::{pin::pin, task::Poll};
 
-crate::on_both_sides!(a_picture_that_becomes_one_meanwhile_is_held);
+crate::on_both_sides!(
+    a_picture_that_becomes_one_meanwhile_is_held,
+    a_hold_that_came_since_is_not_let_go_again,
+);
 
 /// Makes the picture and counts it, as its job does at its end.
 async fn make(db: &TenantDb, job: &JobId, media: &Media, holder: &UserId) {
@@ -65,4 +69,31 @@ async fn a_picture_that_becomes_one_meanwhile_is_held(world: World) {
         let found = db.hold_existing(sha256, &holder, clock.now()).await.unwrap();
         assert_eq!(found.as_ref(), Some(&media.id), "step {step}");
     }
+}
+
+/// Whoever lets go and uploads the same again before the job is over holds it, whatever the job does.
+async fn a_hold_that_came_since_is_not_let_go_again(world: World) {
+    let tenant = world.tenant().await;
+    let (db, clock, entropy) = (tenant.db().unwrap(), Clock::system(), &world.services.entropy);
+    let (one, other) = (UserId::generate(&clock, entropy), UserId::generate(&clock, entropy));
+    let (job, mut media, _) = picture(tenant.id());
+    media.expires_at = None;
+    let sha256 = media.sha256.as_deref().unwrap();
+    make(&db, &job, &media, &one).await;
+    let hold = async |holder: &UserId| db.hold_existing(sha256, holder, clock.now()).await.unwrap();
+    let delete = async |job: &JobId, holder: &UserId| {
+        let deleted = db.delete(&media.id, Some(holder), job, clock.now()).await;
+        deleted.unwrap()
+    };
+    assert_eq!(hold(&other).await.as_ref(), Some(&media.id));
+    let first = JobId::generate(&clock, entropy);
+    assert_eq!(delete(&first, &one).await, Deleted::Kept);
+    assert_eq!(hold(&one).await.as_ref(), Some(&media.id));
+    assert_eq!(delete(&JobId::generate(&clock, entropy), &other).await, Deleted::Kept);
+    // Again, as its job does.
+    assert_eq!(delete(&first, &one).await, Deleted::Kept);
+    assert_eq!(db.holders(&media.id).await.unwrap(), std::slice::from_ref(&one));
+    let last = delete(&JobId::generate(&clock, entropy), &one).await;
+    assert!(matches!(last, Deleted::Now(_)), "{last:?}");
+    assert_eq!(delete(&first, &one).await, Deleted::Before);
 }

@@ -52,8 +52,9 @@ impl TenantTx {
         done.await.map(drop)
     }
 
-    /// Takes `holder` away from a picture. Returns whether others hold it. Until the transaction ends nobody else comes to hold it.
-    async fn let_go(&mut self, media: &MediaId, holder: &UserId) -> Result<bool, DbError> {
+    /// Takes `holder` away from a picture, once on behalf of `job`: the holder may have uploaded the same again since. Returns whether
+    /// others hold it, or the job has been here. Until the transaction ends nobody else comes to hold it.
+    async fn let_go(&mut self, media: &MediaId, holder: &UserId, job: &JobId) -> Result<bool, DbError> {
         const WHAT: &str = "let a picture go";
         let keep = self.query(KEEP).bind(media.to_string());
         let Some(row) = keep.fetch_optional(&mut *self.tx).bounded(WHAT).await? else {
@@ -62,6 +63,9 @@ impl TenantTx {
         let Some(sha256) = row.try_get::<Option<String>, _>(0).during(WHAT)? else {
             return Ok(false);
         };
+        if self.is_settled(job).await? {
+            return Ok(true);
+        }
         let query = self
             .query(LET_GO)
             .bind(sha256.clone())
@@ -96,8 +100,9 @@ impl TenantDb {
     ) -> Result<Deleted, DbError> {
         let mut tx = self.begin().await?;
         if let Some(holder) = holder
-            && tx.let_go(id, holder).await?
+            && tx.let_go(id, holder, job).await?
         {
+            tx.settle(job, Usage::default(), &Limits::builtin(), now).await?;
             tx.commit().await?;
             return Ok(Deleted::Kept);
         }

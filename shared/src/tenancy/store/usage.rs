@@ -142,6 +142,13 @@ impl TenantTx {
         let present = read(&count.fetch_one(&mut *self.tx).bounded(WHAT).await?)?;
         Ok(present.over(limits, change).map_or(Settled::Now, Settled::Over))
     }
+
+    /// As [`TenantDb::is_settled`], as this transaction sees it.
+    pub(super) async fn is_settled(&mut self, job: &JobId) -> Result<bool, DbError> {
+        let query = self.query(SETTLED).bind(job.as_str().to_owned());
+        let row = query.fetch_optional(&mut *self.tx).bounded("look for a settlement");
+        row.await.map(|row| row.is_some())
+    }
 }
 
 impl TenantDb {
