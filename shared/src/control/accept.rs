@@ -22,7 +22,7 @@ sql! {
         ON CONFLICT (tenant, name) DO NOTHING RETURNING name";
     RECALL = "SELECT request_hash, answer FROM idempotency_keys WHERE tenant = $1 AND name = $2";
     OPEN_JOB = "SELECT id FROM jobs WHERE id = $1 AND state IN ('queued', 'running')";
-    RENEW = "UPDATE idempotency_keys SET answer = $1, created_at = $2 WHERE tenant = $3 AND name = $4";
+    RENEW = "UPDATE idempotency_keys SET answer = $1, created_at = $2 WHERE tenant = $3 AND name = $4 AND answer = $5 RETURNING name";
     // The age is asked for twice: a row that is renewed meanwhile is looked at again, the list is not.
     PRUNE = "DELETE FROM idempotency_keys WHERE created_at < $1 AND (tenant, name) IN \
         (SELECT tenant, name FROM idempotency_keys WHERE created_at < $1 LIMIT $2)";
@@ -163,23 +163,29 @@ async fn make(
         request_hash: String::new(),
         answer: content.job.to_string(),
     };
-    let Some(Accepted::Replayed(job)) = remember(connection, tenant.as_str(), &once, now).await? else {
-        return Ok(None);
-    };
-    let other: JobId = job.parse().map_err(|error| DbError::unreadable(WHAT, error))?;
-    if content.seen.as_ref() != Some(&other) {
-        let query = OPEN_JOB.query().bind(job);
-        let open = query.fetch_optional(&mut *connection).bounded(WHAT).await?;
-        return Ok(Some((other, open.is_some())));
+    loop {
+        let Some(Accepted::Replayed(job)) = remember(connection, tenant.as_str(), &once, now).await? else {
+            return Ok(None);
+        };
+        let other: JobId = job.parse().map_err(|error| DbError::unreadable(WHAT, error))?;
+        if content.seen.as_ref() != Some(&other) {
+            let query = OPEN_JOB.query().bind(job);
+            let open = query.fetch_optional(&mut *connection).bounded(WHAT).await?;
+            return Ok(Some((other, open.is_some())));
+        }
+        let query = RENEW
+            .query()
+            .bind(content.job.to_string())
+            .bind(now.get())
+            .bind(tenant.to_string())
+            .bind(name.clone())
+            .bind(job);
+        let renewed = query.fetch_optional(&mut *connection).bounded(WHAT).await?;
+        if renewed.is_some() {
+            return Ok(None);
+        }
+        // Another has replaced it meanwhile: whoever that is.
     }
-    let query = RENEW
-        .query()
-        .bind(content.job.to_string())
-        .bind(now.get())
-        .bind(tenant.to_string())
-        .bind(name);
-    query.execute(connection).bounded(WHAT).await?;
-    Ok(None)
 }
 
 /// Whose idempotency keys an operator's are: no tenant's id begins so.
@@ -243,4 +249,43 @@ pub async fn prune_keys(db: &Db, before: Millis, most: i64) -> Result<u64, DbErr
         .bounded("forget idempotency keys")
         .await
         .map(|done| done.rows_affected())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::World;
+    use futures_util::future::join_all;
+
+    crate::on_both_sides!(one_of_many_takes_the_place_of_a_job_that_is_over);
+
+    async fn one_of_many_takes_the_place_of_a_job_that_is_over(world: World) {
+        let services = &world.services;
+        let (tenant, now) = (world.tenant().await.id().clone(), services.clock.now());
+        let content = |seen: Option<&JobId>| Content {
+            sha256: "7".repeat(64),
+            job: JobId::generate(&services.clock, &services.entropy),
+            seen: seen.cloned(),
+        };
+        let over = content(None);
+        let first = claim_content(&services.control, &tenant, &over, now).await.unwrap();
+        assert_eq!(first, None);
+        let many: Vec<Content> = (0..8).map(|_| content(Some(&over.job))).collect();
+        let claims = many
+            .iter()
+            .map(|one| claim_content(&services.control, &tenant, one, now));
+        let told = join_all(claims).await;
+        let took: Vec<&Content> = many
+            .iter()
+            .zip(&told)
+            .filter(|(_, told)| matches!(told, Ok(None)))
+            .map(|(one, _)| one)
+            .collect();
+        assert_eq!(took.len(), 1, "{told:?}");
+        // None of these jobs has a row: whoever was later hears of one that is over.
+        let others = told
+            .iter()
+            .filter(|told| matches!(told, Ok(Some((job, false))) if *job == took[0].job));
+        assert_eq!(others.count(), 7, "{told:?}");
+    }
 }
