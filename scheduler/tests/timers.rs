@@ -128,7 +128,11 @@ async fn a_silent_workers_job_is_published_whatever_the_queue_holds(world: World
 }
 
 async fn young_jobs_are_left_to_whoever_accepted_them(world: World) {
-    let services = &world.services;
+    // They grow no older.
+    let services = &Services {
+        clock: Clock::manual(world.services.clock.now()),
+        ..world.services.clone()
+    };
     accepted(services, Duration::ZERO, services.queue.rows_are_messages()).await;
     accepted(services, Duration::ZERO, true).await;
     for timer in ["dispatch", "recover"] {
@@ -259,7 +263,11 @@ async fn what_was_claimed_is_not_published_again(world: World) {
     };
     let job = accepted(services, Duration::from_secs(10), false).await;
     assert_eq!(waiting().await, 1);
-    ended(services, &job, now, Outcome::Returned).await;
+    let again = Outcome::Again {
+        due_at: now,
+        reason: Reason::new("test", "at once"),
+    };
+    ended(services, &job, now, again).await;
     assert_eq!(waiting().await, 0);
 }
 
@@ -365,6 +373,12 @@ async fn a_tenant_that_left_is_removed_when_its_time_is_over(world: World) {
     assert_eq!(state(services, &soon).await, Some(TenantState::Deleting));
     assert_eq!(state(services, &later).await, Some(TenantState::Leaving));
     assert_eq!(run_once(services, "purge-tenants").await.unwrap().changed, 0);
+    // Given more time, or back, since somebody saw that they are due.
+    for id in [&later, world.tenant().await.id()] {
+        let begun = services.lifecycle.begin_due_purge(id, &Actor::scheduler()).await;
+        assert_eq!(begun.unwrap(), None);
+        assert_ne!(state(services, id).await, Some(TenantState::Deleting));
+    }
 }
 
 /// The same installation, a quarter of an hour from now.

@@ -177,7 +177,7 @@ async fn step(services: &Services, id: &BatchId, step: Step) -> anyhow::Result<(
     let there = match step {
         Step::Close | Step::Resume => batch.state == BatchState::Running,
         Step::Pause => batch.state == BatchState::Paused,
-        Step::Cancel => batch.state == BatchState::Cancelled,
+        Step::Cancel | Step::Abandon => batch.state == BatchState::Cancelled,
     };
     if !done && !there {
         bail!("batch {id} is {}, which does not allow this", batch.state);

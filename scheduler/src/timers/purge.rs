@@ -74,7 +74,7 @@ impl TenantLists for Purge<'_> {
     async fn one(&self, list: List, id: &TenantId) -> Result<bool, TimerError> {
         let lifecycle = &self.services.lifecycle;
         match list {
-            List::Leaving => match lifecycle.begin_purge(id, &Actor::scheduler()).await {
+            List::Leaving => match lifecycle.begin_due_purge(id, &Actor::scheduler()).await {
                 Ok(begun) => Ok(begun.is_some()),
                 // Removed by hand meanwhile, or moving still: the next pass looks again.
                 Err(LifecycleError::Refused(Refused::Missing { .. } | Refused::NotNow { .. })) => Ok(false),

@@ -148,6 +148,8 @@ pub enum Step {
     Resume,
     /// What was not fed will not be.
     Cancel,
+    /// The same of one that is not closed, since whoever sent it broke off.
+    Abandon,
 }
 
 impl Step {
@@ -159,6 +161,7 @@ impl Step {
             Self::Pause => (Paused, [Running; 3]),
             Self::Resume => (Running, [Paused; 3]),
             Self::Cancel => (Cancelled, [Receiving, Running, Paused]),
+            Self::Abandon => (Cancelled, [Receiving; 3]),
         }
     }
 }
@@ -315,7 +318,7 @@ pub async fn step(db: &Db, id: &BatchId, step: Step, now: Millis) -> Result<bool
     if query.fetch_optional(&mut *tx).bounded(WHAT).await?.is_none() {
         return Ok(false);
     }
-    if step == Step::Cancel {
+    if matches!(step, Step::Cancel | Step::Abandon) {
         let query = CANCEL_ROWS.query().bind(id.as_str().to_owned());
         query.execute(&mut *tx).bounded(WHAT).await?;
     }

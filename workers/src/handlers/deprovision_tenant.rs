@@ -15,6 +15,6 @@ pub(crate) async fn run(cx: &JobContext) -> Result<(), JobError> {
             Ok(())
         }
         Err(RemoveError::Lifecycle(error)) => Err(super::provision_tenant::classified(error)),
-        Err(error @ RemoveError::Objects { .. }) => Err(error).transient(),
+        Err(error @ (RemoveError::Objects { .. } | RemoveError::AtWork { .. })) => Err(error).transient(),
     }
 }

@@ -115,7 +115,7 @@ impl BatchView {
         match step {
             Step::Close | Step::Resume => self.state == BatchState::Running,
             Step::Pause => self.state == BatchState::Paused,
-            Step::Cancel => self.state == BatchState::Cancelled,
+            Step::Cancel | Step::Abandon => self.state == BatchState::Cancelled,
         }
     }
 }

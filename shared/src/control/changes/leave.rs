@@ -17,6 +17,9 @@ use sqlx::{AnyConnection, Row};
 sql! {
     BEGIN_PURGE = "UPDATE tenants SET state = 'deleting', step = 'begun', version = CASE WHEN version >= $1 THEN version + 1 ELSE $1 END, updated_at = $1 \
         WHERE id = $2 AND state <> 'deleting' AND moving IS NULL RETURNING id";
+    // Whoever was restored, or given more time, since somebody saw that it is due stays.
+    BEGIN_DUE_PURGE = "UPDATE tenants SET state = 'deleting', step = 'begun', version = CASE WHEN version >= $1 THEN version + 1 ELSE $1 END, updated_at = $1 \
+        WHERE id = $2 AND state = 'leaving' AND (purge_at IS NULL OR purge_at <= $1) AND moving IS NULL RETURNING id";
     BEGIN_UNDO = "UPDATE tenants SET state = 'deleting', step = 'undo', version = CASE WHEN version >= $1 THEN version + 1 ELSE $1 END, updated_at = $1 \
         WHERE id = $2 AND state = 'provisioning' RETURNING id";
     FORGET_HOSTS = "DELETE FROM tenant_hosts WHERE tenant = $1";
@@ -26,20 +29,33 @@ sql! {
     FORGET = "DELETE FROM tenants WHERE id = $1 RETURNING server";
 }
 
+/// Which tenants may be removed for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purge {
+    /// Any.
+    AtOnce,
+    /// One that left, and whose time is over.
+    WhenDue,
+}
+
 /// Begins the removal of a tenant for good, with the job that does it. Returns whether this call did.
 ///
 /// # Errors
 /// When the database is away.
 pub async fn begin_purge(
     db: &Db,
-    id: &TenantId,
+    (id, purge): (&TenantId, Purge),
     job: Option<&NewJob>,
     entry: &Entry,
     now: Millis,
     published: bool,
 ) -> Result<bool, DbError> {
     let mut tx = db.begin_write().await?;
-    let query = BEGIN_PURGE.query().bind(now.get()).bind(id.as_str().to_owned());
+    let sql = match purge {
+        Purge::AtOnce => BEGIN_PURGE,
+        Purge::WhenDue => BEGIN_DUE_PURGE,
+    };
+    let query = sql.query().bind(now.get()).bind(id.as_str().to_owned());
     if query
         .fetch_optional(&mut *tx)
         .bounded("begin a removal")

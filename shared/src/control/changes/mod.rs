@@ -4,7 +4,7 @@ pub(super) mod change;
 pub(super) mod leave;
 
 pub use change::{Change, change};
-pub use leave::begin_purge;
+pub use leave::{Purge, begin_purge};
 pub(crate) use leave::{begin_undo, forget};
 
 use super::{

@@ -38,6 +38,8 @@ sql! {
     PAYLOAD = "SELECT payload FROM jobs WHERE id = $1";
     // Ids hold no character that LIKE knows, and none is part of another.
     CONCERNS = "SELECT id FROM jobs WHERE tenant = $1 AND state IN ('queued', 'running', 'dead') AND payload LIKE $2 LIMIT 1";
+    IN_HAND = "SELECT id FROM jobs WHERE tenant = $1 AND state = 'running' AND touched_at > $2 AND id <> $3 LIMIT 1";
+    MOVES = "SELECT id FROM jobs WHERE tenant = $1 AND kind = 'media.move' AND state IN ('queued', 'running') AND id <> $2 AND payload LIKE $3 LIMIT 1";
     FORGET_TENANT = "DELETE FROM jobs WHERE tenant = $1 AND id <> $2";
     PRUNE = "DELETE FROM jobs WHERE state IN ('done', 'failed') AND id IN \
         (SELECT id FROM jobs WHERE state IN ('done', 'failed') AND finished_at < $1 LIMIT $2)";
@@ -288,6 +290,36 @@ pub async fn payload(db: &Db, id: &JobId) -> Result<Option<String>, DbError> {
 pub async fn concern(db: &Db, tenant: &TenantId, media: &MediaId) -> Result<bool, DbError> {
     let query = CONCERNS.query().bind(tenant.to_string()).bind(format!("%{media}%"));
     let row = query.fetch_optional(db.read()).bounded("look for a picture's jobs");
+    row.await.map(|row| row.is_some())
+}
+
+/// A job of a tenant, other than `but`, that a worker has in hand who was heard of after `since`.
+///
+/// # Errors
+/// When the database is away.
+pub async fn in_hand(db: &Db, tenant: &TenantId, since: Millis, but: Option<&JobId>) -> Result<Option<JobId>, DbError> {
+    let query = IN_HAND
+        .query()
+        .bind(tenant.to_string())
+        .bind(since.get())
+        .bind(but.map_or_else(String::new, JobId::to_string));
+    let row = query
+        .fetch_optional(db.read())
+        .bounded("look for a tenant's running jobs");
+    row.await?.map(|row| text(&row, 0)).transpose()
+}
+
+/// Whether a job other than `but` moves a picture of a tenant, or is about to: its files may come to be where no row has them yet.
+///
+/// # Errors
+/// When the database is away.
+pub async fn is_moved_by_another(db: &Db, tenant: &TenantId, media: &MediaId, but: &JobId) -> Result<bool, DbError> {
+    let query = MOVES
+        .query()
+        .bind(tenant.to_string())
+        .bind(but.to_string())
+        .bind(format!("%{media}%"));
+    let row = query.fetch_optional(db.read()).bounded("look for a picture's moves");
     row.await.map(|row| row.is_some())
 }
 

@@ -12,10 +12,10 @@ mod pictures;
 mod schemas;
 mod two;
 
-use super::{LimitOverrides, TenantState};
+use super::{LimitOverrides, RemoveError, TenantState};
 use crate::{
     clock::{Entropy, Stopwatch},
-    control::{audit::Actor, changes::Change, tenants},
+    control::{audit::Actor, changes::Change, jobs, tenants},
     ids::TenantId,
     services::Services,
     shutdown::Shutdown,
@@ -30,6 +30,7 @@ crate::on_both_sides!(
     a_new_host_is_found_although_it_was_asked_for_before,
     tables_of_one_tenant_are_not_another_ones,
     a_removed_tenant_leaves_no_table_and_no_row,
+    a_removal_waits_for_a_worker_that_may_place_something,
 );
 
 /// Another process of the same installation.
@@ -112,6 +113,24 @@ async fn tables_of_one_tenant_are_not_another_ones(world: World) {
     let own = world.tenant().await.db().unwrap();
     let user = own.user_named("admin").await.unwrap().unwrap();
     assert_ne!(other.user_named("admin").await.unwrap().unwrap(), user);
+}
+
+async fn a_removal_waits_for_a_worker_that_may_place_something(world: World) {
+    let (services, tenant) = (&world.services, world.tenant().await);
+    let (lifecycle, id) = (&services.lifecycle, tenant.id());
+    let (_, job) = world.upload(vec![1; 10]).await;
+    let claimed = jobs::claim(&services.control, "a worker", &[job], services.clock.now()).await;
+    assert!(matches!(claimed.unwrap()[0], jobs::Claim::Yours(_)));
+    lifecycle.begin_purge(id, &Actor::cli()).await.unwrap().unwrap();
+    let refused = lifecycle.purge(id, None, &Actor::cli()).await.unwrap_err();
+    assert!(matches!(refused, RemoveError::AtWork { .. }), "{refused}");
+    assert!(tenants::get(&services.control, id).await.unwrap().is_some());
+    // It is dead, or was told to stop.
+    world
+        .execute("UPDATE jobs SET touched_at = 0 WHERE state = 'running'", &[])
+        .await;
+    lifecycle.purge(id, None, &Actor::cli()).await.unwrap();
+    assert!(tenants::get(&services.control, id).await.unwrap().is_none());
 }
 
 async fn a_removed_tenant_leaves_no_table_and_no_row(world: World) {

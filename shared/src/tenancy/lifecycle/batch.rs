@@ -338,7 +338,7 @@ impl Batches {
         let (control, now) = (&self.lifecycle.control, self.lifecycle.clock.now());
         let mut cancelled = 0_i64;
         for batch in batches::abandoned(control, now.before(SILENT), ABANDONED).await? {
-            if self.step(&batch.id, Step::Cancel).await? {
+            if self.step(&batch.id, Step::Abandon).await? {
                 cancelled = cancelled.saturating_add(1);
             }
         }

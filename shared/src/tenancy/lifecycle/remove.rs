@@ -6,8 +6,8 @@ use super::{Lifecycle, LifecycleError};
 use crate::{
     control::{
         audit::Actor,
-        changes::{self, Refused},
-        jobs::NewJob,
+        changes::{self, Purge, Refused},
+        jobs::{self, NewJob, SILENCE},
         metering, moves,
         storages::{self, Claimant, Share, Shares},
         tenants::{self, TenantRow},
@@ -32,6 +32,12 @@ pub enum RemoveError {
     /// The rows or a database.
     #[error(transparent)]
     Lifecycle(#[from] LifecycleError),
+    /// A worker is at one of its jobs, and may place something yet.
+    #[error("job {job} of the tenant is still running: its removal goes on when that has ended")]
+    AtWork {
+        /// The job.
+        job: JobId,
+    },
     /// The objects.
     #[error("the tenant's objects could not be removed from {spot}; a storage that is off is passed over")]
     Objects {
@@ -61,6 +67,18 @@ impl Lifecycle {
     /// # Errors
     /// When there is no such tenant, it is being moved, or the database is away.
     pub async fn begin_purge(&self, id: &TenantId, actor: &Actor) -> Result<Option<JobId>, LifecycleError> {
+        self.begin(id, Purge::AtOnce, actor).await
+    }
+
+    /// The same of a tenant that left and whose time is over. `None` also when it is not, or not any more.
+    ///
+    /// # Errors
+    /// As [`Lifecycle::begin_purge`].
+    pub async fn begin_due_purge(&self, id: &TenantId, actor: &Actor) -> Result<Option<JobId>, LifecycleError> {
+        self.begin(id, Purge::WhenDue, actor).await
+    }
+
+    async fn begin(&self, id: &TenantId, purge: Purge, actor: &Actor) -> Result<Option<JobId>, LifecycleError> {
         let Some(row) = tenants::get(&self.control, id).await? else {
             return Err(Refused::Missing { id: id.clone() }.into());
         };
@@ -74,7 +92,7 @@ impl Lifecycle {
         let job = self.purge_job(id)?;
         let entry = self.entry(actor, "tenant.purge", Some(id));
         let (now, published) = (self.clock.now(), self.queue.rows_are_messages());
-        let begun = changes::begin_purge(&self.control, id, Some(&job), &entry, now, published).await?;
+        let begun = changes::begin_purge(&self.control, (id, purge), Some(&job), &entry, now, published).await?;
         if !begun {
             return Ok(None);
         }
@@ -99,7 +117,7 @@ impl Lifecycle {
     pub async fn purge_again(&self, id: &TenantId) -> Result<JobId, LifecycleError> {
         let job = self.purge_job(id)?;
         let (now, published) = (self.clock.now(), self.queue.rows_are_messages());
-        crate::control::jobs::accept(&self.control, std::slice::from_ref(&job), now, published).await?;
+        jobs::accept(&self.control, std::slice::from_ref(&job), now, published).await?;
         self.outbox.offer(job.pool, job.envelope(now));
         Ok(job.id)
     }
@@ -123,6 +141,7 @@ impl Lifecycle {
             return Err(LifecycleError::from(refused).into());
         }
         self.resolver.refresh(id).await?;
+        self.nobody_at_work(id, job).await?;
         let hosts = tenants::hosts(&self.control, id).await?;
         let removed = self.remove_objects(id).await?;
         self.close_usage(&row).await?;
@@ -130,6 +149,8 @@ impl Lifecycle {
             self.give_room_back(id).await?;
         }
         changes::step(&self.control, id, REMOVED_OBJECTS).await?;
+        // Who had not heard of the removal yet when it was asked first.
+        self.nobody_at_work(id, job).await?;
         migrate::drop_place(&self.databases, &row.place).await?;
         // A worker may have placed a picture just before it learned that the tenant is going.
         let late = self.remove_objects(id).await?;
@@ -143,6 +164,15 @@ impl Lifecycle {
         self.resolver.refresh_without(id, &lost).await?;
         self.quota.forget(id).await;
         Ok(removed)
+    }
+
+    /// Attempts that begin now are refused; of one that began before, files would stay that nobody looks for any more.
+    async fn nobody_at_work(&self, id: &TenantId, job: Option<&JobId>) -> Result<(), RemoveError> {
+        let since = self.clock.now().before(SILENCE);
+        match jobs::in_hand(&self.control, id, since, job).await? {
+            None => Ok(()),
+            Some(job) => Err(RemoveError::AtWork { job }),
+        }
     }
 
     /// Rolls up what the ledger still has to tell, and closes the tenant's account. Tables that were never made, or are gone
