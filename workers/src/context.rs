@@ -20,6 +20,7 @@ use mediamill_shared::{
     objects::Objects,
     placement::Storages,
     quota::Quota,
+    retry::RetryPolicy,
     tenancy::{Lifecycle, Tenant, TenantDb},
     units::{ByteCount, Millis},
 };
@@ -30,8 +31,10 @@ use tokio_util::sync::CancellationToken;
 pub struct JobContext {
     /// The job: what every effect is keyed by.
     pub job: JobId,
-    /// Number of this attempt, from 1.
+    /// Number of this attempt, from 1: after the first there may be something that one before it has left.
     pub attempt: i64,
+    /// The same, counted from when the job was last brought back from the dead: how often it may be tried goes by it.
+    pub tries: i64,
     /// The trace.
     pub trace: TraceId,
     /// When the job was accepted.
@@ -133,6 +136,12 @@ impl JobContext {
             result
         });
         task.await.transient()
+    }
+
+    /// Whether `policy` has no attempt after this one.
+    pub(crate) fn is_last_try(&self, policy: &RetryPolicy) -> bool {
+        let tries = u32::try_from(self.tries).unwrap_or(u32::MAX);
+        policy.delay_after(tries, 0.0).is_none()
     }
 
     /// Whom this attempt claims room in storages for.

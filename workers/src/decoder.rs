@@ -146,7 +146,7 @@ fn not_made(error: NotMade, cx: &JobContext) -> JobError {
             reason: Reason::new(refusal.code.clone(), refusal.text.clone()),
             source: Some(Box::new(refusal)),
         },
-        NotMade::Died(died) => after_death(died, cx.attempt, cx.last_cause.as_deref()),
+        NotMade::Died(died) => after_death(died, cx.tries, cx.last_cause.as_deref()),
         NotMade::NotStarted(error) => JobError::transient(error),
     }
 }

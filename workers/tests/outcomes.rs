@@ -55,8 +55,6 @@ enum Step {
     Fail,
     Panic,
     Hang,
-    /// Succeeds after a while.
-    Linger,
 }
 
 /// Jobs that wait until the test has them go on.
@@ -71,16 +69,12 @@ impl Job for Scripted {
 
 impl Handler for Scripted {
     async fn run(self, cx: &JobContext) -> Result<(), JobError> {
-        let attempt = usize::try_from(cx.attempt).unwrap();
+        let attempt = usize::try_from(cx.tries).unwrap();
         match self.script.get(attempt - 1).copied().unwrap_or(Step::Succeed) {
             Step::Succeed => Ok(()),
             Step::Fail => Err("a server is away").transient(),
             Step::Panic => std::panic::panic_any("an attempt's own panic"),
             Step::Hang => std::future::pending().await,
-            Step::Linger => {
-                cx.clock.sleep(Duration::from_millis(300)).await;
-                Ok(())
-            }
         }
     }
 }
@@ -178,9 +172,9 @@ async fn used_up_attempts_make_a_job_dead_and_a_retry_begins_anew(world: World) 
     assert_eq!((row.state, row.attempts), (JobState::Dead, 3));
     assert!(row.cause.unwrap().contains("a server is away"));
     again(services, &job).await;
-    // Not one attempt more, as many again.
+    // Not one attempt more, as many again; each has a number of its own.
     let row = world.finished(&job).await;
-    assert_eq!((row.state, row.attempts), (JobState::Dead, 3));
+    assert_eq!((row.state, row.attempts), (JobState::Dead, 6));
     services.shutdown.stop();
     worker.join_next().await.unwrap().unwrap();
     // Every message of it is settled: it is a row, and nothing in the queue or beside it.
@@ -200,10 +194,11 @@ async fn an_attempt_that_hangs_is_ended(world: World) {
 
 async fn a_worker_that_is_told_to_stop_finishes_what_it_has(world: World) {
     let services = &world.services;
-    work(services, Registry::empty().with::<Scripted>());
-    let job = scripted(&world, &[Step::Linger]).await;
+    work(services, Registry::empty().with::<Gated>());
+    let job = accepted(&world, &Gated).await;
     world.until(&job, |state| state == JobState::Running).await;
     services.shutdown.stop();
+    open(&job);
     let row = world.finished(&job).await;
     assert_eq!((row.state, row.attempts), (JobState::Done, 1));
 }

@@ -24,15 +24,11 @@ pub(crate) async fn run(job: &MoveTenant, cx: &JobContext) -> Result<(), JobErro
     let moved = cx.lifecycle.relocate(cx.tenant_id()?, &cx.job, &from, &to, |_| {});
     match moved.await.map_err(classified) {
         // Nobody can write while it is tried, so it is not left for an operator to give up.
-        Err(JobError::Transient { source, .. }) if MoveTenant::RETRY.delay_after(attempt(cx), 0.0).is_none() => {
+        Err(JobError::Transient { source, .. }) if cx.is_last_try(&MoveTenant::RETRY) => {
             Err(JobError::permanent(Reason::MOVE_GIVEN_UP, chain(source.as_ref())))
         }
         other => other,
     }
-}
-
-fn attempt(cx: &JobContext) -> u32 {
-    u32::try_from(cx.attempt).unwrap_or(u32::MAX)
 }
 
 /// Opens the old place again.

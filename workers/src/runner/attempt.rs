@@ -48,7 +48,6 @@ impl Worker {
             Outcome::Again { .. } => "retried",
             Outcome::Failed { .. } => "failed",
             Outcome::Dead { .. } => "dead",
-            Outcome::Returned => "returned",
         };
         metrics::counter!(names::JOBS_FINISHED, "kind" => kind.as_str(), "outcome" => label).increment(1);
         metrics::histogram!(names::JOB_SECONDS, "kind" => kind.as_str()).record(watch.elapsed());
@@ -167,6 +166,7 @@ impl Worker {
         JobContext {
             job: claimed.id.clone(),
             attempt: claimed.attempt,
+            tries: claimed.tries,
             trace: claimed.trace.clone(),
             created_at: claimed.created_at,
             reserved: claimed.reserved,
@@ -217,8 +217,9 @@ impl Worker {
         };
         let error = JobError::transient(source);
         let chain = chain(&error);
-        let attempt = u32::try_from(claimed.attempt).unwrap_or(u32::MAX);
-        let Some(delay) = entry.retry.delay_after(attempt, self.services.entropy.fraction()) else {
+        let attempt = claimed.attempt;
+        let tries = u32::try_from(claimed.tries).unwrap_or(u32::MAX);
+        let Some(delay) = entry.retry.delay_after(tries, self.services.entropy.fraction()) else {
             tracing::error!(job.id = %claimed.id, kind = %claimed.kind, attempt, "job is dead, its attempts are used up: {chain}");
             return (
                 Outcome::Dead {

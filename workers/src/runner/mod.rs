@@ -163,7 +163,7 @@ fn settlements(services: &Services) -> Batcher<Settlement, bool> {
 const fn state_after(outcome: &Outcome) -> JobState {
     match outcome {
         Outcome::Done => JobState::Done,
-        Outcome::Again { .. } | Outcome::Returned => JobState::Queued,
+        Outcome::Again { .. } => JobState::Queued,
         Outcome::Failed { .. } => JobState::Failed,
         Outcome::Dead { .. } => JobState::Dead,
     }

@@ -16,7 +16,7 @@ sql! {
     CLAIM (1) = "UPDATE jobs SET state = 'running', attempts = attempts + 1, deliveries = deliveries + 1, worker = $1, touched_at = $2, \
         published_at = COALESCE(published_at, $2) \
         WHERE id IN (VALUES {rows}) AND held = 0 AND (state || '' = 'queued' OR (state || '' = 'running' AND touched_at <= $3)) \
-        RETURNING id, tenant, kind, payload, attempts, deliveries, trace, reserved_bytes, created_at, cause_code";
+        RETURNING id, tenant, kind, payload, attempts, deliveries, trace, reserved_bytes, created_at, cause_code, attempts_before";
     STATES (1) = "SELECT id, state, held FROM jobs WHERE id IN (VALUES {rows})";
     TOUCH (1) = "UPDATE jobs SET touched_at = $1 WHERE state || '' = 'running' AND worker = $2 AND id IN (VALUES {rows})";
     DONE (2) = "UPDATE jobs SET state = 'done', cause_code = NULL, cause = NULL, reserved_bytes = 0, deliveries = 0, lease_until = 0, \
@@ -29,8 +29,6 @@ sql! {
         finished_at = $3 WHERE id = $4 AND attempts = $5 AND state = 'running' RETURNING id";
     DEAD = "UPDATE jobs SET state = 'dead', cause_code = $1, cause = $2, lease_until = 0, touched_at = $3, finished_at = $3 \
         WHERE id = $4 AND attempts = $5 AND state = 'running' RETURNING id";
-    RETURNED = "UPDATE jobs SET state = 'queued', attempts = attempts - 1, deliveries = deliveries - 1, lease_until = 0, touched_at = $1 \
-        WHERE id = $2 AND attempts = $3 AND state = 'running' RETURNING id";
 }
 
 /// A running job whose worker has not been heard of for so long may be claimed by another.
@@ -49,6 +47,8 @@ pub struct Claimed {
     pub payload: String,
     /// Number of this attempt, from 1; the fence of its settlement.
     pub attempt: i64,
+    /// The same, counted from when it was last brought back from the dead: what its policy goes by.
+    pub tries: i64,
     /// Claims since the last outcome, this one included.
     pub deliveries: i64,
     /// The trace.
@@ -94,8 +94,6 @@ pub enum Outcome {
         /// Why.
         reason: Reason,
     },
-    /// Give it back untried, at once.
-    Returned,
 }
 
 /// An attempt's end.
@@ -211,7 +209,6 @@ pub async fn settle(db: &Db, settlements: &[Settlement], now: Millis) -> Result<
                 .query()
                 .bind(reason.code().to_owned())
                 .bind(reason.text().to_owned()),
-            Outcome::Returned => RETURNED.query(),
         };
         let row = query
             .bind(now.get())
@@ -254,12 +251,15 @@ async fn settle_done(
 
 fn read_claimed(row: &AnyRow) -> Result<Claimed, DbError> {
     const WHAT: &str = "read a claimed job";
+    let (attempt, before): (i64, i64) = (row.try_get(4).during(WHAT)?, row.try_get(10).during(WHAT)?);
     Ok(Claimed {
         id: text(row, 0)?,
         tenant: optional(row, 1)?,
         kind: text(row, 2)?,
         payload: row.try_get(3).during(WHAT)?,
-        attempt: row.try_get(4).during(WHAT)?,
+        attempt,
+        // Fewer: a process of an older release has begun its count anew.
+        tries: if before < attempt { attempt - before } else { attempt },
         deliveries: row.try_get(5).during(WHAT)?,
         trace: text(row, 6)?,
         reserved: ByteCount::new(row.try_get(7).during(WHAT)?),

@@ -15,7 +15,7 @@ use sqlx::{AnyConnection, Row, any::AnyRow};
 
 // `state || ''`, and `held + 0`, as in `claims.rs`.
 sql! {
-    RETRY (3) = "UPDATE jobs SET state = 'queued', attempts = 0, deliveries = 0, due_at = asked.due, held = asked.wait, \
+    RETRY (3) = "UPDATE jobs SET state = 'queued', attempts_before = attempts, deliveries = 0, due_at = asked.due, held = asked.wait, \
         published_at = CASE WHEN asked.wait = 0 THEN CAST($2 AS BIGINT) END, touched_at = $1, finished_at = NULL \
         FROM (SELECT column1 AS job, CAST(column2 AS BIGINT) AS due, CAST(column3 AS BIGINT) AS wait FROM (VALUES {rows}) AS given) AS asked \
         WHERE id = asked.job AND state || '' = 'dead' RETURNING id, tenant, kind, pool, attempts, context_version, trace, lane, held";

@@ -50,7 +50,7 @@ async fn a_retried_job_is_in_one_place_and_runs_once(world: World) {
     let purge = services.dead.purge(&job, &Actor::cli()).await.unwrap();
     assert!(matches!(purge, Purge::NotDead));
     let row = jobs::get(&services.control, &job).await.unwrap().unwrap();
-    assert_eq!((row.state, row.attempts, row.finished_at), (JobState::Queued, 0, None));
+    assert_eq!((row.state, row.attempts, row.finished_at), (JobState::Queued, 1, None));
     // It waits for its tenant's turn: the queue has nothing of it, and what comes late does not run it.
     assert_nowhere(&world, MEDIA).await;
     services.queue.publish(MEDIA, &[envelope]).await.unwrap();

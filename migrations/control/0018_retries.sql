@@ -1,0 +1,3 @@
+-- Attempts that a job had made when it was last brought back from the dead. Its policy counts from there; the number of an attempt,
+-- by which what it does is fenced, is never given twice.
+ALTER TABLE jobs ADD COLUMN attempts_before BIGINT NOT NULL DEFAULT 0;
