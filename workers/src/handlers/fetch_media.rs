@@ -2,32 +2,26 @@
 //!
 //! They are staged under the job's id, so an attempt finds what one before it has fetched, and asks nobody twice.
 
-use super::process_media::{self, Before};
+use super::{
+    process_media::{self, Before},
+    same_bytes,
+};
 use crate::{context::JobContext, decoder::refused, fetch::FetchError};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use mediamill_media::{Format, ProbeError, probe};
 use mediamill_shared::{
     BoxError,
     clock::Stopwatch,
-    control::{
-        accept::{self, Content},
-        jobs,
-    },
-    ids::{JobId, UserId},
     jobs::{FetchMedia, JobError, ProcessMedia, Reason, ResultExt},
     objects::{Body, ObjectError, ObjectKey, Store, Stored},
     placement::checksum,
-    quota::Claim,
     telemetry::names,
     tenancy::{ImageFormat, TenantDb},
     units::ByteCount,
 };
-use std::time::Duration;
 
 /// Bytes that tell a format, and that it is none of its relatives.
 const HEAD: usize = 512;
-/// Before the job that makes the same picture is looked for again.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(job: FetchMedia, cx: &JobContext) -> Result<(), JobError> {
     let db = cx.tenant_db()?;
@@ -46,11 +40,6 @@ async fn tried(job: FetchMedia, staged: &ObjectKey, cx: &JobContext, db: &Tenant
         Some(stored) => stored,
         None => fetch(&job, staged, cx).await?,
     };
-    if let Some(holder) = &job.holder
-        && is_there(&job, holder, &stored, staged, cx, db).await?
-    {
-        return Ok(());
-    }
     let upload = ProcessMedia {
         media: job.media,
         file_name: job.file_name,
@@ -62,6 +51,9 @@ async fn tried(job: FetchMedia, staged: &ObjectKey, cx: &JobContext, db: &Tenant
         expires_at: job.expires_at,
         holder: job.holder,
     };
+    if same_bytes::are_there(&upload, staged, cx, db).await? {
+        return Ok(());
+    }
     process_media::make(&upload, cx, db).await
 }
 
@@ -96,11 +88,11 @@ async fn fetch(job: &FetchMedia, staged: &ObjectKey, cx: &JobContext) -> Result<
     // Cut off in the middle of a write, it leaves nothing.
     let stored = tokio::time::timeout(deadline, stage(job, staged, cx)).await;
     metrics::histogram!(names::MEDIA_STAGE_SECONDS, "stage" => "fetch").record(watch.elapsed());
-    stored.unwrap_or_else(|_| Err(FetchError::Late(deadline).of_attempt(cx.attempt)))
+    stored.unwrap_or_else(|_| Err(FetchError::Late(deadline).of_attempt(cx.tries)))
 }
 
 async fn stage(job: &FetchMedia, staged: &ObjectKey, cx: &JobContext) -> Result<Stored, JobError> {
-    let failed = |error: FetchError| error.of_attempt(cx.attempt);
+    let failed = |error: FetchError| error.of_attempt(cx.tries);
     let limit = cx.tenant()?.context().limits.largest_upload().unwrap_or(ByteCount::MAX);
     let mut answer = cx.fetcher.get(&job.url, limit).await.map_err(failed)?;
     let head = answer.head(HEAD).await.map_err(failed)?;
@@ -141,67 +133,5 @@ const fn taken_as(format: Format) -> ImageFormat {
         Format::Avif => ImageFormat::Avif,
         Format::Bmp => ImageFormat::Bmp,
         Format::Tiff => ImageFormat::Tiff,
-    }
-}
-
-/// Where the site gives the picture that it has for the same bytes: whether there is one, which `holder` holds too then, and
-/// which the job is about from now on. While another job makes it, this one waits.
-async fn is_there(
-    job: &FetchMedia,
-    holder: &UserId,
-    stored: &Stored,
-    staged: &ObjectKey,
-    cx: &JobContext,
-    db: &TenantDb,
-) -> Result<bool, JobError> {
-    let (tenant, now) = (cx.tenant()?, cx.clock.now());
-    let mut content = Content {
-        sha256: stored.sha256.clone(),
-        job: cx.job.clone(),
-        seen: None,
-    };
-    // First: from then on no other job begins, and one that is over has left what it made.
-    let before = claim(&content, cx).await?;
-    let picture = match db.hold_existing(&stored.sha256, holder, now).await.transient()? {
-        Some(picture) => picture,
-        None if before.is_none() => return Ok(false),
-        None => {
-            content.seen = before;
-            // Another has come in between if it is not this one's now.
-            return match claim(&content, cx).await? {
-                None => Ok(false),
-                Some(other) => Err(made_by(&other)),
-            };
-        }
-    };
-    jobs::turn_to(&cx.control, &cx.job, cx.attempt, picture.as_str())
-        .await
-        .transient()?;
-    cx.objects.delete(staged).await.transient()?;
-    let claim = Claim {
-        media: 1,
-        bytes: job.reserved,
-    };
-    cx.quota.release(tenant, claim).await;
-    Ok(true)
-}
-
-/// Notes that this job makes a picture of the bytes, or tells of the job that has, and is over.
-async fn claim(content: &Content, cx: &JobContext) -> Result<Option<JobId>, JobError> {
-    let tenant = cx.tenant_id()?;
-    match accept::claim_content(&cx.control, tenant, content, cx.clock.now())
-        .await
-        .transient()?
-    {
-        Some((other, true)) => Err(made_by(&other)),
-        Some((other, false)) => Ok(Some(other)),
-        None => Ok(None),
-    }
-}
-
-fn made_by(other: &JobId) -> JobError {
-    JobError::Transient {
-        not_before: Some(LOOK_AGAIN),
-        source: format!("job {other} is making a picture of the same bytes").into(),
     }
 }

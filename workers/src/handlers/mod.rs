@@ -12,6 +12,7 @@ mod picture_settings;
 pub mod process_media;
 pub mod provision_tenant;
 pub mod remove_objects;
+mod same_bytes;
 pub mod verify_media;
 
 use crate::context::JobContext;

@@ -5,7 +5,7 @@
 
 use super::{
     files::{File, Placed, Source, overtaken, place as place_files, settle, settle_line, shares, tidy, undo},
-    over_quota, picture_settings, reserve_beyond,
+    over_quota, picture_settings, reserve_beyond, same_bytes,
 };
 use crate::{admission::Permit, context::JobContext, decoder::refused, helpers::Everything};
 use mediamill_media::{Facts, Processed};
@@ -43,6 +43,8 @@ pub(crate) async fn run(job: ProcessMedia, cx: &JobContext) -> Result<(), JobErr
 async fn tried(job: &ProcessMedia, staged: &ObjectKey, cx: &JobContext, db: &TenantDb) -> Result<(), JobError> {
     match before(&job.media, staged, cx, db).await? {
         Before::Made => Ok(()),
+        // Brought back from the dead, it may find that the same was uploaded again meanwhile.
+        Before::Open if cx.attempt > 1 && same_bytes::are_there(job, staged, cx, db).await? => Ok(()),
         Before::Open => make(job, cx, db).await,
     }
 }

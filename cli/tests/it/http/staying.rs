@@ -3,7 +3,10 @@
 use super::{Site, problem, read};
 use mediamill_media::sample;
 use mediamill_shared::{
-    ids::{MediaId, UserId},
+    control::audit::Actor,
+    dead::Pace,
+    ids::{JobId, MediaId, UserId},
+    jobs::JobState,
     tenancy::{KeyText, store::users::Role},
     testing::{PATIENCE, World},
 };
@@ -15,6 +18,7 @@ mediamill_shared::on_both_sides!(
     the_same_bytes_at_once_are_one_picture,
     the_same_bytes_as_of_a_picture_that_is_deleted_make_another,
     whoever_finishes_an_upload_it_is_whose_it_was,
+    a_job_back_from_the_dead_makes_nothing_that_was_uploaded_again,
     a_picture_is_gone_when_its_time_is_over,
     a_site_says_how_long_pictures_stay,
 );
@@ -75,6 +79,16 @@ async fn the_same_bytes_give_the_picture_that_is_there(world: World) {
     assert_eq!(kept.status(), StatusCode::NO_CONTENT);
     read(site.get(&path).await, 200).await;
     assert_eq!(site.pictures().await, 2);
+    // Twice, since the first answer was lost.
+    let third = another_user(&site, "third").await;
+    let as_third = |method, path: &str| site.bare(method, path).bearer_auth(&third);
+    let theirs = as_third(Method::POST, "/v1/media").body(sample::small(1)).send().await;
+    read(theirs.unwrap(), 200).await;
+    for _ in 0..2 {
+        let given_up = as_third(Method::DELETE, &path).send().await.unwrap();
+        assert_eq!(given_up.status(), StatusCode::NO_CONTENT);
+        assert_eq!(site.pictures().await, 2);
+    }
     let gone = as_other(Method::DELETE, &path).send().await.unwrap();
     assert_eq!(gone.status(), StatusCode::ACCEPTED);
     // Out of sight and of the count before its files are gone.
@@ -118,6 +132,32 @@ async fn the_same_bytes_as_of_a_picture_that_is_deleted_make_another(world: Worl
     assert_ne!(other, id);
     read(site.get(&format!("/v1/media/{other}")).await, 200).await;
     assert_eq!(site.pictures().await, 1);
+    site.close().await;
+}
+
+async fn a_job_back_from_the_dead_makes_nothing_that_was_uploaded_again(world: World) {
+    let site = Site::without_worker(world).await;
+    let services = &site.world.services;
+    site.set(r#"{"duplicates": "return-existing"}"#, "{}").await;
+    let first = read(site.upload("/v1/media", sample::small(1)).await, 202).await;
+    let job: JobId = first["media"][0]["job"]["id"].as_str().unwrap().parse().unwrap();
+    let dead = "UPDATE jobs SET state = 'dead', held = 0, attempts = 12, cause_code = 'test', finished_at = created_at WHERE id = $1";
+    site.world.execute(dead, &[job.as_str()]).await;
+    site.work();
+    let again = read(site.upload("/v1/media?wait=60", sample::small(1)).await, 201).await;
+    let there = again["media"][0]["id"].as_str().unwrap();
+    assert_ne!(first["media"][0]["id"], there);
+    let mut pace = Pace::new(None, services.clock.now());
+    assert!(services.dead.retry(&job, &mut pace, &Actor::cli()).await.unwrap());
+    let row = site.world.finished(&job).await;
+    assert_eq!(
+        (row.state, row.subject.as_deref()),
+        (JobState::Done, Some(there)),
+        "{:?}",
+        row.cause
+    );
+    assert_eq!(site.pictures().await, 1);
+    site.world.assert_at_rest().await;
     site.close().await;
 }
 
