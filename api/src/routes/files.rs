@@ -17,6 +17,8 @@ use axum::{
 use futures_util::TryStreamExt;
 use mediamill_shared::{
     ids::MediaId,
+    objects::ObjectError,
+    placement::ReadError,
     tenancy::{
         ImageFormat,
         store::media::{Served, Variant},
@@ -122,9 +124,19 @@ pub(crate) async fn serve(
             .room_for(&site.tenant, wanted.end.saturating_sub(wanted.start), &rates)
             .await?;
         let tenant = site.tenant.id();
-        let fetched = storages
+        let fetched = match storages
             .get(tenant, &variant.places, &variant.object, range.clone())
-            .await?;
+            .await
+        {
+            Err(ReadError::Objects(ObjectError::Missing { .. })) => {
+                // It may have been moved since its places were read.
+                let present = site.db.variant(&media, &variant.name).await?.ok_or_else(missing)?;
+                storages
+                    .get(tenant, &present.places, &present.object, range.clone())
+                    .await?
+            }
+            fetched => fetched?,
+        };
         let meter = state.served.meter(tenant);
         let counted = fetched
             .body

@@ -2,6 +2,7 @@
 
 use super::{Opened, Places, Storages};
 use crate::{
+    control::storages::{StorageRow, StorageState},
     db::DbError,
     ids::TenantId,
     objects::{Fetched, ObjectError, ObjectKey, Objects, Store, Subject},
@@ -52,7 +53,8 @@ impl Storages {
         Ok(self.first_of(sources, key.clone(), range).await?)
     }
 
-    /// Where whoever asks for a file is sent. `None`: it goes through the api.
+    /// Where whoever asks for a file is sent. `None`: it goes through the api, as it does from a storage that is being emptied: where
+    /// clients have been sent is kept for minutes.
     ///
     /// # Errors
     /// When an address cannot be signed, or the database is away.
@@ -65,6 +67,10 @@ impl Storages {
     ) -> Result<Option<String>, ReadError> {
         let mut failed = None;
         for source in self.sources(tenant, places).await? {
+            let is_emptied = |row: &StorageRow| row.state == StorageState::Draining;
+            if source.row.as_ref().is_some_and(is_emptied) {
+                continue;
+            }
             if let Some(url) = source.row.as_ref().and_then(|row| row.settings.public_url(key)) {
                 return Ok(Some(url));
             }

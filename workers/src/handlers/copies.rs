@@ -171,6 +171,40 @@ async fn write_all(copies: &mut [Copy<'_>], asked: &mut Asked, cx: &JobContext) 
     Ok(true)
 }
 
+/// Before a file goes from its old place: whoever took a copy for one that no row has, just before there was one, has removed it. It is
+/// made again. That one of its places has the file is enough; the others may be away.
+pub(super) async fn make_sure(file: &Variant, from: &Spot, cx: &JobContext) -> Result<(), JobError> {
+    let (mut is_safe, mut failed) = (false, None);
+    for spot in file.places.held() {
+        let Some(target) = cx.storages.spot(cx.tenant()?.id(), spot).await.transient()? else {
+            continue;
+        };
+        let stat = target.objects.stat(&file.object).await;
+        cx.storages.note(spot, &stat);
+        match stat {
+            Ok(Some(stat)) if stat.bytes == file.bytes => is_safe = true,
+            Err(error) => failed = Some(chain(&error)),
+            Ok(_) => match write_from(from, file, &target, cx).await? {
+                Written::Whole => {
+                    tracing::warn!(storage = %spot, object = %file.object, "a copy that was gone is made again");
+                    is_safe = true;
+                }
+                // Nothing is lost with what is there.
+                Written::Damaged(_) | Written::Missing(_) => is_safe = true,
+                Written::Refused(error) => failed = Some(chain(&error)),
+            },
+        }
+    }
+    if is_safe {
+        return Ok(());
+    }
+    let why = failed.unwrap_or_else(|| "every storage that holds it is off, gone, or cannot be opened here".to_owned());
+    Err(JobError::transient(format!(
+        "{} stays in {from} too: {why}",
+        file.object
+    )))
+}
+
 /// What came of a copy from one place.
 pub(super) enum Written {
     Whole,

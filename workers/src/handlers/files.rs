@@ -6,7 +6,10 @@ use futures_util::StreamExt;
 use mediamill_media::{MediaError, Probe, ProbeError, probe};
 use mediamill_shared::{
     BoxError,
-    control::storages::{self, Claimant, Shares},
+    control::{
+        jobs,
+        storages::{self, Claimant, Shares},
+    },
     ids::MediaId,
     jobs::{JobError, Reason, RemoveObjects, ResultExt},
     objects::{Fetched, ObjectError, ObjectKey, Store, Stored},
@@ -287,18 +290,31 @@ pub(super) async fn undo(
     Ok(())
 }
 
-/// Removes objects, except those of `files` where they are recorded. What a storage does not confirm now is left to a job.
+/// Removes objects, except those of `files` where they are recorded. What a storage does not confirm now, or a move may be about to
+/// record, is left to a job.
 pub(super) async fn remove(
     media: &MediaId,
     cx: &JobContext,
     objects: BTreeSet<(Spot, ObjectKey)>,
     files: &[Variant],
 ) -> Result<(), JobError> {
+    let mut objects: Vec<(Spot, ObjectKey)> = objects
+        .into_iter()
+        .filter(|(spot, key)| !is_recorded(files, spot, key))
+        .collect();
+    if objects.is_empty() {
+        return Ok(());
+    }
+    if may_come_to_be_recorded(media, cx).await? {
+        return leave_to_job(media, cx, &objects).await;
+    }
+    // A move may have ended since `files` were read.
+    if let Ok(db) = cx.tenant_db() {
+        let present = db.variants(media).await.transient()?;
+        objects.retain(|(spot, key)| !is_recorded(&present, spot, key));
+    }
     let mut left = Vec::new();
     for (spot, key) in objects {
-        if is_recorded(files, &spot, &key) {
-            continue;
-        }
         if let Err(error) = delete(&spot, &key, cx).await {
             let error: &dyn std::error::Error = error.as_ref();
             tracing::info!(storage = %spot, object = %key, error, "left to a job that removes it");
@@ -306,6 +322,14 @@ pub(super) async fn remove(
         }
     }
     leave_to_job(media, cx, &left).await
+}
+
+/// Whether another job moves the picture: what no row has where it lies may be a copy that one has just made. Asked before the rows are
+/// read by which something is removed.
+pub(super) async fn may_come_to_be_recorded(media: &MediaId, cx: &JobContext) -> Result<bool, JobError> {
+    jobs::is_moved_by_another(&cx.control, cx.tenant_id()?, media, &cx.job)
+        .await
+        .transient()
 }
 
 /// Removes an object; absent is a success, and so is a storage that nobody can ask any more.

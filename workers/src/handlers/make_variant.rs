@@ -26,21 +26,15 @@ use mediamill_shared::{
 pub(crate) async fn run(job: MakeVariant, cx: &JobContext) -> Result<(), JobError> {
     match tried(&job, cx).await {
         // It would keep what it has reserved until an operator looks at it; who wants the variant only asks again.
-        Err(JobError::Transient { source, .. }) if MakeVariant::RETRY.delay_after(attempt(cx), 0.0).is_none() => {
-            Err(JobError::Permanent {
-                reason: Reason::new(
-                    Reason::VARIANT_GIVEN_UP,
-                    "a part that is needed did not answer for some time",
-                ),
-                source: Some(source),
-            })
-        }
+        Err(JobError::Transient { source, .. }) if cx.is_last_try(&MakeVariant::RETRY) => Err(JobError::Permanent {
+            reason: Reason::new(
+                Reason::VARIANT_GIVEN_UP,
+                "a part that is needed did not answer for some time",
+            ),
+            source: Some(source),
+        }),
         other => other,
     }
-}
-
-fn attempt(cx: &JobContext) -> u32 {
-    u32::try_from(cx.attempt).unwrap_or(u32::MAX)
 }
 
 async fn tried(job: &MakeVariant, cx: &JobContext) -> Result<(), JobError> {
@@ -62,7 +56,17 @@ async fn tried(job: &MakeVariant, cx: &JobContext) -> Result<(), JobError> {
         return undo(&job.media, cx, &files, false, own(job, cx)).await;
     }
     let original = db.variant(&job.media, ORIGINAL).await.transient()?.ok_or_else(gone)?;
-    let (rendered, permit) = render(job, cx, original).await?;
+    let read_from = original.places.clone();
+    let (rendered, permit) = match render(job, cx, original).await {
+        Err(JobError::Permanent { reason, .. }) if reason.code() == Reason::FILE_MISSING => {
+            let present = db.variant(&job.media, ORIGINAL).await.transient()?.ok_or_else(gone)?;
+            if present.places == read_from {
+                return Err(JobError::Permanent { reason, source: None });
+            }
+            return Err(JobError::transient("the original was moved while it was to be read"));
+        }
+        rendered => rendered?,
+    };
     let beyond = reserve_beyond(job.reserved, ByteCount::of(rendered.bytes.len()), cx, &db).await?;
     let kept = keep(job, cx, &db, rendered, permit).await;
     match kept {

@@ -157,6 +157,7 @@ async fn lying(job: &MoveMedia, cx: &JobContext, spot: &Spot) -> Result<Vec<Obje
 async fn leave(job: &MoveMedia, from: &Spot, cx: &JobContext, db: &TenantDb) -> Result<i64, JobError> {
     let files = db.variants(&job.media).await.transient()?;
     for file in files.iter().filter(|file| file.places.leaving().contains(from)) {
+        copies::make_sure(file, from, cx).await?;
         delete(from, &file.object, cx).await.transient()?;
         let mut tx = db.begin().await.transient()?;
         // Where the picture was deleted meanwhile, its rows go by that job.

@@ -1,11 +1,11 @@
 //! Where a picture goes that is moved, when a storage that it would go to, or comes from, is not as it should be.
 
-use super::{Bucket, accept, add, done, files, placed_by, put, read, ready, row, spot, work};
+use super::{Bucket, accept, add, done, files, placed_by, put, read, ready, row, run_again, spot, work};
 use mediamill_shared::{
     control::{jobs::JobRow, storages::StorageRow},
     ids::MediaId,
-    jobs::{DeleteMedia, Job, JobState, MoveMedia, VerifyMedia},
-    objects::{ObjectError, Subject},
+    jobs::{DeleteMedia, Job, JobState, MoveMedia, RemoveObjects, VerifyMedia},
+    objects::{ObjectError, Store, Subject},
     placement::{DirectorySettings, NewStorage, Places, Spot, StorageSettings},
     tenancy::store::media::{ORIGINAL, Variant},
     testing::World,
@@ -22,6 +22,8 @@ mediamill_shared::on_both_sides!(
     a_damaged_copy_is_not_what_is_moved_while_another_is_whole,
     a_file_whose_copies_are_all_damaged_is_not_moved,
     a_file_that_may_be_whole_where_nothing_answers_waits,
+    what_may_be_a_copy_is_not_removed_while_its_picture_is_moved,
+    a_copy_that_was_removed_is_made_again_before_the_old_file_goes,
     a_storage_that_takes_no_moved_files_is_left_alone,
     a_storage_that_answers_no_verifications_or_deletions_is_left_alone,
 );
@@ -180,7 +182,8 @@ async fn a_copy_is_not_given_up_while_a_storage_is_left_alone(world: World) {
     work(&world.services);
     let (media, _) = ready(&world).await;
     let third = add(&world, third.as_new("third")).await;
-    for _ in 0..3 {
+    // Often enough to be left alone for minutes.
+    for _ in 0..9 {
         fails(&world, &third);
     }
     let row = refused(&world, &out_of(&media, &spot(&first), None)).await;
@@ -277,6 +280,89 @@ async fn a_file_that_may_be_whole_where_nothing_answers_waits(world: World) {
     world.services.shutdown.stop();
 }
 
+/// A removal that waited for a storage, and a move that came to write there.
+async fn what_may_be_a_copy_is_not_removed_while_its_picture_is_moved(world: World) {
+    let (a, b) = (Bucket::new().await, Bucket::new().await);
+    let first = add(&world, a.as_new("a")).await;
+    work(&world.services);
+    let (media, before) = ready(&world).await;
+    let second = add(&world, b.as_new("b")).await;
+    // One that waits for its time, which does not come.
+    let services = &world.services;
+    let (tenant, now) = (world.tenant().await, services.clock.now());
+    let payload = out_of(&media, &spot(&first), Some(&spot(&second)));
+    let held = world.dead(Some(tenant.id()), &payload, "test", now).await;
+    let wait =
+        "UPDATE jobs SET state = 'queued', held = 2, due_at = due_at + 3600000, finished_at = NULL WHERE id = $1";
+    world.execute(wait, &[held.as_str()]).await;
+    // As far as it got.
+    let original = before.iter().find(|file| file.name == ORIGINAL).unwrap();
+    put(&world, &spot(&second), &original.object, b"a copy").await;
+    let removal = RemoveObjects {
+        media: media.clone(),
+        objects: vec![(spot(&second).to_string(), original.object.to_string())],
+    };
+    let row = refused(&world, &removal).await;
+    assert!(row.cause.as_ref().unwrap().contains("is being moved"), "{row:?}");
+    let there = async || {
+        let place = spot(&second);
+        let opened = services.storages.spot(tenant.id(), &place).await.unwrap().unwrap();
+        opened.objects.stat(&original.object).await.unwrap().is_some()
+    };
+    assert!(there().await);
+    world
+        .execute(
+            "UPDATE jobs SET state = 'done', finished_at = 0 WHERE id = $1",
+            &[held.as_str()],
+        )
+        .await;
+    assert_eq!(world.finished(&row.id).await.state, JobState::Done);
+    assert!(!there().await);
+    world.assert_at_rest().await;
+    services.shutdown.stop();
+}
+
+/// Killed between the switch and the old place's emptying, while somebody removed what no row had a moment before.
+async fn a_copy_that_was_removed_is_made_again_before_the_old_file_goes(world: World) {
+    let (a, b) = (Bucket::new().await, Bucket::new().await);
+    let first = add(&world, a.as_new("a")).await;
+    work(&world.services);
+    let (media, before) = ready(&world).await;
+    let second = add(&world, b.as_new("b")).await;
+    let mut bytes = Vec::new();
+    for file in &before {
+        bytes.push(read(&world, file).await);
+    }
+    let payload = out_of(&media, &spot(&first), Some(&spot(&second)));
+    let job = accept(&world, &payload).await;
+    assert_eq!(world.finished(&job).await.state, JobState::Done);
+    // As it was then: the old files lie there yet, and are on their way out.
+    let (services, tenant) = (&world.services, world.tenant().await);
+    let mut tx = tenant.db().unwrap().begin().await.unwrap();
+    for (file, before) in files(&world, &media).await.iter().zip(&before) {
+        let leaving = before.places.moved(&spot(&first), &spot(&second));
+        assert!(tx.set_places(file, &leaving).await.unwrap());
+    }
+    tx.commit().await.unwrap();
+    let lost = services
+        .storages
+        .spot(tenant.id(), &spot(&second))
+        .await
+        .unwrap()
+        .unwrap();
+    for (file, bytes) in before.iter().zip(&bytes) {
+        put(&world, &spot(&first), &file.object, bytes).await;
+        lost.objects.delete(&file.object).await.unwrap();
+    }
+    run_again(&world, &job, MoveMedia::POOL, &payload).await;
+    for (file, bytes) in files(&world, &media).await.iter().zip(&bytes) {
+        assert_eq!(file.places, Places::of([spot(&second)]));
+        assert_eq!(&read(&world, file).await, bytes);
+    }
+    world.assert_at_rest().await;
+    services.shutdown.stop();
+}
+
 /// Whether reads go to a place before they go to one that is well.
 async fn is_well(world: &World, place: &Spot) -> bool {
     let places = Places::of([place.clone(), Spot::Main]);
@@ -314,9 +400,9 @@ async fn a_storage_that_answers_no_verifications_or_deletions_is_left_alone(worl
     for _ in 0..3 {
         pictures.push(ready(&world).await.0);
     }
+    assert!(is_well(&world, &place).await);
     proxy.busy();
     for media in &pictures {
-        assert!(is_well(&world, &place).await);
         let payload = VerifyMedia {
             media: media.clone(),
             storage: place.to_string(),
