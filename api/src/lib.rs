@@ -18,6 +18,7 @@ mod served;
 mod state;
 mod stay;
 mod storages;
+mod unread;
 
 pub use openapi::openapi;
 pub use problem::{Cause, Problem};

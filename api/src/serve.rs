@@ -6,6 +6,7 @@ use crate::{
     rates::Rates,
     routes,
     state::{MetricsPage, Operations, State},
+    unread,
 };
 use axum::{
     Router,
@@ -55,6 +56,7 @@ pub fn router(services: &Services, metrics: Option<MetricsPage>) -> Router {
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(routes::operator::envelope))
         .layer(middleware::from_fn_with_state(state.clone(), observe))
+        .layer(middleware::from_fn(unread::end_connection))
         .with_state(state)
 }
 

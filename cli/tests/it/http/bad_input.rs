@@ -7,7 +7,7 @@ use mediamill_shared::{
     tenancy::{Limit, LimitOverrides},
     testing::{PATIENCE, World},
 };
-use reqwest::{Method, header};
+use reqwest::{Method, StatusCode, header};
 use serde_json::Value;
 use std::sync::{
     Arc,
@@ -20,6 +20,7 @@ use tokio::{
 
 mediamill_shared::on_both_sides!(
     a_body_that_says_it_is_too_long_is_refused_unread,
+    a_body_that_is_left_unread_ends_its_connection_and_no_other,
     a_body_that_turns_out_too_long_is_refused_before_its_end,
     what_is_no_picture_is_415,
     a_truncated_picture_fails_with_its_cause_in_words,
@@ -49,6 +50,27 @@ async fn a_body_that_says_it_is_too_long_is_refused_unread(world: World) {
         .unwrap();
     assert_eq!(answer, b"HTTP/1.1 413");
     drop(stream);
+    site.close().await;
+}
+
+/// A client that is not told sends its next request into a connection that is closed.
+async fn a_body_that_is_left_unread_ends_its_connection_and_no_other(world: World) {
+    let site = Site::of(world).await;
+    let picture = sample::photographs().swap_remove(0).bytes;
+    for _ in 0..20 {
+        let refused = site
+            .bare(Method::POST, "/v1/media")
+            .bearer_auth("mm_nobody")
+            .body(picture.clone());
+        let refused = refused.send().await.unwrap();
+        assert_eq!(refused.headers()[header::CONNECTION], "close");
+        problem(refused, 401, "wrong-key").await;
+        let taken = site.upload("/v1/media", sample::small(1)).await;
+        assert!(!taken.headers().contains_key(header::CONNECTION));
+        assert_eq!(taken.status(), StatusCode::ACCEPTED);
+    }
+    let usage = site.get("/v1/usage").await;
+    assert!(!usage.headers().contains_key(header::CONNECTION));
     site.close().await;
 }
 
