@@ -7,7 +7,7 @@
 //!   from the database by the caller.
 //! - A lease has one owner at a time; every new owner gets a higher fence than all owners before.
 //! - A signal reaches those that listen at that moment, or nobody: it shortens a wait, it never replaces a look.
-//! - Everything may be gone at any time. Every call ends within [`CALL_DEADLINE`].
+//! - Everything may be gone at any time. Every call ends within [`CALL_DEADLINE`], or what the URL says in its place.
 
 #[cfg(test)]
 mod contract;
@@ -23,7 +23,7 @@ use std::{future::Future, time::Duration};
 use tokio::sync::broadcast;
 use url::Url;
 
-/// No call takes longer.
+/// No call takes longer, unless the cache's URL says otherwise.
 pub const CALL_DEADLINE: Duration = Duration::from_millis(500);
 
 /// What a caller can do something about: go on without the cache.

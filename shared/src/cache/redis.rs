@@ -75,6 +75,7 @@ static RELEASE: LazyLock<Script> = LazyLock::new(|| {
 pub struct RedisCache {
     connection: ConnectionManager,
     prefix: String,
+    deadline: Duration,
     signals: broadcast::Sender<Signal>,
 }
 
@@ -90,29 +91,54 @@ fn millis(ttl: Duration) -> i64 {
     i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX).max(1)
 }
 
-/// The server's URL without our own parameters, the key prefix, and the file of root certificates.
-fn settings(url: &Url) -> Result<(Url, String, Option<String>), String> {
+/// What a URL says.
+struct Settings {
+    /// The server's, without our own parameters.
+    server: Url,
+    /// Of all keys.
+    prefix: String,
+    /// File of root certificates.
+    ca: Option<String>,
+    /// No call takes longer.
+    deadline: Duration,
+}
+
+fn settings(url: &Url) -> Result<Settings, String> {
     let mut server = url.clone();
-    let (mut prefix, mut ca) = (PREFIX.to_owned(), None);
+    let (mut prefix, mut ca, mut deadline) = (PREFIX.to_owned(), None, CALL_DEADLINE);
     let mut theirs: Vec<(String, String)> = Vec::new();
     for (name, value) in url.query_pairs() {
         match name.as_ref() {
             "prefix" => prefix = value.into_owned(),
             "ca" => ca = Some(value.into_owned()),
             "protocol" => theirs.push((name.into_owned(), value.into_owned())),
-            other => return Err(format!("unknown parameter {other:?}; known: prefix, ca, protocol")),
+            "timeout_ms" => {
+                let known = value.parse().ok().filter(|millis| (1..=60_000).contains(millis));
+                let millis = known.ok_or_else(|| format!("timeout_ms={value}: it is from 1 to 60000"))?;
+                deadline = Duration::from_millis(millis);
+            }
+            other => {
+                return Err(format!(
+                    "unknown parameter {other:?}; known: prefix, ca, protocol, timeout_ms"
+                ));
+            }
         }
     }
     server.set_query(None);
     if !theirs.is_empty() {
         server.query_pairs_mut().extend_pairs(theirs);
     }
-    Ok((server, prefix, ca))
+    Ok(Settings {
+        server,
+        prefix,
+        ca,
+        deadline,
+    })
 }
 
 impl RedisCache {
     /// A cache at `redis://[user:password@]host:port/db[?prefix=…]`, `rediss` for TLS, `ca=/file.pem` to trust only
-    /// those roots. Connects when first used: a server that is away is no error.
+    /// those roots, `timeout_ms=` 1 to 60,000 in the place of [`CALL_DEADLINE`]. Connects when first used: a server that is away is no error.
     ///
     /// # Errors
     /// When the URL is none, or the file of certificates cannot be read.
@@ -122,7 +148,12 @@ impl RedisCache {
             url: crate::config::redacted(url),
             problem,
         };
-        let (server, prefix, ca) = settings(url).map_err(refuse)?;
+        let Settings {
+            server,
+            prefix,
+            ca,
+            deadline,
+        } = settings(url).map_err(refuse)?;
         let client = match ca {
             None => Client::open(server.as_str()),
             Some(path) => {
@@ -142,8 +173,8 @@ impl RedisCache {
         let config = ConnectionManagerConfig::new()
             .set_number_of_retries(1)
             .set_min_delay(Duration::from_millis(20))
-            .set_connection_timeout(Some(CALL_DEADLINE))
-            .set_response_timeout(Some(CALL_DEADLINE));
+            .set_connection_timeout(Some(deadline))
+            .set_response_timeout(Some(deadline));
         let connection = ConnectionManager::new_lazy_with_config(client.clone(), config)
             .map_err(|error| refuse(error.to_string()))?;
         let signals = broadcast::channel(SIGNALS).0;
@@ -157,6 +188,7 @@ impl RedisCache {
         Ok(Self {
             connection,
             prefix,
+            deadline,
             signals,
         })
     }
@@ -171,7 +203,7 @@ impl RedisCache {
         call: impl Future<Output = RedisResult<T>>,
     ) -> Result<T, CacheError> {
         let failed = |source: BoxError| CacheError::Unavailable { operation, source };
-        match tokio::time::timeout(CALL_DEADLINE, call).await {
+        match tokio::time::timeout(self.deadline, call).await {
             Ok(result) => result.map_err(|error| failed(error.into())),
             Err(late) => Err(failed(late.into())),
         }
