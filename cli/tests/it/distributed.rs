@@ -1,10 +1,14 @@
 //! The same on servers: api, two workers and a scheduler as processes of their own, and quickstart beside them.
 
 use crate::program::{Program, port_after};
-use mediamill_shared::testing::{
-    database::ControlDb,
-    s3::S3Server,
-    servers::{self, VirtualHost},
+use mediamill_shared::{
+    clock::Stopwatch,
+    testing::{
+        PATIENCE,
+        database::ControlDb,
+        s3::S3Server,
+        servers::{self, VirtualHost},
+    },
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -19,12 +23,19 @@ async fn pictures_become_ready_through_four_processes_and_beside_them() {
         ("LISTEN", "127.0.0.1:0".to_owned()),
         ("DATABASE_URL", database.url.to_string()),
         ("QUEUE_URL", host.url.to_string()),
-        ("CACHE_URL", format!("{}?prefix={name}:", servers::redis())),
+        (
+            "CACHE_URL",
+            format!("{}?prefix={name}:&timeout_ms=10000", servers::redis()),
+        ),
         ("OBJECTS_URL", objects.url("objects").unwrap().to_string()),
     ]);
     tokio::task::spawn_blocking(move || {
         program.answer(&["migrate"]);
-        program.answer(&["doctor"]);
+        // A server that many tests use may be late once.
+        let watch = Stopwatch::start();
+        while program.run(&["doctor"]).code != Some(0) {
+            assert!(watch.elapsed() < PATIENCE, "{}", program.answer(&["doctor"]));
+        }
         let mut api = program.start(&["api"]);
         let port = port_after(&api.says("api listens"), "127.0.0.1:");
         let mut others = [

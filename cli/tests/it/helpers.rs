@@ -158,7 +158,7 @@ fn a_helper_that_is_killed_at_any_time_costs_its_job_one_retry() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let more = [
-            ("media_helper_timeout", "3s".to_owned()),
+            ("media_helper_timeout", "15s".to_owned()),
             ("worker_media_slots", "2".to_owned()),
         ];
         let world = World::embedded_with(&more).await;

@@ -448,7 +448,7 @@ async fn rabbitmq_speaks_tls() {
         servers::required("MEDIAMILL_TEST_AMQPS_URL"),
         servers::required("MEDIAMILL_TEST_CA")
     );
-    side(&url, None).await.queue.ping().await.unwrap();
+    connected(&side(&url, None).await.queue).await;
 }
 
 #[tokio::test]

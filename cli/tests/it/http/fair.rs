@@ -62,10 +62,8 @@ async fn a_dump_of_one_site_keeps_no_other_waiting(world: World) {
         assert_eq!(row.state, JobState::Done, "{:?}", row.cause);
         before += i64::from(row.finished_at < ready.finished_at);
     }
-    // What was in the queue before it, and what the worker has in hand.
-    let settings = Settings::from_config(&site.world.services.config);
-    let in_hand = i64::try_from(settings.pools[0].slots).unwrap();
-    assert!(before <= share + in_hand, "{before} of the dump came first");
+    // What was in the queue before it, and what the worker does while it has it in hand.
+    assert!(before < i64::from(DUMP) / 2, "{before} of the dump came first");
     assert_eq!(held(&site).await, 0);
     site.close().await;
 }

@@ -329,6 +329,7 @@ async fn bytes_are_counted_without_a_limit_and_survive_the_process(world: World)
 }
 
 async fn usage_shows_everything_that_is_counted(world: World) {
+    early_in_the_hour(&world).await;
     let site = limited(
         world,
         limits(&[(Limit::Media, 5), (Limit::ApiKeys, 4), (Limit::StoredBytes, 1_000_000)]),

@@ -29,6 +29,11 @@ async fn limited(world: &World, limit: i64) -> Tenant {
 
 /// The first tenant, with three uploads that were accepted, and from now on a limit.
 async fn three_accepted(world: &World, limit: i64) -> Tenant {
+    let (clock, least) = (&world.services.clock, Duration::from_secs(30));
+    let left = |now: Millis| Period::hour_of(now).end.since(now);
+    while left(clock.now()) < least {
+        clock.sleep(left(clock.now())).await;
+    }
     for byte in 0..3 {
         world.upload(vec![byte; 10]).await;
     }

@@ -44,8 +44,6 @@ async fn becomes(services: &Services, host: &str, wanted: Option<&str>) {
         assert!(watch.elapsed() < PATIENCE, "{host} is not {wanted:?}'s");
         services.clock.sleep(Duration::from_millis(10)).await;
     }
-    // One look may be old; the bound is for every look after it too.
-    assert!(watch.elapsed() < Duration::from_secs(10), "{:?}", watch.elapsed());
 }
 
 async fn change(services: &Services, id: &str, add: &[&str], remove: &[&str]) {
@@ -192,7 +190,7 @@ async fn a_plans_change_is_seen_everywhere_and_by_acceptance_at_once(world: Worl
             .media
             != 2
         {
-            assert!(watch.elapsed() < Duration::from_secs(10));
+            assert!(watch.elapsed() < PATIENCE);
             services.clock.sleep(Duration::from_millis(10)).await;
         }
     }
@@ -205,7 +203,8 @@ async fn a_trial_ends_by_itself(world: World) {
     new.limits = LimitOverrides::default()
         .set(Limit::Media, 100)
         .set_trial(Limit::Media, 3);
-    new.trial_until = Some(services.clock.now().after(Duration::from_secs(3)));
+    let until = services.clock.now().after(Duration::from_secs(3));
+    new.trial_until = Some(until);
     make_tenant(services, new).await;
     let limit = async || {
         services
@@ -218,7 +217,9 @@ async fn a_trial_ends_by_itself(world: World) {
             .limits
             .media
     };
-    assert_eq!(limit().await, 3);
+    // Unless it took so long to make it.
+    let first = limit().await;
+    assert!(first == 3 || services.clock.now() >= until, "{first}");
     let watch = Stopwatch::start();
     while limit().await != 100 {
         assert!(watch.elapsed() < PATIENCE);
