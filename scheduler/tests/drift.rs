@@ -5,10 +5,16 @@
 use mediamill_scheduler::run_once;
 use mediamill_shared::{
     cache::CachePort,
+    clock::Clock,
     control::{
         changes::Change,
+        object_findings,
         storages::{self, StorageRow},
     },
+    ids::MediaId,
+    objects::{ObjectKey, Store},
+    placement::Spot,
+    services::Services,
     tenancy::LimitOverrides,
     testing::{World, s3::S3Server},
     units::ByteCount,
@@ -18,6 +24,7 @@ mediamill_shared::on_both_sides!(
     a_counter_that_was_changed_is_counted_anew,
     a_storages_figures_that_were_changed_are_mended,
     storages_are_compared_though_a_tenant_is_on_its_way_in_or_does_not_answer,
+    an_orphan_that_cannot_be_removed_keeps_nothing_from_being_found,
 );
 
 async fn changed(world: &World, timer: &str) -> i64 {
@@ -119,4 +126,37 @@ async fn storages_are_compared_though_a_tenant_is_on_its_way_in_or_does_not_answ
     world.execute(put, &[place.context().place.prefix.as_str()]).await;
     services.resolver.refresh(&away).await.unwrap();
     assert_eq!(changed(&world, "reconcile-storages").await, 2);
+}
+
+/// Its key has not the right to. It comes before what is found.
+async fn an_orphan_that_cannot_be_removed_keeps_nothing_from_being_found(world: World) {
+    let (services, tenant) = (&world.services, world.tenant().await);
+    let server = S3Server::start().await.unwrap();
+    let storage = world.add_storage("one", &server, None).await;
+    let place = Spot::Storage(storage.id.clone());
+    let opened = services.storages.spot(tenant.id(), &place).await.unwrap().unwrap();
+    let nobodys = MediaId::generate(&services.clock, &services.entropy);
+    let orphan = ObjectKey::placed(tenant.id(), &nobodys, "original", "jpg").unwrap();
+    let foreign: ObjectKey = "media/demo/zzz/read.me".parse().unwrap();
+    assert!(orphan < foreign);
+    for key in [&orphan, &foreign] {
+        opened.objects.put(key, vec![1].into(), "text/plain").await.unwrap();
+    }
+    let weeks = std::time::Duration::from_secs(14 * 86_400);
+    let later = Services {
+        clock: Clock::manual(services.clock.now().after(weeks)),
+        ..services.clone()
+    };
+    let changed = async || run_once(&later, "reconcile-objects").await.unwrap().changed;
+    server.deny(&["DeleteObject"]);
+    assert_eq!(changed().await, 1);
+    let found = object_findings::page(&services.control, None, None, 10).await.unwrap();
+    assert!(
+        found.iter().map(|one| one.object.as_str()).eq([foreign.as_str()]),
+        "{found:?}"
+    );
+    assert!(opened.objects.stat(&orphan).await.unwrap().is_some());
+    server.deny(&[]);
+    assert_eq!(changed().await, 1);
+    assert_eq!(opened.objects.stat(&orphan).await.unwrap(), None);
 }
