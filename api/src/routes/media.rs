@@ -46,9 +46,12 @@ pub(crate) struct PageQuery {
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct WaitQuery {
+pub(crate) struct DeleteQuery {
     /// Answers when the work is done, at the latest after so many seconds (0 to 60).
     wait: Option<u64>,
+    /// Whether it goes also where others have uploaded the same bytes: for managers and administrators.
+    #[serde(default)]
+    for_all: bool,
 }
 
 /// A page of pictures.
@@ -227,12 +230,14 @@ pub(crate) async fn edit(
 
 /// Deletes a picture: it is out of sight and out of the count at once, its files go by a job.
 ///
-/// Where the site gives what it has for the same bytes, and others have uploaded them too, the picture stays for them (204). A manager
-/// or an administrator that has not uploaded them deletes it for all.
-#[utoipa::path(delete, path = "/v1/media/{id}", tag = "media", params(("id" = String, Path), WaitQuery),
+/// Where the site gives what it has for the same bytes, and others have uploaded them too, the picture stays for them (204), unless a
+/// manager or an administrator says `for_all`.
+#[utoipa::path(delete, path = "/v1/media/{id}", tag = "media", params(("id" = String, Path), DeleteQuery),
     responses(
         (status = 202, description = "Accepted; `Location` is the job."),
-        (status = 204, description = "Gone within `wait`."),
+        (status = 204, description = "Gone within `wait`, or left to others who have uploaded it."),
+        (status = 403, description = "missing-scope: `for_all` is for managers and administrators"),
+        (status = 409, description = "conflict: others alone have uploaded it, and `for_all` was not said"),
         (status = 404, description = "not-found")),
     security(("key" = [])))]
 pub(crate) async fn delete(
@@ -240,7 +245,7 @@ pub(crate) async fn delete(
     caller: Caller,
     Traced(trace): Traced,
     Path(text): Path<String>,
-    query: Result<Query<WaitQuery>, QueryRejection>,
+    query: Result<Query<DeleteQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(query) = query.map_err(|error| Problem::new(Cause::BadRequest, error.body_text()))?;
     let patience = wait(query.wait)?;
@@ -252,16 +257,24 @@ pub(crate) async fn delete(
         ));
     }
     let services = &state.services;
-    // Who holds nothing of it, and has a say in other people's pictures, means the picture itself.
     let holders = caller.site.db.holders(&media).await?;
-    let holder = holders.contains(&caller.user).then(|| caller.user.clone());
-    if holder.is_none() && !holders.is_empty() {
-        match caller.site.db.user_role(&caller.user).await? {
-            Some(Role::Admin | Role::Manager) => {}
+    let is_held = holders.contains(&caller.user);
+    if query.for_all || !is_held && !holders.is_empty() {
+        match (caller.site.db.user_role(&caller.user).await?, query.for_all) {
+            (Some(Role::Admin | Role::Manager), true) => {}
+            (Some(Role::Admin | Role::Manager), false) => {
+                let detail = "others alone have uploaded this picture; for_all=true deletes it for them too";
+                return Err(Problem::new(Cause::Conflict, detail));
+            }
+            (Some(Role::User) | None, true) => {
+                let detail = "for_all is for keys of the site's managers and administrators";
+                return Err(Problem::new(Cause::MissingScope, detail).with("role", Role::Manager.as_str()));
+            }
             // Given up before, mostly: a request that is sent again takes it from nobody else.
-            Some(Role::User) | None => return Ok(StatusCode::NO_CONTENT.into_response()),
+            (Some(Role::User) | None, false) => return Ok(StatusCode::NO_CONTENT.into_response()),
         }
     }
+    let holder = (is_held && !query.for_all).then(|| caller.user.clone());
     let job = JobId::generate(&services.clock, &services.entropy);
     let payload = DeleteMedia {
         media: media.clone(),

@@ -89,6 +89,12 @@ async fn the_same_bytes_give_the_picture_that_is_there(world: World) {
         assert_eq!(given_up.status(), StatusCode::NO_CONTENT);
         assert_eq!(site.pictures().await, 2);
     }
+    let again = site.request(Method::DELETE, &path).send().await.unwrap();
+    problem(again, 409, "conflict").await;
+    let for_all = format!("{path}?for_all=true");
+    let refused = as_third(Method::DELETE, &for_all).send().await.unwrap();
+    problem(refused, 403, "missing-scope").await;
+    assert_eq!(site.pictures().await, 2);
     let gone = as_other(Method::DELETE, &path).send().await.unwrap();
     assert_eq!(gone.status(), StatusCode::ACCEPTED);
     // Out of sight and of the count before its files are gone.
@@ -96,6 +102,15 @@ async fn the_same_bytes_give_the_picture_that_is_there(world: World) {
     assert_eq!(site.pictures().await, 1);
     let new = read(site.upload("/v1/media?wait=60", sample::small(1)).await, 201).await;
     assert_ne!(new["media"][0]["id"], id);
+    let theirs = as_other(Method::POST, "/v1/media").body(sample::small(1)).send().await;
+    read(theirs.unwrap(), 200).await;
+    let all = format!(
+        "/v1/media/{}?for_all=true&wait=60",
+        new["media"][0]["id"].as_str().unwrap()
+    );
+    let gone = site.request(Method::DELETE, &all).send().await.unwrap();
+    assert_eq!(gone.status(), StatusCode::NO_CONTENT);
+    assert_eq!(site.pictures().await, 1);
     site.close().await;
 }
 
