@@ -91,7 +91,7 @@ impl Decoder {
     /// as one for the files that were made: until they are in their store they are in memory.
     ///
     /// # Errors
-    /// Permanent when the bytes are no picture, or when the third or a later attempt ends its decoder like the one before it.
+    /// Permanent when the bytes are no picture, or when the third or a later try ends its decoder like the one before it.
     pub(crate) async fn make<T: Task>(
         &self,
         cx: &JobContext,
@@ -153,8 +153,8 @@ fn not_made(error: NotMade, cx: &JobContext) -> JobError {
 
 /// A helper may die of other things than its picture: it is shown to another. What ends one decoder after the other is
 /// given up, with the last one's cause.
-fn after_death(died: Died, attempt: i64, last_cause: Option<&str>) -> JobError {
-    if attempt < ATTEMPTS || last_cause != Some(Reason::DECODER_DIED) {
+fn after_death(died: Died, tries: i64, last_cause: Option<&str>) -> JobError {
+    if tries < ATTEMPTS || last_cause != Some(Reason::DECODER_DIED) {
         return JobError::transient(died);
     }
     JobError::Permanent {

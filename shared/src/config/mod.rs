@@ -298,7 +298,7 @@ keys! {
     router_client_header: String = "x-real-ip",
     /// Queue: `embedded:` (the `jobs` table itself, for one machine) or `amqp://user:password@host:port/vhost` (`amqps` for TLS).
     queue_url: Url = "embedded:",
-    /// Context cache, counters, leases: `memory:` (one process) or `redis://:password@host:port/0` (`rediss` for TLS); `?timeout_ms=500` is how long a call may take.
+    /// Context cache, counters, leases: `memory:` (one process) or `redis://:password@host:port/0` (`rediss` for TLS); `?timeout_ms=500` is how long a call may take, 1 to 60000.
     cache_url: Url = "memory:",
     /// Object storage: `file:///path` or `s3://bucket/prefix?endpoint=https://host&region=…&access_key=…&secret_key=…`; `presign=true` redirects viewers to the store, and lets clients upload to it (`docs/direct.md`).
     objects_url: Url = "file://{data_dir}/objects",

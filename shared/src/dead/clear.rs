@@ -4,7 +4,7 @@ use super::DeadJobs;
 use crate::{
     control::{
         audit::Actor,
-        jobs::Purged,
+        jobs::{self, Purged},
         storages::{self, Claimant, Shares},
     },
     db::DbError,
@@ -34,6 +34,9 @@ pub enum ClearError {
     /// Its tenant's tables cannot be read by this release.
     #[error(transparent)]
     Tables(#[from] NotServed),
+    /// What it may have left may be a copy that another job has just made.
+    #[error("the picture is being moved: what its job has left is found by reconcile-objects")]
+    Moving,
     /// The tenant that it was to make could not be undone.
     #[error(transparent)]
     Undo(#[from] LifecycleError),
@@ -150,6 +153,9 @@ impl DeadJobs {
         is_own: impl Fn(&ObjectKey) -> bool,
     ) -> Result<(), ClearError> {
         let parts = &*self.parts;
+        if jobs::is_moved_by_another(&parts.control, tenant, traces.media, job).await? {
+            return Err(ClearError::Moving);
+        }
         let line = Claimant::named(job.to_string());
         let tried = storages::shares(&parts.control, &line).await?;
         let prefix = ObjectKey::files(tenant, traces.media);

@@ -68,7 +68,7 @@ pub struct FetchMedia {
 impl FetchMedia {
     /// Longest fetch: what is left of [`Job::TIMEOUT`] is for the picture, as long as an upload's may take.
     pub const LONGEST_FETCH: Duration = Duration::from_secs(180);
-    /// A fetch that fails in this attempt, or a later one, is given up. Once the bytes are here, the job is tried as often as
+    /// A fetch that fails when it is tried for so often, or more often, is given up. Once the bytes are here, the job is tried as often as
     /// an upload's.
     pub const FETCHES: i64 = 4;
 }

@@ -29,7 +29,7 @@ metrics! {
     Counter JOBS_ACCEPTED = "mediamill_jobs_accepted_total": "Jobs accepted, by kind.";
     Counter JOBS_HELD = "mediamill_jobs_held_total": "Accepted jobs that waited for their tenant's turn, by pool.";
     Counter JOBS_RELEASED = "mediamill_jobs_released_total": "Held jobs whose turn has come, by pool.";
-    Counter JOBS_FINISHED = "mediamill_jobs_finished_total": "Attempts ended, by kind and outcome: done, retried, failed, dead, returned.";
+    Counter JOBS_FINISHED = "mediamill_jobs_finished_total": "Attempts ended, by kind and outcome: done, retried, failed, dead.";
     Histogram JOB_SECONDS = "mediamill_job_seconds": "Time of an attempt, seconds, by kind.";
     Histogram MEDIA_STAGE_SECONDS = "mediamill_media_stage_seconds": "Time of a picture's stage, seconds: fetch, pixels, place.";
     Gauge QUEUE_MESSAGES = "mediamill_queue_messages": "Jobs by pool and state: ready, in the queue; dead, given up, for an operator to retry or purge; held, those that wait for their tenant's turn; buried, messages that no worker reads: none of ours, or delivered too often.";

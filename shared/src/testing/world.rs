@@ -411,7 +411,7 @@ impl World {
                 return row;
             }
             let so_far = watch.elapsed();
-            assert!(so_far < PATIENCE, "not in the state that is so_far for: {row:?}");
+            assert!(so_far < PATIENCE, "not in the state that is waited for: {row:?}");
             if so_far >= dispatched + QUEUES_PATIENCE {
                 dispatched = so_far;
                 self.dispatch().await;

@@ -92,11 +92,11 @@ impl FetchError {
         }
     }
 
-    /// What it means to the job whose attempt number `attempt` this is: a server that does not answer is asked a few times.
-    pub(crate) fn of_attempt(self, attempt: i64) -> JobError {
+    /// What it means to the job that is tried for the `tries`th time: a server that does not answer is asked a few times.
+    pub(crate) fn of_try(self, tries: i64) -> JobError {
         let code = self
             .code()
-            .or((attempt >= FetchMedia::FETCHES).then_some(Reason::FETCH_FAILED));
+            .or((tries >= FetchMedia::FETCHES).then_some(Reason::FETCH_FAILED));
         match code {
             Some(code) => JobError::Permanent {
                 reason: Reason::new(code, self.to_string()),

@@ -190,7 +190,7 @@ async fn who_does_not_take_a_connection_is_asked_a_few_times() {
     drop(gone);
     for attempt in 1..=FetchMedia::FETCHES {
         let error = refused(&fetcher, &url).await;
-        match error.of_attempt(attempt) {
+        match error.of_try(attempt) {
             JobError::Transient { .. } => assert!(attempt < FetchMedia::FETCHES),
             JobError::Permanent { reason, .. } => {
                 assert_eq!((reason.code(), attempt), (Reason::FETCH_FAILED, FetchMedia::FETCHES));

@@ -172,9 +172,9 @@ async fn write_all(copies: &mut [Copy<'_>], asked: &mut Asked, cx: &JobContext) 
 }
 
 /// Before a file goes from its old place: whoever took a copy for one that no row has, just before there was one, has removed it. It is
-/// made again. That one of its places has the file is enough; the others may be away.
-pub(super) async fn make_sure(file: &Variant, from: &Spot, cx: &JobContext) -> Result<(), JobError> {
-    let (mut is_safe, mut failed) = (false, None);
+/// made again. That one of its places has the file is enough; the others may be away. Returns whether one was made again.
+pub(super) async fn make_sure(file: &Variant, from: &Spot, cx: &JobContext) -> Result<bool, JobError> {
+    let (mut is_safe, mut is_made, mut failed) = (false, false, None);
     for spot in file.places.held() {
         let Some(target) = cx.storages.spot(cx.tenant()?.id(), spot).await.transient()? else {
             continue;
@@ -187,7 +187,7 @@ pub(super) async fn make_sure(file: &Variant, from: &Spot, cx: &JobContext) -> R
             Ok(_) => match write_from(from, file, &target, cx).await? {
                 Written::Whole => {
                     tracing::warn!(storage = %spot, object = %file.object, "a copy that was gone is made again");
-                    is_safe = true;
+                    (is_safe, is_made) = (true, true);
                 }
                 // Nothing is lost with what is there.
                 Written::Damaged(_) | Written::Missing(_) => is_safe = true,
@@ -196,7 +196,7 @@ pub(super) async fn make_sure(file: &Variant, from: &Spot, cx: &JobContext) -> R
         }
     }
     if is_safe {
-        return Ok(());
+        return Ok(is_made);
     }
     let why = failed.unwrap_or_else(|| "every storage that holds it is off, gone, or cannot be opened here".to_owned());
     Err(JobError::transient(format!(

@@ -88,11 +88,11 @@ async fn fetch(job: &FetchMedia, staged: &ObjectKey, cx: &JobContext) -> Result<
     // Cut off in the middle of a write, it leaves nothing.
     let stored = tokio::time::timeout(deadline, stage(job, staged, cx)).await;
     metrics::histogram!(names::MEDIA_STAGE_SECONDS, "stage" => "fetch").record(watch.elapsed());
-    stored.unwrap_or_else(|_| Err(FetchError::Late(deadline).of_attempt(cx.tries)))
+    stored.unwrap_or_else(|_| Err(FetchError::Late(deadline).of_try(cx.tries)))
 }
 
 async fn stage(job: &FetchMedia, staged: &ObjectKey, cx: &JobContext) -> Result<Stored, JobError> {
-    let failed = |error: FetchError| error.of_attempt(cx.tries);
+    let failed = |error: FetchError| error.of_try(cx.tries);
     let limit = cx.tenant()?.context().limits.largest_upload().unwrap_or(ByteCount::MAX);
     let mut answer = cx.fetcher.get(&job.url, limit).await.map_err(failed)?;
     let head = answer.head(HEAD).await.map_err(failed)?;

@@ -58,10 +58,10 @@ async fn tried(job: &MakeVariant, cx: &JobContext) -> Result<(), JobError> {
     let original = db.variant(&job.media, ORIGINAL).await.transient()?.ok_or_else(gone)?;
     let read_from = original.places.clone();
     let (rendered, permit) = match render(job, cx, original).await {
-        Err(JobError::Permanent { reason, .. }) if reason.code() == Reason::FILE_MISSING => {
+        Err(JobError::Permanent { reason, source }) if reason.code() == Reason::FILE_MISSING => {
             let present = db.variant(&job.media, ORIGINAL).await.transient()?.ok_or_else(gone)?;
             if present.places == read_from {
-                return Err(JobError::Permanent { reason, source: None });
+                return Err(JobError::Permanent { reason, source });
             }
             return Err(JobError::transient("the original was moved while it was to be read"));
         }

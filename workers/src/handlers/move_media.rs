@@ -157,7 +157,13 @@ async fn lying(job: &MoveMedia, cx: &JobContext, spot: &Spot) -> Result<Vec<Obje
 async fn leave(job: &MoveMedia, from: &Spot, cx: &JobContext, db: &TenantDb) -> Result<i64, JobError> {
     let files = db.variants(&job.media).await.transient()?;
     for file in files.iter().filter(|file| file.places.leaving().contains(from)) {
-        copies::make_sure(file, from, cx).await?;
+        let is_made_again = copies::make_sure(file, from, cx).await?;
+        if is_made_again && db.media(&job.media).await.transient()?.is_none() {
+            // By the picture's deletion, which does not come to it again.
+            for spot in file.places.held() {
+                delete(spot, &file.object, cx).await.transient()?;
+            }
+        }
         delete(from, &file.object, cx).await.transient()?;
         let mut tx = db.begin().await.transient()?;
         // Where the picture was deleted meanwhile, its rows go by that job.

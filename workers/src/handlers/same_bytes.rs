@@ -42,7 +42,7 @@ pub(super) async fn are_there(
             // Another has come in between if it is not this one's now.
             return match claim(&content, cx).await? {
                 None => Ok(false),
-                Some(other) => Err(made_by(&other)),
+                Some(other) => Err(made_by(&other, cx).await?),
             };
         }
     };
@@ -60,15 +60,18 @@ async fn claim(content: &Content, cx: &JobContext) -> Result<Option<JobId>, JobE
         .await
         .transient()?
     {
-        Some((other, true)) => Err(made_by(&other)),
+        Some((other, true)) => Err(made_by(&other, cx).await?),
         Some((other, false)) => Ok(Some(other)),
         None => Ok(None),
     }
 }
 
-fn made_by(other: &JobId) -> JobError {
-    JobError::Transient {
-        not_before: Some(LOOK_AGAIN),
+/// What it means that `other` makes it: to wait, for one that has a time of its own until that has come.
+async fn made_by(other: &JobId, cx: &JobContext) -> Result<JobError, JobError> {
+    let row = jobs::get(&cx.control, other).await.transient()?;
+    let due = row.map_or(Duration::ZERO, |row| row.due_at.since(cx.clock.now()));
+    Ok(JobError::Transient {
+        not_before: Some(due.saturating_add(LOOK_AGAIN)),
         source: format!("job {other} is making a picture of the same bytes").into(),
-    }
+    })
 }

@@ -38,8 +38,11 @@ sql! {
     PAYLOAD = "SELECT payload FROM jobs WHERE id = $1";
     // Ids hold no character that LIKE knows, and none is part of another.
     CONCERNS = "SELECT id FROM jobs WHERE tenant = $1 AND state IN ('queued', 'running', 'dead') AND payload LIKE $2 LIMIT 1";
-    IN_HAND = "SELECT id FROM jobs WHERE tenant = $1 AND state = 'running' AND touched_at > $2 AND id <> $3 LIMIT 1";
-    MOVES = "SELECT id FROM jobs WHERE tenant = $1 AND kind = 'media.move' AND state IN ('queued', 'running') AND id <> $2 AND payload LIKE $3 LIMIT 1";
+    // All three states are named, by which SQLite takes the index of open jobs.
+    IN_HAND = "SELECT id FROM jobs WHERE tenant = $1 AND state IN ('queued', 'running', 'dead') AND state = 'running' AND touched_at > $2 \
+        AND id <> $3 LIMIT 1";
+    MOVES = "SELECT id FROM jobs WHERE tenant = $1 AND state IN ('queued', 'running', 'dead') AND state <> 'dead' AND kind = 'media.move' \
+        AND id <> $2 AND payload LIKE $3 LIMIT 1";
     FORGET_TENANT = "DELETE FROM jobs WHERE tenant = $1 AND id <> $2";
     PRUNE = "DELETE FROM jobs WHERE state IN ('done', 'failed') AND id IN \
         (SELECT id FROM jobs WHERE state IN ('done', 'failed') AND finished_at < $1 LIMIT $2)";

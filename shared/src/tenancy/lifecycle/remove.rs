@@ -148,9 +148,9 @@ impl Lifecycle {
         if row.step != REMOVED_OBJECTS {
             self.give_room_back(id).await?;
         }
-        changes::step(&self.control, id, REMOVED_OBJECTS).await?;
-        // Who had not heard of the removal yet when it was asked first.
+        // Who had not heard of the removal yet when it was asked first; what that one has claimed is given back by the next try.
         self.nobody_at_work(id, job).await?;
+        changes::step(&self.control, id, REMOVED_OBJECTS).await?;
         migrate::drop_place(&self.databases, &row.place).await?;
         // A worker may have placed a picture just before it learned that the tenant is going.
         let late = self.remove_objects(id).await?;
