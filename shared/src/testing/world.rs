@@ -41,7 +41,7 @@ use bytes::Bytes;
 use std::{collections::BTreeMap, time::Duration};
 
 /// A test that has not seen what it waits for by then has failed.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What was not published by then is left to whoever dispatches.
 const QUEUES_PATIENCE: Duration = Duration::from_secs(10);
@@ -454,12 +454,18 @@ impl World {
     /// When something is.
     pub async fn assert_at_rest(&self) {
         let watch = Stopwatch::start();
+        let mut dispatched = Duration::ZERO;
         loop {
             let found = differences(&self.services, &self.tenant().await).await;
             if found.is_empty() {
                 return;
             }
-            assert!(watch.elapsed() < PATIENCE, "{found:?}");
+            let so_far = watch.elapsed();
+            assert!(so_far < PATIENCE, "{found:?}");
+            if so_far >= dispatched + QUEUES_PATIENCE {
+                dispatched = so_far;
+                self.dispatch().await;
+            }
             self.services.clock.sleep(Duration::from_millis(10)).await;
         }
     }
