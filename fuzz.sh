@@ -70,7 +70,8 @@ for target in "${chosen[@]}"; do
     findings=$work/findings/$target
     much=(-max_total_time="$seconds")
     if [ -n "$runs" ]; then
-        much=(-runs="$runs" -seed=2)
+        # What it has written it would read again every second, and go on from there: another way on a slow machine.
+        much=(-runs="$runs" -seed=2 -reload=0)
         corpus=$work/fresh/$target
         rm -rf "$corpus"
     fi
