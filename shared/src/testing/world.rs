@@ -412,16 +412,18 @@ impl World {
             }
             let so_far = watch.elapsed();
             assert!(so_far < PATIENCE, "not in the state that is waited for: {row:?}");
-            if so_far >= dispatched + QUEUES_PATIENCE {
-                dispatched = so_far;
-                self.dispatch().await;
-            }
+            self.dispatch(so_far, &mut dispatched).await;
             self.services.clock.sleep(Duration::from_millis(10)).await;
         }
     }
 
-    /// Publishes what the queue, which many tests use at a time, did not take soon enough, as a scheduler would.
-    async fn dispatch(&self) {
+    /// Publishes now and then, as a scheduler would, what the queue, which many tests use at a time, did not take soon enough. A test has
+    /// waited for `so_far`, and for `dispatched` when this was done last.
+    async fn dispatch(&self, so_far: Duration, dispatched: &mut Duration) {
+        if so_far < *dispatched + QUEUES_PATIENCE {
+            return;
+        }
+        *dispatched = so_far;
         let Services {
             control, queue, clock, ..
         } = &self.services;
@@ -462,10 +464,7 @@ impl World {
             }
             let so_far = watch.elapsed();
             assert!(so_far < PATIENCE, "{found:?}");
-            if so_far >= dispatched + QUEUES_PATIENCE {
-                dispatched = so_far;
-                self.dispatch().await;
-            }
+            self.dispatch(so_far, &mut dispatched).await;
             self.services.clock.sleep(Duration::from_millis(10)).await;
         }
     }

@@ -66,15 +66,20 @@ impl TenantTx {
         if self.is_settled(job).await? {
             return Ok(true);
         }
-        let query = self
-            .query(LET_GO)
-            .bind(sha256.clone())
-            .bind(holder.to_string())
-            .bind(media.to_string());
-        query.execute(&mut *self.tx).bounded(WHAT).await?;
+        self.forget_hold(&sha256, holder, media).await?;
         let others = self.query(OTHERS).bind(sha256).bind(media.to_string());
         let row = others.fetch_one(&mut *self.tx).bounded(WHAT).await?;
         Ok(row.try_get::<i64, _>(0).during(WHAT)? > 0)
+    }
+
+    async fn forget_hold(&mut self, sha256: &str, holder: &UserId, media: &MediaId) -> Result<(), DbError> {
+        let query = self
+            .query(LET_GO)
+            .bind(sha256.to_owned())
+            .bind(holder.to_string())
+            .bind(media.to_string());
+        let done = query.execute(&mut *self.tx).bounded("let a picture go");
+        done.await.map(drop)
     }
 
     /// Forgets who held a picture that is deleted.
@@ -139,12 +144,7 @@ impl TenantDb {
         let keep = tx.query(KEEP).bind(media.to_string());
         let is_there = keep.fetch_optional(&mut *tx.tx).bounded(WHAT).await?.is_some();
         if !is_there {
-            let query = tx
-                .query(LET_GO)
-                .bind(sha256.to_owned())
-                .bind(holder.to_string())
-                .bind(media.to_string());
-            query.execute(&mut *tx.tx).bounded(WHAT).await?;
+            tx.forget_hold(sha256, holder, media).await?;
         }
         tx.commit().await?;
         Ok(is_there)
