@@ -23,6 +23,7 @@ crate::on_both_sides!(
     the_last_active_ones_stay,
     what_is_used_is_not_removed,
     another_process_hears_of_a_change,
+    nobody_is_sent_to_a_storage_that_is_being_emptied,
     a_probe_leaves_a_tenants_place_alone_that_does_not_answer,
 );
 
@@ -314,6 +315,53 @@ async fn another_process_hears_of_a_change(world: World) {
     // Whoever has not heard finds one by its id all the same.
     let spot = Spot::Storage(row.id.clone());
     assert!(other.spot(tenant.id(), &spot).await.unwrap().is_some());
+}
+
+async fn nobody_is_sent_to_a_storage_that_is_being_emptied(world: World) {
+    let (services, tenant) = (&world.services, world.tenant().await);
+    let mut spots = Vec::new();
+    for name in ["a", "b"] {
+        let text = format!(
+            r#"{{"kind":"s3","bucket":"pictures","endpoint":"https://localhost:9000","delivery":"public","public_url":"https://{name}.example"}}"#
+        );
+        let new = NewStorage {
+            name: name.into(),
+            settings: StorageSettings::from_json(&text).unwrap(),
+            credentials: Some(crate::testing::s3::S3Server::credentials()),
+            role: StorageRole::Both,
+            capacity: ByteCount::ZERO,
+            weight: 1,
+        };
+        let by = Editor::operator(Actor::cli());
+        let added = services.storages.add(None, new, true, &by).await.unwrap();
+        spots.push(Spot::Storage(added.id));
+    }
+    let key: crate::objects::ObjectKey = "media/demo/x/original.jpg".parse().unwrap();
+    let become_so = async |state: &'static str, id: &Spot| {
+        let id = id.to_string();
+        world
+            .execute("UPDATE storages SET state = $1 WHERE id = $2", &[state, &id])
+            .await;
+        services.storages.forget();
+    };
+    let sent_to = async |places: &[Spot]| {
+        let places = Places::of(places.iter().cloned());
+        let ttl = std::time::Duration::from_secs(60);
+        services
+            .storages
+            .redirect(tenant.id(), &places, &key, ttl)
+            .await
+            .unwrap()
+    };
+    for spot in &spots {
+        become_so("active", spot).await;
+    }
+    let (at_a, at_b) = (format!("https://a.example/{key}"), format!("https://b.example/{key}"));
+    assert_eq!(sent_to(&spots).await, Some(at_a));
+    become_so("draining", &spots[0]).await;
+    assert_eq!(sent_to(&spots[..1]).await, None);
+    // A copy elsewhere is as good.
+    assert_eq!(sent_to(&spots).await, Some(at_b));
 }
 
 async fn a_probe_leaves_a_tenants_place_alone_that_does_not_answer(world: World) {
