@@ -9,7 +9,7 @@ pub enum Fault {
     Busy,
     /// The server or the disk is away: try again later.
     Gone,
-    /// A unique row is there already, or a reference is not.
+    /// A unique row, a table or a database is there already, or a reference is not.
     Conflict,
     /// The program is wrong.
     Bug,
@@ -20,7 +20,7 @@ impl fmt::Display for Fault {
         f.write_str(match self {
             Self::Busy => "the database was busy",
             Self::Gone => "the database is away",
-            Self::Conflict => "the rows conflict",
+            Self::Conflict => "it conflicts with what is there",
             Self::Bug => "the database refused the statement",
         })
     }
@@ -180,13 +180,19 @@ fn classify(error: &sqlx::Error) -> Fault {
     }
 }
 
-/// SQLSTATE (five characters) or SQLite's extended result code (decimal).
+/// SQLSTATE (five characters, https://www.postgresql.org/docs/current/errcodes-appendix.html) or SQLite's extended result
+/// code (decimal).
 fn classify_code(code: &str) -> Fault {
     if code.len() == 5 {
         return match code {
-            "40001" | "40P01" | "55P03" => Fault::Busy,
-            // 08 connection, 53 resources, 57 operator intervention, 58 system error, 25006 a standby.
-            _ if ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class)) || code == "25006" => Fault::Gone,
+            // 55006: somebody is connected to the database that new ones are copied from.
+            "40001" | "40P01" | "55P03" | "55006" => Fault::Busy,
+            // A database, a table, and the type that each table has.
+            "42P04" | "42P07" | "42710" => Fault::Conflict,
+            // A standby; a database that was dropped.
+            "25006" | "3D000" => Fault::Gone,
+            // 08 connection, 53 resources, 57 operator intervention, 58 system error.
+            _ if ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class)) => Fault::Gone,
             _ => Fault::Bug,
         };
     }
@@ -207,9 +213,14 @@ mod tests {
     fn codes_of_both_engines_are_told_apart() {
         for (code, fault) in [
             ("40P01", Fault::Busy),
+            ("55006", Fault::Busy),
             ("57P01", Fault::Gone),
+            ("3D000", Fault::Gone),
             ("53300", Fault::Gone),
             ("08006", Fault::Gone),
+            ("42P04", Fault::Conflict),
+            ("42P07", Fault::Conflict),
+            ("42710", Fault::Conflict),
             ("42601", Fault::Bug),
             ("5", Fault::Busy),
             ("517", Fault::Busy),

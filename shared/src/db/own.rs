@@ -2,7 +2,7 @@
 //!
 //! Every name is built from a checked prefix, never from what somebody typed.
 
-use super::{Bounded, Db, DbError, During, Engine, Sql, prepare_sqlite};
+use super::{Bounded, Db, DbError, During, Engine, Fault, Sql, prepare_sqlite};
 use sqlx::{AnyConnection, Connection, Row};
 use std::{
     path::{Path, PathBuf},
@@ -10,7 +10,10 @@ use std::{
 };
 use url::Url;
 
-const HAS_DATABASE: Sql = Sql::new("SELECT CAST(COUNT(*) AS BIGINT) FROM pg_database WHERE datname = $1");
+/// Not counted: what a server was dropping when it died. Nobody can connect to it, and it can only be dropped again:
+/// https://www.postgresql.org/docs/current/catalog-pg-database.html
+const HAS_DATABASE: Sql =
+    Sql::new("SELECT CAST(COUNT(*) AS BIGINT) FROM pg_database WHERE datname = $1 AND datconnlimit <> -2");
 
 /// What databases of tenants are called after where their server's own database has a name that needs quoting.
 const PLAIN: &str = "mediamill";
@@ -40,7 +43,7 @@ fn file(server: &Url, prefix: &str) -> PathBuf {
 fn failed(during: &'static str) -> impl Fn(std::io::Error) -> DbError {
     move |error| DbError::Failed {
         during,
-        fault: super::Fault::Gone,
+        fault: Fault::Gone,
         source: sqlx::Error::Io(error),
     }
 }
@@ -156,11 +159,8 @@ impl Db {
             Err(_) => Err(DbError::Deadline { during: what }),
         };
         match done {
-            // Somebody else was first: https://www.postgresql.org/docs/current/errcodes-appendix.html
-            Err(DbError::Failed {
-                source: sqlx::Error::Database(error),
-                ..
-            }) if error.code().is_some_and(|code| code == "42P04" || code == "23505") => Ok(()),
+            // Somebody else was first.
+            Err(error) if error.fault() == Fault::Conflict => Ok(()),
             other => other.map(|_| ()),
         }
     }

@@ -21,6 +21,7 @@ two::with_two_servers!(
     a_tenant_whose_maker_is_killed_anywhere_is_made_by_the_next,
     a_tenant_whose_maker_is_killed_anywhere_can_be_undone,
     a_removal_that_is_killed_anywhere_is_ended_by_the_next,
+    a_removal_whose_server_is_killed_is_ended_by_the_next,
     two_makers_make_one_tenant,
     made_and_undone_at_once_it_is_served_or_gone,
     two_removals_are_one,
@@ -240,6 +241,18 @@ async fn made_and_undone_at_once_it_is_served_or_gone(two: Two) {
         }
     }
     assert_eq!(active + gone, 24);
+    assert!(two.left_behind().await.is_empty());
+}
+
+async fn a_removal_whose_server_is_killed_is_ended_by_the_next(two: Two) {
+    let services = two.services();
+    let (id, _) = two.tenant_at("t", Isolation::Database, Some(two::OTHER)).await;
+    let actor = Actor::cli();
+    let job = services.lifecycle.begin_purge(&id, &actor).await.unwrap();
+    let place = tenants::get(&services.control, &id).await.unwrap().unwrap().place;
+    two.drop_half(&place).await;
+    services.lifecycle.purge(&id, job.as_ref(), &actor).await.unwrap();
+    assert_gone(services, &id).await;
     assert!(two.left_behind().await.is_empty());
 }
 

@@ -22,6 +22,7 @@ use crate::{
 use sqlx::Row;
 
 two::with_two_servers!(
+    a_database_is_prepared_by_all_who_come_at_once,
     old_tables_come_to_this_release_with_their_rows,
     the_steps_and_the_one_text_make_the_same_tables,
     a_tenant_of_a_newer_release_is_refused,
@@ -211,6 +212,27 @@ fn checks(text: &str) -> Vec<String> {
         .collect();
     checks.sort_unstable();
     checks
+}
+
+async fn a_database_is_prepared_by_all_who_come_at_once(two: Two) {
+    let services = two.services();
+    for _ in 0..16 {
+        let place = Place {
+            isolation: Isolation::Database,
+            server: "main".parse().unwrap(),
+            prefix: TablePrefix::generate(&services.clock, &services.entropy),
+        };
+        services.databases.create(&place).await.unwrap();
+        let prepare = async || {
+            let prepared = schemas::Prepared::default();
+            migrate::prepare(&services.databases, &place, &prepared).await
+        };
+        let (first, second, third, fourth) = tokio::join!(prepare(), prepare(), prepare(), prepare());
+        for done in [first, second, third, fourth] {
+            done.unwrap();
+        }
+        services.databases.drop_database(&place).await.unwrap();
+    }
 }
 
 async fn the_steps_and_the_one_text_make_the_same_tables(two: Two) {

@@ -58,6 +58,20 @@ impl Two {
         (id, key)
     }
 
+    /// Leaves a database of the second server as one that dies while it drops it.
+    pub(super) async fn drop_half(&self, place: &Place) {
+        let db = &self.other.db;
+        match db.engine() {
+            // Its file goes last.
+            Engine::Sqlite => db.drop_own(&self.other.url, place.prefix.as_str()).await.unwrap(),
+            Engine::Postgres => {
+                let mark = "UPDATE pg_database SET datconnlimit = -2 WHERE datname LIKE '%' || $1";
+                let marked = sqlx::query(mark).bind(place.prefix.to_string()).execute(db.write());
+                assert_eq!(marked.await.unwrap().rows_affected(), 1);
+            }
+        }
+    }
+
     /// Tables, databases and files of tenants that belong to no tenant, once what is retired is dropped.
     pub(super) async fn left_behind(&self) -> BTreeSet<String> {
         let services = self.services();
