@@ -19,7 +19,9 @@ pub(super) struct Finds {
     pub(super) lossy: Option<&'static str>,
     /// A block of EXIF that would be larger than this goes whole.
     pub(super) largest_exif: usize,
+    /// Of the blocks that viewers turn the picture by.
     exif_kept: bool,
+    hidden_exif_kept: bool,
     xmp_kept: bool,
     frames: u32,
     duration_ms: u64,
@@ -35,6 +37,7 @@ impl Finds {
             lossy: None,
             largest_exif: LARGEST_BLOCK,
             exif_kept: false,
+            hidden_exif_kept: false,
             xmp_kept: false,
             frames: 0,
             duration_ms: 0,
@@ -77,25 +80,40 @@ impl Finds {
     }
 
     /// A TIFF block of EXIF that a viewer turns the picture by, `size` bytes with its header in the file. Returns what
-    /// stays of it. One that holds nothing but the orientation is what is written here: no find.
+    /// stays of it. One that holds nothing but the orientation is what is written here: no find. The first decides, so
+    /// no other stays: alone in the file it would turn the picture another way.
     pub(super) fn exif(&mut self, block: &[u8], size: usize) -> Option<Vec<u8>> {
+        if self.orientation.is_some() {
+            self.exif_gone(block, size);
+            return None;
+        }
         let orientation = tiff::orientation(block);
-        self.orientation.get_or_insert(orientation);
+        self.orientation = Some(orientation);
         if !self.only_places() && block == tiff::only_orientation(orientation) && orientation != 1 {
             return None;
         }
-        self.hidden_exif(block, size)
+        let kept = self.exif_without_places(block, size);
+        self.exif_kept = kept.is_some();
+        kept
     }
 
-    /// A TIFF block of EXIF where no viewer looks for the orientation.
+    /// A TIFF block of EXIF where no viewer looks for the orientation. The first that can be kept is.
     pub(super) fn hidden_exif(&mut self, block: &[u8], size: usize) -> Option<Vec<u8>> {
+        if self.hidden_exif_kept {
+            self.exif_gone(block, size);
+            return None;
+        }
+        let kept = self.exif_without_places(block, size);
+        self.hidden_exif_kept = kept.is_some();
+        kept
+    }
+
+    fn exif_without_places(&mut self, block: &[u8], size: usize) -> Option<Vec<u8>> {
         if self.only_places()
-            && !self.exif_kept
             && block.len() <= LARGEST_BLOCK
             && let Some((kept, removed)) = exif::without_places(block)
             && kept.len() <= self.largest_exif
         {
-            self.exif_kept = true;
             self.told(facts::read(block).0);
             self.parts(removed);
             return Some(kept);

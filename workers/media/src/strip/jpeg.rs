@@ -415,6 +415,22 @@ mod tests {
     }
 
     #[test]
+    fn a_second_block_of_exif_does_not_turn_the_picture() {
+        let block = |exif: &[u8]| segment(0xe1, &[EXIF_HEADER, exif].concat());
+        let (sixth, broken) = (block(&tiff::only_orientation(6)), block(b"no TIFF"));
+        let plain = plain();
+        for (blocks, orientation) in [(&[&broken[..], &sixth], 1), (&[&sixth[..], &broken], 6)] {
+            let dirty = [&plain[..2], &blocks.concat(), &plain[2..]].concat();
+            for policy in [Policy::Strip, Policy::StripLocation] {
+                let once = crate::strip(Format::Jpeg, &dirty, policy).unwrap();
+                let again = crate::strip(Format::Jpeg, &once.bytes, policy).unwrap();
+                assert_eq!((once.orientation, again.orientation), (orientation, orientation));
+                assert_eq!((again.removed, again.bytes), (vec![], once.bytes));
+            }
+        }
+    }
+
+    #[test]
     fn every_cut_is_noticed() {
         let whole = plain();
         for end in 2..whole.len() {

@@ -217,7 +217,7 @@ fn chunk(kind: [u8; 4], data: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Format, Policy, Stripped};
+    use crate::{Format, Policy, Stripped, tiff::EXIF_HEADER};
     use image::ImageEncoder;
 
     fn strip(bytes: &[u8]) -> Result<Stripped, MediaError> {
@@ -322,6 +322,17 @@ mod tests {
         assert_eq!((stripped.orientation, pixels(&stripped.bytes)), (6, pixels(&plain)));
         let place = |needle: &[u8]| memchr::memmem::find(&stripped.bytes, needle);
         assert!(place(b"eXIf") < place(b"IDAT"));
+    }
+
+    #[test]
+    fn a_profile_in_a_text_does_not_stand_in_for_the_orientation() {
+        let hidden = [EXIF_HEADER, &tiff::only_orientation(8)].concat();
+        let text = [b"Raw profile type exif\0", &png_text::to_digits("exif", &hidden)[..]].concat();
+        let dirty = with(&[(*b"tEXt", &text), (*b"eXIf", &tiff::only_orientation(6))], b"");
+        let once = crate::strip(Format::Png, &dirty, Policy::StripLocation).unwrap();
+        let again = crate::strip(Format::Png, &once.bytes, Policy::StripLocation).unwrap();
+        assert_eq!((once.orientation, again.orientation), (6, 6));
+        assert_eq!((again.removed, again.bytes), (vec![], once.bytes));
     }
 
     #[test]
