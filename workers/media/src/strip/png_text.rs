@@ -149,7 +149,7 @@ fn from_digits(text: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// As ImageMagick writes it.
+/// As image editors write it.
 pub(super) fn to_digits(name: &str, profile: &[u8]) -> Vec<u8> {
     let mut out = format!("\n{name}\n{:8}\n", profile.len()).into_bytes();
     let digit = |value: u8| if value < 10 { b'0' + value } else { b'a' + value - 10 };
