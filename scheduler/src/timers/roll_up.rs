@@ -31,16 +31,16 @@ pub(super) async fn some(services: &Services, most: i64) -> Result<Report, Timer
     let round = activity::notice(control, Watcher::RollUp, now, NEW).await?;
     let noticed = activity::noticed(control, Watcher::RollUp, round, most).await?;
     let mut report = Report::default();
-    let mut changed_ones = Vec::new();
-    for one in &noticed {
-        let later = || activity::behind(round, services.clock.now());
-        match rolled_up(services, one).await {
+    let later = || activity::behind(round, services.clock.now());
+    let (mut seen, mut changed_ones) = (Vec::new(), Vec::new());
+    for one in noticed {
+        match rolled_up(services, &one).await {
             Ok(changed) => {
-                activity::seen(control, Watcher::RollUp, std::slice::from_ref(one), later()).await?;
                 report.changed = report.changed.saturating_add(changed);
                 if changed > 0 {
                     changed_ones.push(one.tenant.clone());
                 }
+                seen.push(one);
             }
             // One tenant's database that is away keeps nobody else's usage back.
             Err(error) => {
@@ -54,6 +54,8 @@ pub(super) async fn some(services: &Services, most: i64) -> Result<Report, Timer
     }
     // A limit may have been lowered while these figures were behind: then they said that all was well.
     activity::mark_all(control, Watcher::Enforcement, &changed_ones, services.clock.now()).await?;
+    // Only now: a run that ends before marked nobody, and the next has them still.
+    activity::seen(control, Watcher::RollUp, &seen, later()).await?;
     report.unfinished = activity::is_left(control, Watcher::RollUp, round).await?;
     Ok(report)
 }

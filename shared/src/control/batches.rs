@@ -328,9 +328,18 @@ pub async fn step(db: &Db, id: &BatchId, step: Step, now: Millis) -> Result<bool
 
 /// Ends a running batch whose rows have all come to their ends. Returns whether this call did.
 pub(crate) async fn end(db: &Db, id: &BatchId, now: Millis) -> Result<bool, DbError> {
+    const WHAT: &str = "end a batch";
+    let mut tx = db.begin_write().await?;
+    // First its row: whoever has rows tried again holds it, and only what is read after that shows them.
+    if !hold(&mut tx, id, BatchState::Running, now).await? {
+        return Ok(false);
+    }
     let query = END.query().bind(now.get()).bind(id.as_str().to_owned());
-    let row = query.fetch_optional(db.write()).bounded("end a batch").await?;
-    Ok(row.is_some())
+    if query.fetch_optional(&mut *tx).bounded(WHAT).await?.is_none() {
+        return Ok(false);
+    }
+    tx.commit().bounded(WHAT).await?;
+    Ok(true)
 }
 
 /// Lets failed and cancelled rows be fed again. Returns how many; `None` when there is no such batch or it is still arriving.

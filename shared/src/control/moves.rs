@@ -28,8 +28,11 @@ sql! {
     COUNT_RETIRED = "SELECT CAST(COUNT(*) AS BIGINT), CAST(COALESCE(SUM(CASE WHEN drop_after <= $1 THEN 1 ELSE 0 END), 0) AS BIGINT) FROM retired_places";
     FORGET_RETIRED = "DELETE FROM retired_places WHERE table_prefix = $1";
     /// A place that a move has begun to fill: dropped if it never becomes the tenant's.
-    BECOME = "DELETE FROM retired_places WHERE table_prefix = $1 RETURNING table_prefix";
+    BECOME = "DELETE FROM retired_places WHERE table_prefix = $1 AND drop_after > $2 RETURNING table_prefix";
 }
+
+/// How far clocks of machines may be apart: a place whose time is over in less may be dropped by another already.
+const DROPPED_SOON: Duration = Duration::from_secs(60);
 
 /// Begins a move from `from`, with the job that does it. Returns whether this call did.
 ///
@@ -88,9 +91,12 @@ pub(crate) async fn switch(db: &Db, switch: &Switch<'_>, entry: &Entry, now: Mil
     if query.fetch_optional(&mut *tx).bounded(WHAT).await?.is_none() {
         return Ok(false);
     }
-    let query = BECOME.query().bind(switch.to.prefix.as_str().to_owned());
+    let query = BECOME
+        .query()
+        .bind(switch.to.prefix.as_str().to_owned())
+        .bind(now.after(DROPPED_SOON).get());
     if query.fetch_optional(&mut *tx).bounded(WHAT).await?.is_none() {
-        // This attempt stood still for so long that its place was dropped.
+        // This attempt stood still for so long that its place was dropped, or may be in this moment.
         return Ok(false);
     }
     retire(&mut tx, switch.tenant, switch.from, now.after(switch.linger)).await?;

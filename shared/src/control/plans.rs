@@ -14,8 +14,9 @@ use sqlx::{AnyConnection, Row, any::AnyRow};
 sql! {
     INSERT = "INSERT INTO plans (id, name, limits, env, isolation, server, version, created_at, updated_at, pictures) \
         VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $7, $8) ON CONFLICT (id) DO NOTHING RETURNING id";
+    // A rotation of the master key seals the environment anew and leaves the version: the old text must not come back.
     UPDATE = "UPDATE plans SET name = $1, limits = $2, env = $3, isolation = $4, server = $5, updated_at = $6, pictures = $9, \
-        version = CASE WHEN version >= $6 THEN version + 1 ELSE $6 END WHERE id = $7 AND version = $8 RETURNING version";
+        version = CASE WHEN version >= $6 THEN version + 1 ELSE $6 END WHERE id = $7 AND version = $8 AND COALESCE(env, '') = $10 RETURNING version";
     GET = "SELECT id, name, limits, env, isolation, server, version, created_at, updated_at, pictures FROM plans WHERE id = $1";
     LIST = "SELECT id, name, limits, env, isolation, server, version, created_at, updated_at, pictures FROM plans WHERE id > $1 ORDER BY id LIMIT $2";
     DELETE = "DELETE FROM plans WHERE id = $1 RETURNING id";
@@ -120,7 +121,7 @@ pub async fn edit(
         let Some(mut plan) = get_in(&mut tx, id).await? else {
             return Ok(None);
         };
-        let seen = plan.version;
+        let (seen, sealed) = (plan.version, plan.env.clone().unwrap_or_default());
         if !edit(&mut plan) {
             return Ok(None);
         }
@@ -134,7 +135,8 @@ pub async fn edit(
             .bind(now.get())
             .bind(plan.id.clone())
             .bind(seen)
-            .bind(plan.pictures.to_column());
+            .bind(plan.pictures.to_column())
+            .bind(sealed);
         // Somebody changed it between our look and our write: look again.
         let Some(row) = query.fetch_optional(&mut *tx).bounded(WHAT).await? else {
             continue;

@@ -180,8 +180,7 @@ fn classify(error: &sqlx::Error) -> Fault {
     }
 }
 
-/// SQLSTATE (five characters, https://www.postgresql.org/docs/current/errcodes-appendix.html) or SQLite's extended result
-/// code (decimal).
+/// SQLSTATE (five characters, PostgreSQL's appendix A) or SQLite's extended result code (decimal).
 fn classify_code(code: &str) -> Fault {
     if code.len() == 5 {
         return match code {

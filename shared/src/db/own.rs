@@ -11,7 +11,7 @@ use std::{
 use url::Url;
 
 /// Not counted: what a server was dropping when it died. Nobody can connect to it, and it can only be dropped again:
-/// https://www.postgresql.org/docs/current/catalog-pg-database.html
+/// <https://www.postgresql.org/docs/current/catalog-pg-database.html>
 const HAS_DATABASE: Sql =
     Sql::new("SELECT CAST(COUNT(*) AS BIGINT) FROM pg_database WHERE datname = $1 AND datconnlimit <> -2");
 

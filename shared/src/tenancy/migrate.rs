@@ -123,7 +123,7 @@ pub async fn migrate_tenant(databases: &TenantDatabases, place: &Place, now: Mil
     const WHAT: &str = "migrate a tenant";
     let mut tx = TenantTx::within(databases.begin(place).await?, place.clone());
     let engine = databases.engine(place)?;
-    let Some(schema) = schemas::look(&mut tx.tx, engine, &place.prefix).await? else {
+    let Some(schema) = schemas::look_alone(&mut tx.tx, engine, &place.prefix).await? else {
         return Err(DbError::Gone { during: WHAT });
     };
     if schema.version >= TENANT_SCHEMA_VERSION {
@@ -153,7 +153,8 @@ pub(super) async fn drop_place(databases: &TenantDatabases, place: &Place) -> Re
         schemas::make(&mut *databases.reader(place).await?).await?;
     }
     let mut tx = TenantTx::within(databases.begin(place).await?, place.clone());
-    run(&mut tx, DROP, "drop a tenant's tables").await?;
+    // First its row, as every writer takes it.
     schemas::leave(&mut tx.tx, &place.prefix).await?;
+    run(&mut tx, DROP, "drop a tenant's tables").await?;
     tx.commit().await
 }

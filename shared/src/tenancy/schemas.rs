@@ -5,7 +5,7 @@
 
 use super::{ServerName, TablePrefix, databases::TenantTransaction};
 use crate::{
-    db::{Bounded, DbError, During, Engine, sql},
+    db::{Bounded, DbError, During, Engine, Sql, sql},
     ids::{JobId, TenantId},
     units::Millis,
 };
@@ -24,12 +24,13 @@ sql! {
     CLOSE = "UPDATE tenant_schemas SET closed_by = $1, changed_at = $2 WHERE table_prefix = $3 RETURNING table_prefix";
     /// Only what this job closed: a later move may have closed it since.
     OPEN = "UPDATE tenant_schemas SET closed_by = NULL, changed_at = $2 WHERE table_prefix = $3 AND closed_by = $1";
+    HAND_ON = "UPDATE tenant_schemas SET closed_by = $1, changed_at = $2 WHERE table_prefix = $3 AND closed_by = $4";
     LEAVE = "DELETE FROM tenant_schemas WHERE table_prefix = $1";
 }
 
 /// On PostgreSQL a writer holds the row until it commits; on SQLite it holds the database.
-const LOOK_LOCKED: crate::db::Sql =
-    crate::db::Sql::new("SELECT version, closed_by FROM tenant_schemas WHERE table_prefix = $1 FOR SHARE");
+const LOOK_LOCKED: Sql = Sql::new("SELECT version, closed_by FROM tenant_schemas WHERE table_prefix = $1 FOR SHARE");
+const LOOK_ALONE: Sql = Sql::new("SELECT version, closed_by FROM tenant_schemas WHERE table_prefix = $1 FOR UPDATE");
 
 /// What a database says of one tenant's tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,11 +105,28 @@ pub(crate) async fn look(
     engine: Engine,
     prefix: &TablePrefix,
 ) -> Result<Option<Schema>, DbError> {
-    const WHAT: &str = "look at a tenant's schema";
     let sql = match engine {
         Engine::Sqlite => LOOK,
         Engine::Postgres => LOOK_LOCKED,
     };
+    read(tx, sql, prefix).await
+}
+
+/// The same for whoever is to change it: the only one until the transaction ends.
+pub(crate) async fn look_alone(
+    tx: &mut TenantTransaction,
+    engine: Engine,
+    prefix: &TablePrefix,
+) -> Result<Option<Schema>, DbError> {
+    let sql = match engine {
+        Engine::Sqlite => LOOK,
+        Engine::Postgres => LOOK_ALONE,
+    };
+    read(tx, sql, prefix).await
+}
+
+async fn read(tx: &mut TenantTransaction, sql: Sql, prefix: &TablePrefix) -> Result<Option<Schema>, DbError> {
+    const WHAT: &str = "look at a tenant's schema";
     let query = sql.query().bind(prefix.as_str().to_owned());
     let row = query.fetch_optional(&mut **tx).bounded(WHAT).await?;
     row.map(|row| {
@@ -175,6 +193,24 @@ pub(crate) async fn open(
         .bounded("open a tenant's tables")
         .await
         .map(|_| ())
+}
+
+/// Leaves a place closed that `job` closed, as one that `to` did.
+pub(crate) async fn hand_on(
+    tx: &mut TenantTransaction,
+    prefix: &TablePrefix,
+    job: &JobId,
+    to: &JobId,
+    now: Millis,
+) -> Result<(), DbError> {
+    let query = HAND_ON
+        .query()
+        .bind(to.as_str().to_owned())
+        .bind(now.get())
+        .bind(prefix.as_str().to_owned())
+        .bind(job.as_str().to_owned());
+    let done = query.execute(&mut **tx).bounded("leave a tenant's tables closed");
+    done.await.map(|_| ())
 }
 
 pub(crate) async fn leave(tx: &mut TenantTransaction, prefix: &TablePrefix) -> Result<(), DbError> {

@@ -1,12 +1,12 @@
 //! A tenant is changed: its state, plan, limits, environment and hosts.
 
-use super::{INSERT_HOST, PLANS, Refused, host_owner};
+use super::{INSERT_HOST, Refused, host_owner, plans};
 use crate::{
     control::{
         audit::{self, Entry},
         tenants::{self, TenantRow},
     },
-    db::{Bounded, Db, DbError, During, sql},
+    db::{Bounded, Db, DbError, During, Engine, sql},
     ids::TenantId,
     tenancy::{LimitOverrides, PictureSettings, TenantState},
     units::Millis,
@@ -14,8 +14,9 @@ use crate::{
 use sqlx::{AnyConnection, Row};
 
 sql! {
+    // A rotation of the master key seals the environment anew and leaves the version: the old text must not come back.
     CHANGE = "UPDATE tenants SET state = $1, plan = $2, limits = $3, env = $4, trial_until = $5, purge_at = $6, version = CASE WHEN version >= $7 THEN version + 1 ELSE $7 END, \
-        updated_at = $7, pictures = $10 WHERE id = $8 AND version = $9 RETURNING version";
+        updated_at = $7, pictures = $10 WHERE id = $8 AND version = $9 AND COALESCE(env, '') = $11 RETURNING version";
     REMOVE_HOST = "DELETE FROM tenant_hosts WHERE host = $1 AND tenant = $2";
     UNSET_MAIN = "UPDATE tenant_hosts SET main = 0 WHERE tenant = $1 AND main = 1";
     SET_MAIN = "UPDATE tenant_hosts SET main = 1 WHERE tenant = $1 AND host = $2";
@@ -86,7 +87,7 @@ pub async fn change(
         if let Some(refused) = change_hosts(&mut tx, &row, change, now).await? {
             return Ok(Err(refused));
         }
-        match change_row(&mut tx, &row, change, now).await? {
+        match change_row(&mut tx, db.engine(), &row, change, now).await? {
             Err(refused) => return Ok(Err(refused)),
             // Somebody changed it between our look and our write: look again.
             Ok(None) => {}
@@ -101,6 +102,7 @@ pub async fn change(
 
 async fn change_row(
     connection: &mut AnyConnection,
+    engine: Engine,
     row: &TenantRow,
     change: &Change,
     now: Millis,
@@ -115,7 +117,7 @@ async fn change_row(
     }
     let plan = change.plan.clone().unwrap_or_else(|| row.plan.clone());
     if let Some(Some(wanted)) = &change.plan {
-        let query = PLANS.rows(1, 1, 1).bind(wanted.clone());
+        let query = plans(engine).rows(1, 1, 1).bind(wanted.clone());
         if query.fetch_optional(&mut *connection).bounded(WHAT).await?.is_none() {
             return Ok(Err(Refused::NoPlan { plan: wanted.clone() }));
         }
@@ -135,7 +137,8 @@ async fn change_row(
         .bind(now.get())
         .bind(row.id.as_str().to_owned())
         .bind(row.version)
-        .bind(change.pictures.as_ref().unwrap_or(&row.pictures).to_column());
+        .bind(change.pictures.as_ref().unwrap_or(&row.pictures).to_column())
+        .bind(row.env.clone().unwrap_or_default());
     let done = query.fetch_optional(connection).bounded(WHAT).await?;
     let version = done.map(|done| done.try_get(0).during(WHAT)).transpose()?;
     Ok(Ok(version))

@@ -22,6 +22,8 @@ sql! {
         WHERE id = $2 AND state = 'leaving' AND (purge_at IS NULL OR purge_at <= $1) AND moving IS NULL RETURNING id";
     BEGIN_UNDO = "UPDATE tenants SET state = 'deleting', step = 'undo', version = CASE WHEN version >= $1 THEN version + 1 ELSE $1 END, updated_at = $1 \
         WHERE id = $2 AND state = 'provisioning' RETURNING id";
+    /// Locks the row. A tenant that was made anew by this id meanwhile is another.
+    STILL_GOING = "UPDATE tenants SET step = step WHERE id = $1 AND serial = $2 AND state = 'deleting' RETURNING id";
     FORGET_HOSTS = "DELETE FROM tenant_hosts WHERE tenant = $1";
     FORGET_KEYS = "DELETE FROM idempotency_keys WHERE tenant = $1";
     FORGET_LINK_KEYS = "DELETE FROM link_keys WHERE tenant = $1";
@@ -86,14 +88,18 @@ pub(crate) async fn begin_undo(db: &Db, id: &TenantId, cause: &str, now: Millis)
     Ok(true)
 }
 
-/// Removes the rows of a tenant whose tables are gone, except its line in the audit log.
+/// Removes the rows of a tenant whose tables are gone, except its line in the audit log. Returns whether it was this call.
 pub(crate) async fn forget(
     connection: &mut AnyConnection,
-    id: &TenantId,
+    (id, serial): (&TenantId, &str),
     keep_job: Option<&JobId>,
     entry: &Entry,
 ) -> Result<bool, DbError> {
     const WHAT: &str = "remove a tenant";
+    let query = STILL_GOING.query().bind(id.as_str().to_owned()).bind(serial.to_owned());
+    if query.fetch_optional(&mut *connection).bounded(WHAT).await?.is_none() {
+        return Ok(false);
+    }
     jobs::forget_tenant(connection, id, keep_job).await?;
     let Some(server) = forget_rows(connection, id).await? else {
         return Ok(false);

@@ -11,12 +11,11 @@ use super::{
     accept::{Accepted, Idempotency, remember},
     audit::{self, Entry},
     jobs::{self, NewJob},
-    tenants,
 };
 use crate::{
-    db::{Bounded, Db, DbError, During, halving, padded, sql},
+    db::{Bounded, Db, DbError, During, Engine, Sql, halving, padded, sql},
     ids::TenantId,
-    tenancy::{NewTenant, Place, ServerName, TENANT_SCHEMA_VERSION, TenantState},
+    tenancy::{NewTenant, Place, ServerName, TENANT_SCHEMA_VERSION, TablePrefix, TenantState},
     units::Millis,
 };
 use leave::forget_rows;
@@ -33,9 +32,13 @@ sql! {
         ON CONFLICT (server) DO UPDATE SET tenants = tenant_servers.tenants + excluded.tenants";
     UNCOUNT_SERVER = "UPDATE tenant_servers SET tenants = tenants - 1 WHERE server = $1 AND tenants > 0";
     STEP = "UPDATE tenants SET step = $1 WHERE id = $2 AND state IN ('provisioning', 'leaving', 'deleting') AND step <> $1";
-    ACTIVATE (1) = "UPDATE tenants SET state = $1, step = 'announced', version = CASE WHEN version >= $2 THEN version + 1 ELSE $2 END, updated_at = $2 \
-        WHERE state = 'provisioning' AND id IN (VALUES {rows}) RETURNING id";
+    // With its place: a job of a tenant that was here before by this id does not put the new one into service.
+    ACTIVATE (2) = "UPDATE tenants SET state = $1, step = 'announced', version = CASE WHEN version >= $2 THEN version + 1 ELSE $2 END, updated_at = $2 \
+        WHERE state = 'provisioning' AND (id, table_prefix) IN (VALUES {rows}) RETURNING id";
 }
+
+/// PostgreSQL: until the transaction ends it can be changed, and not removed. On SQLite it holds the database.
+const PLANS_LOCKED: Sql = Sql::new("SELECT id FROM plans WHERE id IN (VALUES {rows}) ORDER BY id FOR KEY SHARE");
 
 /// A tenant to be written, with its place and its job.
 #[derive(Debug, Clone)]
@@ -144,7 +147,7 @@ pub async fn accept(
     published: bool,
 ) -> Result<Vec<Result<(), Refused>>, DbError> {
     let mut tx = db.begin_write().await?;
-    let answers = accept_in(&mut tx, planned, now, published).await?;
+    let answers = accept_in(&mut tx, db.engine(), planned, now, published).await?;
     tx.commit().bounded("accept tenants").await?;
     Ok(answers)
 }
@@ -165,7 +168,7 @@ pub(crate) async fn accept_once(
     if let Some(before) = remember(&mut tx, owner, once, now).await? {
         return Ok(Ok(before));
     }
-    for answer in accept_in(&mut tx, std::slice::from_ref(planned), now, published).await? {
+    for answer in accept_in(&mut tx, db.engine(), std::slice::from_ref(planned), now, published).await? {
         if let Err(refused) = answer {
             return Ok(Err(refused));
         }
@@ -176,12 +179,13 @@ pub(crate) async fn accept_once(
 
 pub(crate) async fn accept_in(
     connection: &mut AnyConnection,
+    engine: Engine,
     planned: &[Planned],
     now: Millis,
     published: bool,
 ) -> Result<Vec<Result<(), Refused>>, DbError> {
     let mut answers: Vec<Result<(), Refused>> = Vec::with_capacity(planned.len());
-    let plans = known_plans(connection, planned).await?;
+    let plans = known_plans(connection, engine, planned).await?;
     for one in planned {
         answers.push(match &one.new.plan {
             Some(plan) if !plans.contains(plan) => Err(Refused::NoPlan { plan: plan.clone() }),
@@ -209,7 +213,19 @@ pub(crate) async fn accept_in(
     Ok(answers)
 }
 
-async fn known_plans(connection: &mut AnyConnection, planned: &[Planned]) -> Result<Vec<String>, DbError> {
+/// Which of them there are. They stay until the transaction ends: nobody removes one in between.
+pub(super) fn plans(engine: Engine) -> Sql {
+    match engine {
+        Engine::Sqlite => PLANS,
+        Engine::Postgres => PLANS_LOCKED,
+    }
+}
+
+async fn known_plans(
+    connection: &mut AnyConnection,
+    engine: Engine,
+    planned: &[Planned],
+) -> Result<Vec<String>, DbError> {
     let mut names: Vec<&String> = planned.iter().filter_map(|one| one.new.plan.as_ref()).collect();
     names.sort_unstable();
     names.dedup();
@@ -217,7 +233,7 @@ async fn known_plans(connection: &mut AnyConnection, planned: &[Planned]) -> Res
         return Ok(Vec::new());
     };
     let size = crate::db::padded(names.len());
-    let mut query = PLANS.rows(1, size, 1);
+    let mut query = plans(engine).rows(1, size, 1);
     for place in 0..size {
         query = query.bind((*names.get(place).unwrap_or(&last)).clone());
     }
@@ -341,20 +357,24 @@ pub async fn step(db: &Db, id: &TenantId, step: &str) -> Result<(), DbError> {
     query.execute(db.write()).bounded("record a step").await.map(|_| ())
 }
 
-/// Puts provisioned tenants into service. Returns those that this call did.
+/// Puts provisioned tenants, whose tables are at these places, into service. Returns those that this call did.
 pub(crate) async fn activate(
     connection: &mut AnyConnection,
-    ids: &[TenantId],
+    ones: &[(&TenantId, &TablePrefix)],
     state: TenantState,
     now: Millis,
 ) -> Result<BTreeSet<TenantId>, DbError> {
     const WHAT: &str = "activate tenants";
-    let size = padded(ids.len());
-    let query = ACTIVATE.rows(3, size, 1).bind(state.as_str()).bind(now.get());
-    let rows = tenants::bind(query, ids, size)
-        .fetch_all(connection)
-        .bounded(WHAT)
-        .await?;
+    let Some(last) = ones.last() else {
+        return Ok(BTreeSet::new());
+    };
+    let size = padded(ones.len());
+    let mut query = ACTIVATE.rows(3, size, 2).bind(state.as_str()).bind(now.get());
+    for place in 0..size {
+        let (id, prefix) = ones.get(place).unwrap_or(last);
+        query = query.bind(id.as_str().to_owned()).bind(prefix.as_str().to_owned());
+    }
+    let rows = query.fetch_all(connection).bounded(WHAT).await?;
     rows.iter().map(|row| jobs::text(row, 0)).collect()
 }
 
@@ -364,8 +384,10 @@ pub(super) async fn recount(connection: &mut AnyConnection, from: &ServerName, t
     if from == to {
         return Ok(());
     }
-    let query = UNCOUNT_SERVER.query().bind(from.as_str().to_owned());
-    query.execute(&mut *connection).bounded(WHAT).await?;
-    let query = COUNT_SERVER.query().bind(to.as_str().to_owned()).bind(1_i64);
-    query.execute(connection).bounded(WHAT).await.map(|_| ())
+    let gone = UNCOUNT_SERVER.query().bind(from.as_str().to_owned());
+    let come = COUNT_SERVER.query().bind(to.as_str().to_owned()).bind(1_i64);
+    // Whoever counts several does so in the order of their names: nobody waits for somebody who waits for him.
+    let (first, second) = if from < to { (gone, come) } else { (come, gone) };
+    first.execute(&mut *connection).bounded(WHAT).await?;
+    second.execute(connection).bounded(WHAT).await.map(|_| ())
 }

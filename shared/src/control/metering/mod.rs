@@ -33,7 +33,8 @@ sql! {
         CAST(COALESCE(SUM(CASE WHEN resource = 'bytes' THEN change ELSE 0 END), 0) AS BIGINT) FROM usage_hours \
         WHERE tenant = $1 AND resource IN ('media', 'bytes')";
     CLOSED_SERIAL = "SELECT closed_serial FROM metered_tenants WHERE tenant = $1";
-    CLOSE_SERIAL = "UPDATE metered_tenants SET roll_ups = roll_ups + 1, closed_serial = $1, closed_at = $2, media = 0, bytes = 0 WHERE tenant = $3";
+    CLOSE_SERIAL = "UPDATE metered_tenants SET roll_ups = roll_ups + 1, closed_serial = $1, closed_at = $2, media = 0, bytes = 0 \
+        WHERE tenant = $3 AND COALESCE(closed_serial, '') <> $1 RETURNING tenant";
     CLOSE_HOURS = "UPDATE usage_hours SET closed = closed + change, change = 0 WHERE tenant = $1 AND resource IN ('media', 'bytes')";
     CLOSE_AT = "INSERT INTO usage_hours (tenant, resource, hour, change, closed) VALUES ($1, $2, $3, 0, $4) \
         ON CONFLICT (tenant, resource, hour) DO UPDATE SET closed = usage_hours.closed + excluded.closed";
@@ -201,13 +202,15 @@ pub async fn is_closed(db: &Db, tenant: &TenantId, serial: &str) -> Result<bool,
 /// When the database is away.
 pub async fn close(db: &Db, tenant: &TenantId, serial: &str, now: Millis) -> Result<(), DbError> {
     const WHAT: &str = "close a tenant's usage";
-    if is_closed(db, tenant, serial).await? {
-        return Ok(());
-    }
     let id = || tenant.as_str().to_owned();
     let hour = crate::quota::Period::hour_of(now).start;
     let mut tx = db.begin_write().await?;
     METER.query().bind(id()).execute(&mut *tx).bounded(WHAT).await?;
+    // Of two at once the second waits here for the first, and finds it closed.
+    let query = CLOSE_SERIAL.query().bind(serial.to_owned()).bind(now.get()).bind(id());
+    if query.fetch_optional(&mut *tx).bounded(WHAT).await?.is_none() {
+        return Ok(());
+    }
     let total = TOTAL.query().bind(id()).fetch_one(&mut *tx).bounded(WHAT).await?;
     let total = read_total(&total)?;
     CLOSE_HOURS.query().bind(id()).execute(&mut *tx).bounded(WHAT).await?;
@@ -216,8 +219,6 @@ pub async fn close(db: &Db, tenant: &TenantId, serial: &str, now: Millis) -> Res
         let query = query.bind(hour.get()).bind(used.saturating_neg());
         query.execute(&mut *tx).bounded(WHAT).await?;
     }
-    let query = CLOSE_SERIAL.query().bind(serial.to_owned()).bind(now.get()).bind(id());
-    query.execute(&mut *tx).bounded(WHAT).await?;
     tx.commit().bounded(WHAT).await
 }
 

@@ -8,6 +8,7 @@ mod hosts;
 mod making;
 mod modes;
 mod moves;
+mod overtaken;
 mod pictures;
 mod schemas;
 mod two;

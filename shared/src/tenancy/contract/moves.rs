@@ -2,9 +2,13 @@
 
 use super::two::{self, Two, begin_move, fill, fresh, record, relocate, seen};
 use crate::{
-    control::{moves, tenants},
+    control::{
+        audit::{Actor, Entry},
+        moves::{self, Switch},
+        tenants,
+    },
     db::DbError,
-    tenancy::{Isolation, Limits, TenantDb, store::usage::Usage},
+    tenancy::{Isolation, Limits, Place, TablePrefix, TenantDb, store::usage::Usage},
 };
 use std::sync::{
     Arc,
@@ -21,6 +25,8 @@ two::with_two_servers!(
     a_writer_that_began_before_is_waited_for,
     a_move_that_is_given_up_leaves_everything_open,
     an_old_move_that_wakes_up_late_opens_nothing_of_a_later_one,
+    a_late_close_leaves_a_later_move_closed,
+    a_place_that_may_be_dropped_in_this_moment_becomes_nobodys,
     a_late_attempt_does_not_touch_what_the_next_one_has_made,
 );
 
@@ -226,6 +232,59 @@ async fn an_old_move_that_wakes_up_late_opens_nothing_of_a_later_one(two: Two) {
     services.lifecycle.stay(&id, &second.job, &second.from).await.unwrap();
     assert!(refused(&old).await);
     record(&fresh(services, &id).await.db().unwrap(), &id).await.unwrap();
+}
+
+async fn a_late_close_leaves_a_later_move_closed(two: Two) {
+    let services = two.services();
+    let (id, _) = two.tenant_at("t", Isolation::Prefix, None).await;
+    let old = fresh(services, &id).await.db().unwrap();
+    let first = begin_move(services, &id, Isolation::Database, "main").await;
+    services.lifecycle.stay(&id, &first.job, &first.from).await.unwrap();
+    let second = begin_move(services, &id, Isolation::Database, two::OTHER).await;
+    services.lifecycle.close(&id, &second.job, &second.from).await.unwrap();
+    // A worker that had looked before the first move was given up.
+    services.lifecycle.close(&id, &first.job, &first.from).await.unwrap();
+    assert!(refused(&old).await);
+    relocate(services, &id, &second).await.unwrap();
+    record(&fresh(services, &id).await.db().unwrap(), &id).await.unwrap();
+    let third = begin_move(services, &id, Isolation::Prefix, "main").await;
+    services.lifecycle.stay(&id, &third.job, &third.from).await.unwrap();
+    services.lifecycle.close(&id, &third.job, &third.from).await.unwrap();
+    record(&fresh(services, &id).await.db().unwrap(), &id).await.unwrap();
+}
+
+async fn a_place_that_may_be_dropped_in_this_moment_becomes_nobodys(two: Two) {
+    let services = two.services();
+    let (id, _) = two.tenant_at("t", Isolation::Prefix, None).await;
+    let begun = begin_move(services, &id, Isolation::Prefix, two::OTHER).await;
+    for (seconds, becomes) in [(0, false), (30, false), (3_600, true)] {
+        let (control, now) = (&services.control, services.clock.now());
+        let to = Place {
+            prefix: TablePrefix::generate(&services.clock, &services.entropy),
+            ..begun.to.clone()
+        };
+        let drop_after = now.after(Duration::from_secs(seconds));
+        moves::begin_place(control, &id, &to, drop_after).await.unwrap();
+        let switch = Switch {
+            tenant: &id,
+            job: &begun.job,
+            from: &begun.from,
+            to: &to,
+            schema_version: 0,
+            linger: Duration::ZERO,
+        };
+        let entry = Entry::new(
+            &services.clock,
+            &services.entropy,
+            &Actor::cli(),
+            "tenant.moved",
+            Some(&id),
+        );
+        let switched = moves::switch(control, &switch, &entry, now).await;
+        assert_eq!(switched.unwrap(), becomes, "{seconds}");
+        let row = tenants::get(control, &id).await.unwrap().unwrap();
+        assert_eq!(row.place == to, becomes, "{seconds}");
+    }
 }
 
 async fn a_late_attempt_does_not_touch_what_the_next_one_has_made(two: Two) {

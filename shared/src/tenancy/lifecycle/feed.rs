@@ -211,7 +211,7 @@ impl Batches {
         {
             secrets::keep(&mut tx, keyring, now, entropy).await?;
         }
-        let answers = changes::accept_in(&mut tx, &planned, now, queue.rows_are_messages()).await?;
+        let answers = changes::accept_in(&mut tx, control.engine(), &planned, now, queue.rows_are_messages()).await?;
         let present = present(&mut tx, &planned, &answers).await?;
         let mut jobs: Vec<&NewJob> = Vec::with_capacity(readable.len());
         for (row, answer) in readable.iter().zip(answers) {

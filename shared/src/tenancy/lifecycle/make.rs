@@ -9,7 +9,7 @@ use crate::{
     jobs::ProvisionTenant,
     shutdown::Shutdown,
     tenancy::{
-        Place, Resolver, TenantDatabases, TenantState,
+        Place, Resolver, TablePrefix, TenantDatabases, TenantState,
         migrate::{self, NewTables},
     },
     units::Millis,
@@ -97,13 +97,13 @@ impl Parts {
         let engine = self.databases.engine(&first.place)?;
         let mut tx = self.databases.begin(&first.place).await?;
         for state in [TenantState::Active, TenantState::Suspended] {
-            let ids: Vec<TenantId> = orders
+            let ones: Vec<(&TenantId, &TablePrefix)> = orders
                 .iter()
                 .filter(|order| order.wanted.made() == state)
-                .map(|order| order.id.clone())
+                .map(|order| (&order.id, &order.place.prefix))
                 .collect();
-            if !ids.is_empty() {
-                served.extend(put_into_service(&mut tx, &ids, state, now).await?);
+            if !ones.is_empty() {
+                served.extend(put_into_service(&mut tx, &ones, state, now).await?);
             }
         }
         let mut left = served.clone();
@@ -127,11 +127,11 @@ impl Parts {
 /// Returns those that this call did.
 pub(super) async fn put_into_service(
     connection: &mut AnyConnection,
-    ids: &[TenantId],
+    ones: &[(&TenantId, &TablePrefix)],
     state: TenantState,
     now: Millis,
 ) -> Result<BTreeSet<TenantId>, DbError> {
-    let served = changes::activate(connection, ids, state, now).await?;
+    let served = changes::activate(connection, ones, state, now).await?;
     if !served.is_empty() {
         let ids: Vec<TenantId> = served.iter().cloned().collect();
         batches::rows_done(connection, &ids).await?;

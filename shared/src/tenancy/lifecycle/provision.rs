@@ -416,8 +416,7 @@ impl Lifecycle {
     /// # Errors
     /// When a database is away. A refusal says that the tenant is not there to be made: it was undone.
     pub async fn provision(&self, id: &TenantId, wanted: &ProvisionTenant) -> Result<(), LifecycleError> {
-        let place = wanted.at.as_ref().and_then(|at| Place::try_from(at).ok());
-        if let Some(place) = place.filter(shared_with_control) {
+        if let Some(place) = place_of(wanted).filter(shared_with_control) {
             let (id, wanted) = (id.clone(), wanted.clone());
             if self.maker.make(Order { id, place, wanted }).await? {
                 return Ok(());
@@ -445,6 +444,10 @@ impl Lifecycle {
                 .into());
             }
         }
+        if place_of(wanted).is_some_and(|place| place.prefix != row.place.prefix) {
+            // A tenant was here before by this id: its job makes nothing of the new one.
+            return Err(Refused::Missing { id: id.clone() }.into());
+        }
         if row.place.isolation == Isolation::Database {
             self.databases.create(&row.place).await?;
             changes::step(&self.control, id, "database").await?;
@@ -453,7 +456,7 @@ impl Lifecycle {
         if !self.make_tables(&row, wanted).await? {
             changes::step(&self.control, id, "tables").await?;
             let mut tx = self.control.begin_write().await?;
-            let served = serve(&mut tx, &row.id, wanted, self.clock.now()).await?;
+            let served = serve(&mut tx, &row, wanted, self.clock.now()).await?;
             tx.commit().bounded("activate a tenant").await?;
             if !served {
                 self.drop_if_undone(&row).await?;
@@ -474,7 +477,7 @@ impl Lifecycle {
         if made && let Some(admin) = &wanted.admin {
             tx.add_first_admin(admin, now).await?;
         }
-        if shared_with_control && !serve(&mut tx.tx, &row.id, wanted, now).await? && made {
+        if shared_with_control && !serve(&mut tx.tx, row, wanted, now).await? && made {
             // Nobody had made its tables, and it does not come any more: it was undone. Dropped, the transaction makes none.
             return Err(Refused::Missing { id: row.id.clone() }.into());
         }
@@ -527,7 +530,10 @@ impl Lifecycle {
         let detail = serde_json::json!({ "cause": cause, "step": row.step });
         let entry = self.entry(actor, "tenant.undo", Some(id)).with(detail);
         let mut tx = self.control.begin_write().await?;
-        changes::forget(&mut tx, id, job, &entry).await?;
+        if !changes::forget(&mut tx, (id, &row.serial), job, &entry).await? {
+            // Another call ended it.
+            return Ok(());
+        }
         if !shared_with_control(&row.place) {
             // What such an attempt makes after the drop goes as soon as it can be over.
             let drop_after = self.clock.now().after(self.settings.linger);
@@ -540,6 +546,11 @@ impl Lifecycle {
     }
 }
 
+/// Where its job says that it is.
+fn place_of(wanted: &ProvisionTenant) -> Option<Place> {
+    Place::try_from(wanted.at.as_ref()?).ok()
+}
+
 /// Whether one transaction of the control database makes the tables too.
 fn shared_with_control(place: &Place) -> bool {
     place.server.is_main() && place.isolation == Isolation::Prefix
@@ -548,11 +559,11 @@ fn shared_with_control(place: &Place) -> bool {
 /// Returns whether this call did.
 async fn serve(
     connection: &mut sqlx::AnyConnection,
-    id: &TenantId,
+    row: &TenantRow,
     wanted: &ProvisionTenant,
     now: Millis,
 ) -> Result<bool, DbError> {
-    let served = put_into_service(connection, std::slice::from_ref(id), wanted.made(), now).await?;
+    let served = put_into_service(connection, &[(&row.id, &row.place.prefix)], wanted.made(), now).await?;
     Ok(!served.is_empty())
 }
 

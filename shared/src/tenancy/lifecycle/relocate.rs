@@ -181,7 +181,7 @@ impl Lifecycle {
     }
 
     /// Closes the place that is left, at this release's version, and waits for those that write.
-    async fn close(&self, id: &TenantId, job: &JobId, from: &Place) -> Result<(), MoveError> {
+    pub(in crate::tenancy) async fn close(&self, id: &TenantId, job: &JobId, from: &Place) -> Result<(), MoveError> {
         const WHAT: &str = "close a tenant's tables";
         let version = migrate::migrate_tenant(&self.databases, from, self.clock.now()).await?;
         if version > TENANT_SCHEMA_VERSION {
@@ -197,10 +197,25 @@ impl Lifecycle {
             return Err(DbError::Gone { during: WHAT }.into());
         }
         tx.commit(WHAT).await?;
-        // The move may have been given up while this attempt stood still, and its place opened before it was closed here.
-        let row = tenants::get(&self.control, id).await?;
-        if row.is_some_and(|row| row.moving.as_ref() != Some(job) && row.place == *from) {
-            self.open(job, from).await?;
+        self.give_to_its_move(id, job, from).await
+    }
+
+    /// The move may have been given up while this attempt stood still, and its place opened before it was closed here: it is
+    /// opened again, or is the next move's to open.
+    async fn give_to_its_move(&self, id: &TenantId, job: &JobId, from: &Place) -> Result<(), MoveError> {
+        let mut closed_by = job.clone();
+        while let Some(row) = tenants::get(&self.control, id).await?
+            && row.place == *from
+            && row.moving.as_ref() != Some(&closed_by)
+        {
+            let Some(next) = row.moving else {
+                self.open(&closed_by, from).await?;
+                break;
+            };
+            let mut tx = self.databases.begin(from).await?;
+            schemas::hand_on(&mut tx, &from.prefix, &closed_by, &next, self.clock.now()).await?;
+            tx.commit("leave a tenant's tables closed").await?;
+            closed_by = next;
         }
         Ok(())
     }

@@ -143,6 +143,9 @@ impl Lifecycle {
         self.resolver.refresh(id).await?;
         self.nobody_at_work(id, job).await?;
         let hosts = tenants::hosts(&self.control, id).await?;
+        if !self.is_still_going(&row).await? {
+            return Ok(0);
+        }
         let removed = self.remove_objects(id).await?;
         self.close_usage(&row).await?;
         if row.step != REMOVED_OBJECTS {
@@ -153,17 +156,28 @@ impl Lifecycle {
         changes::step(&self.control, id, REMOVED_OBJECTS).await?;
         migrate::drop_place(&self.databases, &row.place).await?;
         // A worker may have placed a picture just before it learned that the tenant is going.
+        if !self.is_still_going(&row).await? {
+            return Ok(removed);
+        }
         let late = self.remove_objects(id).await?;
         let removed = removed.saturating_add(late);
         let entry = self.entry(actor, "tenant.removed", Some(id));
         let entry = entry.with(serde_json::json!({ "objects": removed, "place": row.place.to_string() }));
         let mut tx = self.control.begin_write().await?;
-        changes::forget(&mut tx, id, job, &entry).await?;
+        if !changes::forget(&mut tx, (id, &row.serial), job, &entry).await? {
+            return Ok(removed);
+        }
         tx.commit().bounded("remove a tenant").await?;
         let lost: Vec<String> = hosts.into_iter().map(|host| host.name).collect();
         self.resolver.refresh_without(id, &lost).await?;
         self.quota.forget(id).await;
         Ok(removed)
+    }
+
+    /// Whether no other call has ended it: then a tenant that is there by this id is another, with pictures of its own.
+    async fn is_still_going(&self, row: &TenantRow) -> Result<bool, DbError> {
+        let now = tenants::get(&self.control, &row.id).await?;
+        Ok(now.is_some_and(|now| now.serial == row.serial))
     }
 
     /// Attempts that begin now are refused; of one that began before, files would stay that nobody looks for any more.

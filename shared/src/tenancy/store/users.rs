@@ -161,6 +161,7 @@ impl TenantTx {
     /// When the database is away.
     pub async fn user_counts(&mut self) -> Result<UserCounts, DbError> {
         const WHAT: &str = "count users";
+        self.hold_usage().await?;
         let row = self.query(COUNT_USERS).fetch_one(&mut *self.tx).bounded(WHAT).await?;
         read_counts(&row)
     }
