@@ -181,7 +181,7 @@ impl Handler for ProvisionTenant {
     }
 
     async fn failed(self, cx: &JobContext) -> Result<(), JobError> {
-        provision_tenant::failed(cx).await
+        provision_tenant::failed(&self, cx).await
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::timer::{Report, Timer, TimerError};
 use mediamill_shared::{
     control::activity::{self, Noticed, Watcher},
+    ids::TenantId,
     quota::roll_up::roll_up,
     services::Services,
     tenancy::TenantState,
@@ -32,14 +33,11 @@ pub(super) async fn some(services: &Services, most: i64) -> Result<Report, Timer
     let noticed = activity::noticed(control, Watcher::RollUp, round, most).await?;
     let mut report = Report::default();
     let later = || activity::behind(round, services.clock.now());
-    let (mut seen, mut changed_ones) = (Vec::new(), Vec::new());
+    let mut seen = Vec::new();
     for one in noticed {
         match rolled_up(services, &one).await {
             Ok(changed) => {
                 report.changed = report.changed.saturating_add(changed);
-                if changed > 0 {
-                    changed_ones.push(one.tenant.clone());
-                }
                 seen.push(one);
             }
             // One tenant's database that is away keeps nobody else's usage back.
@@ -52,9 +50,10 @@ pub(super) async fn some(services: &Services, most: i64) -> Result<Report, Timer
             }
         }
     }
-    // A limit may have been lowered while these figures were behind: then they said that all was well.
-    activity::mark_all(control, Watcher::Enforcement, &changed_ones, services.clock.now()).await?;
-    // Only now: a run that ends before marked nobody, and the next has them still.
+    // A limit may have been lowered while these figures were behind: then they said that all was well. First the marks: of a
+    // run that ends before them nothing is lost, the next has the same tenants, though their figures are right already.
+    let rolled_up: Vec<TenantId> = seen.iter().map(|one| one.tenant.clone()).collect();
+    activity::mark_all(control, Watcher::Enforcement, &rolled_up, services.clock.now()).await?;
     activity::seen(control, Watcher::RollUp, &seen, later()).await?;
     report.unfinished = activity::is_left(control, Watcher::RollUp, round).await?;
     Ok(report)

@@ -9,7 +9,7 @@ use crate::{
     },
     db::DbError,
     ids::{JobId, MediaId, TenantId},
-    jobs::{FetchMedia, JobKind, MakeVariant, MoveTenant, ProcessMedia},
+    jobs::{FetchMedia, JobKind, MakeVariant, MoveTenant, ProcessMedia, ProvisionTenant},
     objects::{ObjectError, ObjectKey, Store},
     placement::Spot,
     quota::Claim,
@@ -67,8 +67,11 @@ impl DeadJobs {
             JobKind::MediaVariant => self.clear_variant(id, purged).await,
             JobKind::TenantProvision => {
                 if let Some(tenant) = &purged.tenant {
-                    let cause = "its provisioning job was purged";
-                    self.parts.lifecycle.undo(tenant, cause, actor, None).await?;
+                    let (lifecycle, cause) = (&self.parts.lifecycle, "its provisioning job was purged");
+                    match serde_json::from_str::<ProvisionTenant>(&purged.payload) {
+                        Ok(wanted) => lifecycle.undo_wanted((tenant, &wanted), cause, actor, None).await?,
+                        Err(_) => lifecycle.undo(tenant, cause, actor, None).await?,
+                    }
                 }
                 Ok(())
             }

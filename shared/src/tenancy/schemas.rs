@@ -24,7 +24,6 @@ sql! {
     CLOSE = "UPDATE tenant_schemas SET closed_by = $1, changed_at = $2 WHERE table_prefix = $3 RETURNING table_prefix";
     /// Only what this job closed: a later move may have closed it since.
     OPEN = "UPDATE tenant_schemas SET closed_by = NULL, changed_at = $2 WHERE table_prefix = $3 AND closed_by = $1";
-    HAND_ON = "UPDATE tenant_schemas SET closed_by = $1, changed_at = $2 WHERE table_prefix = $3 AND closed_by = $4";
     LEAVE = "DELETE FROM tenant_schemas WHERE table_prefix = $1";
 }
 
@@ -193,24 +192,6 @@ pub(crate) async fn open(
         .bounded("open a tenant's tables")
         .await
         .map(|_| ())
-}
-
-/// Leaves a place closed that `job` closed, as one that `to` did.
-pub(crate) async fn hand_on(
-    tx: &mut TenantTransaction,
-    prefix: &TablePrefix,
-    job: &JobId,
-    to: &JobId,
-    now: Millis,
-) -> Result<(), DbError> {
-    let query = HAND_ON
-        .query()
-        .bind(to.as_str().to_owned())
-        .bind(now.get())
-        .bind(prefix.as_str().to_owned())
-        .bind(job.as_str().to_owned());
-    let done = query.execute(&mut **tx).bounded("leave a tenant's tables closed");
-    done.await.map(|_| ())
 }
 
 pub(crate) async fn leave(tx: &mut TenantTransaction, prefix: &TablePrefix) -> Result<(), DbError> {

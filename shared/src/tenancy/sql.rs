@@ -11,7 +11,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 ///
 /// No underscore: `a` + `usage_ledger` and `a_usage` + `ledger` would be one table. The first letter keeps clear of the
 /// engines' own `sqlite_` and `pg_`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TablePrefix(Arc<str>);
 
 /// A text is no table prefix.

@@ -22,11 +22,10 @@ pub(crate) async fn run(job: &ProvisionTenant, cx: &JobContext) -> Result<(), Jo
 }
 
 /// Undoes whatever there is of it.
-pub(crate) async fn failed(cx: &JobContext) -> Result<(), JobError> {
-    let (id, actor) = (cx.tenant_id()?, Actor::job(&cx.job));
+pub(crate) async fn failed(job: &ProvisionTenant, cx: &JobContext) -> Result<(), JobError> {
+    let (wanted, actor) = ((cx.tenant_id()?, job), Actor::job(&cx.job));
     let undone = cx
         .lifecycle
-        .undo(id, "its provisioning failed", &actor, Some(&cx.job))
-        .await;
-    undone.transient()
+        .undo_wanted(wanted, "its provisioning failed", &actor, Some(&cx.job));
+    undone.await.transient()
 }

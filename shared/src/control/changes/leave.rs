@@ -21,7 +21,7 @@ sql! {
     BEGIN_DUE_PURGE = "UPDATE tenants SET state = 'deleting', step = 'begun', version = CASE WHEN version >= $1 THEN version + 1 ELSE $1 END, updated_at = $1 \
         WHERE id = $2 AND state = 'leaving' AND (purge_at IS NULL OR purge_at <= $1) AND moving IS NULL RETURNING id";
     BEGIN_UNDO = "UPDATE tenants SET state = 'deleting', step = 'undo', version = CASE WHEN version >= $1 THEN version + 1 ELSE $1 END, updated_at = $1 \
-        WHERE id = $2 AND state = 'provisioning' RETURNING id";
+        WHERE id = $2 AND serial = $3 AND state = 'provisioning' RETURNING id";
     /// Locks the row. A tenant that was made anew by this id meanwhile is another.
     STILL_GOING = "UPDATE tenants SET step = step WHERE id = $1 AND serial = $2 AND state = 'deleting' RETURNING id";
     FORGET_HOSTS = "DELETE FROM tenant_hosts WHERE tenant = $1";
@@ -76,10 +76,16 @@ pub async fn begin_purge(
 
 /// Begins to take a tenant back that was never served: from now on nobody puts it into service, and its batch row says
 /// why. Returns whether this call did.
-pub(crate) async fn begin_undo(db: &Db, id: &TenantId, cause: &str, now: Millis) -> Result<bool, DbError> {
+pub(crate) async fn begin_undo(
+    db: &Db,
+    (id, serial): (&TenantId, &str),
+    cause: &str,
+    now: Millis,
+) -> Result<bool, DbError> {
     const WHAT: &str = "begin to undo a tenant";
     let mut tx = db.begin_write().await?;
     let query = BEGIN_UNDO.query().bind(now.get()).bind(id.as_str().to_owned());
+    let query = query.bind(serial.to_owned());
     if query.fetch_optional(&mut *tx).bounded(WHAT).await?.is_none() {
         return Ok(false);
     }

@@ -19,7 +19,7 @@ use crate::{
     units::Millis,
 };
 use leave::forget_rows;
-use sqlx::{AnyConnection, Row};
+use sqlx::{AnyConnection, Row, any::AnyRow};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 sql! {
@@ -34,7 +34,7 @@ sql! {
     STEP = "UPDATE tenants SET step = $1 WHERE id = $2 AND state IN ('provisioning', 'leaving', 'deleting') AND step <> $1";
     // With its place: a job of a tenant that was here before by this id does not put the new one into service.
     ACTIVATE (2) = "UPDATE tenants SET state = $1, step = 'announced', version = CASE WHEN version >= $2 THEN version + 1 ELSE $2 END, updated_at = $2 \
-        WHERE state = 'provisioning' AND (id, table_prefix) IN (VALUES {rows}) RETURNING id";
+        WHERE state = 'provisioning' AND (id, table_prefix) IN (VALUES {rows}) RETURNING id, table_prefix";
 }
 
 /// PostgreSQL: until the transaction ends it can be changed, and not removed. On SQLite it holds the database.
@@ -363,7 +363,7 @@ pub(crate) async fn activate(
     ones: &[(&TenantId, &TablePrefix)],
     state: TenantState,
     now: Millis,
-) -> Result<BTreeSet<TenantId>, DbError> {
+) -> Result<BTreeSet<(TenantId, TablePrefix)>, DbError> {
     const WHAT: &str = "activate tenants";
     let Some(last) = ones.last() else {
         return Ok(BTreeSet::new());
@@ -375,7 +375,8 @@ pub(crate) async fn activate(
         query = query.bind(id.as_str().to_owned()).bind(prefix.as_str().to_owned());
     }
     let rows = query.fetch_all(connection).bounded(WHAT).await?;
-    rows.iter().map(|row| jobs::text(row, 0)).collect()
+    let one = |row: &AnyRow| Ok((jobs::text(row, 0)?, jobs::text(row, 1)?));
+    rows.iter().map(one).collect()
 }
 
 /// Counts a tenant at another server than before.

@@ -241,15 +241,16 @@ async fn a_late_close_leaves_a_later_move_closed(two: Two) {
     let first = begin_move(services, &id, Isolation::Database, "main").await;
     services.lifecycle.stay(&id, &first.job, &first.from).await.unwrap();
     let second = begin_move(services, &id, Isolation::Database, two::OTHER).await;
-    services.lifecycle.close(&id, &second.job, &second.from).await.unwrap();
-    // A worker that had looked before the first move was given up.
-    services.lifecycle.close(&id, &first.job, &first.from).await.unwrap();
+    assert!(services.lifecycle.close(&id, &second.job, &second.from).await.unwrap());
+    // A worker that had looked before the first move was given up; and what gives it up once more.
+    assert!(!services.lifecycle.close(&id, &first.job, &first.from).await.unwrap());
+    services.lifecycle.stay(&id, &first.job, &first.from).await.unwrap();
     assert!(refused(&old).await);
     relocate(services, &id, &second).await.unwrap();
     record(&fresh(services, &id).await.db().unwrap(), &id).await.unwrap();
     let third = begin_move(services, &id, Isolation::Prefix, "main").await;
     services.lifecycle.stay(&id, &third.job, &third.from).await.unwrap();
-    services.lifecycle.close(&id, &third.job, &third.from).await.unwrap();
+    assert!(!services.lifecycle.close(&id, &third.job, &third.from).await.unwrap());
     record(&fresh(services, &id).await.db().unwrap(), &id).await.unwrap();
 }
 

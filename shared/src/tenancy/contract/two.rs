@@ -68,6 +68,10 @@ impl Two {
                 let mark = "UPDATE pg_database SET datconnlimit = -2 WHERE datname LIKE '%' || $1";
                 let marked = sqlx::query(mark).bind(place.prefix.to_string()).execute(db.write());
                 assert_eq!(marked.await.unwrap().rows_affected(), 1);
+                // Whoever was connected before is asked for no such thing.
+                let end = "SELECT CAST(COUNT(pg_terminate_backend(pid)) AS BIGINT) FROM pg_stat_activity WHERE datname LIKE '%' || $1";
+                let ended = sqlx::query(end).bind(place.prefix.to_string()).execute(db.write());
+                ended.await.unwrap();
             }
         }
     }

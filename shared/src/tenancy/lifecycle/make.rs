@@ -30,6 +30,15 @@ pub(super) struct Order {
     pub(super) wanted: ProvisionTenant,
 }
 
+/// Which tenant of that id: no place is ever another's.
+type Named = (TenantId, TablePrefix);
+
+impl Order {
+    fn named(&self) -> Named {
+        (self.id.clone(), self.place.prefix.clone())
+    }
+}
+
 /// Makes tenants. Cloning shares it.
 #[derive(Debug, Clone)]
 pub(super) struct Maker(Batcher<Order, bool>);
@@ -79,16 +88,16 @@ impl Parts {
             other => other?,
         };
         if !served.is_empty() {
-            let made: Vec<TenantId> = served.iter().cloned().collect();
+            let made: Vec<TenantId> = served.iter().map(|(id, _)| id.clone()).collect();
             self.resolver.refresh_all(&made).await?;
         }
         // An order that stands here twice is made once.
-        Ok(orders.iter().map(|order| served.remove(&order.id)).collect())
+        Ok(orders.iter().map(|order| served.remove(&order.named())).collect())
     }
 
     /// The service first, so that whoever comes second waits for the first and finds nothing to do. Returns those that this
     /// call made.
-    async fn together(&self, orders: &[Order]) -> Result<BTreeSet<TenantId>, DbError> {
+    async fn together(&self, orders: &[Order]) -> Result<BTreeSet<Named>, DbError> {
         let mut served = BTreeSet::new();
         let Some(first) = orders.first() else {
             return Ok(served);
@@ -109,7 +118,7 @@ impl Parts {
         let mut left = served.clone();
         let new: Vec<NewTables<'_>> = orders
             .iter()
-            .filter(|order| left.remove(&order.id))
+            .filter(|order| left.remove(&order.named()))
             .map(|order| NewTables {
                 tenant: &order.id,
                 place: &order.place,
@@ -130,10 +139,10 @@ pub(super) async fn put_into_service(
     ones: &[(&TenantId, &TablePrefix)],
     state: TenantState,
     now: Millis,
-) -> Result<BTreeSet<TenantId>, DbError> {
+) -> Result<BTreeSet<Named>, DbError> {
     let served = changes::activate(connection, ones, state, now).await?;
     if !served.is_empty() {
-        let ids: Vec<TenantId> = served.iter().cloned().collect();
+        let ids: Vec<TenantId> = served.iter().map(|(id, _)| id.clone()).collect();
         batches::rows_done(connection, &ids).await?;
     }
     Ok(served)

@@ -514,10 +514,42 @@ impl Lifecycle {
             self.resolver.refresh(id).await?;
             return Ok(());
         };
+        self.undo_row(&row, cause, actor, job).await
+    }
+
+    /// Takes back what has come of `wanted`. A tenant that was accepted by the same id since stays.
+    ///
+    /// # Errors
+    /// When a database is away.
+    pub async fn undo_wanted(
+        &self,
+        (id, wanted): (&TenantId, &ProvisionTenant),
+        cause: &str,
+        actor: &Actor,
+        job: Option<&JobId>,
+    ) -> Result<(), LifecycleError> {
+        let row = tenants::get(&self.control, id).await?;
+        let (Some(row), Some(place)) = (row, place_of(wanted)) else {
+            return self.undo(id, cause, actor, job).await;
+        };
+        if row.place.prefix != place.prefix {
+            return Ok(());
+        }
+        self.undo_row(&row, cause, actor, job).await
+    }
+
+    async fn undo_row(
+        &self,
+        row: &TenantRow,
+        cause: &str,
+        actor: &Actor,
+        job: Option<&JobId>,
+    ) -> Result<(), LifecycleError> {
+        let id = &row.id;
         match row.state {
             // From here on no attempt that is still at work puts it into service.
             TenantState::Provisioning => {
-                if !changes::begin_undo(&self.control, id, cause, self.clock.now()).await? {
+                if !changes::begin_undo(&self.control, (id, &row.serial), cause, self.clock.now()).await? {
                     return Ok(());
                 }
             }
@@ -530,23 +562,21 @@ impl Lifecycle {
         let detail = serde_json::json!({ "cause": cause, "step": row.step });
         let entry = self.entry(actor, "tenant.undo", Some(id)).with(detail);
         let mut tx = self.control.begin_write().await?;
-        if !changes::forget(&mut tx, (id, &row.serial), job, &entry).await? {
-            // Another call ended it.
-            return Ok(());
-        }
-        if !shared_with_control(&row.place) {
+        let gone = changes::forget(&mut tx, (id, &row.serial), job, &entry).await?;
+        if gone && !shared_with_control(&row.place) {
             // What such an attempt makes after the drop goes as soon as it can be over.
             let drop_after = self.clock.now().after(self.settings.linger);
             moves::retire(&mut tx, id, &row.place, drop_after).await?;
         }
         tx.commit().bounded("undo a tenant").await?;
+        // Also where another call ended it, which may have died before it told anybody.
         let lost: Vec<String> = hosts.into_iter().map(|host| host.name).collect();
         self.resolver.refresh_without(id, &lost).await?;
         Ok(())
     }
 }
 
-/// Where its job says that it is.
+/// Where its job says that it is; `None` in one that an older release wrote.
 fn place_of(wanted: &ProvisionTenant) -> Option<Place> {
     Place::try_from(wanted.at.as_ref()?).ok()
 }

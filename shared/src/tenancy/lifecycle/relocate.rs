@@ -144,7 +144,9 @@ impl Lifecycle {
         };
         // Every process is told that writes wait; one that does not hear it is stopped by the closed row.
         self.resolver.refresh(id).await?;
-        self.close(id, job, from).await?;
+        if !self.close(id, job, from).await? {
+            return self.moved(id, &to).await;
+        }
         moves::begin_place(&self.control, id, &to, self.clock.now().after(ATTEMPT)).await?;
         if let Err(error) = self.fill(id, from, &to, each).await {
             self.abandon(&to).await;
@@ -180,8 +182,9 @@ impl Lifecycle {
         Err(LifecycleError::from(refused).into())
     }
 
-    /// Closes the place that is left, at this release's version, and waits for those that write.
-    pub(in crate::tenancy) async fn close(&self, id: &TenantId, job: &JobId, from: &Place) -> Result<(), MoveError> {
+    /// Closes the place that is left, at this release's version, and waits for those that write. Returns whether the tenant
+    /// still leaves it by this job.
+    pub(in crate::tenancy) async fn close(&self, id: &TenantId, job: &JobId, from: &Place) -> Result<bool, MoveError> {
         const WHAT: &str = "close a tenant's tables";
         let version = migrate::migrate_tenant(&self.databases, from, self.clock.now()).await?;
         if version > TENANT_SCHEMA_VERSION {
@@ -196,28 +199,14 @@ impl Lifecycle {
         if !schemas::close(&mut tx, &from.prefix, job, self.clock.now()).await? {
             return Err(DbError::Gone { during: WHAT }.into());
         }
-        tx.commit(WHAT).await?;
-        self.give_to_its_move(id, job, from).await
-    }
-
-    /// The move may have been given up while this attempt stood still, and its place opened before it was closed here: it is
-    /// opened again, or is the next move's to open.
-    async fn give_to_its_move(&self, id: &TenantId, job: &JobId, from: &Place) -> Result<(), MoveError> {
-        let mut closed_by = job.clone();
-        while let Some(row) = tenants::get(&self.control, id).await?
-            && row.place == *from
-            && row.moving.as_ref() != Some(&closed_by)
-        {
-            let Some(next) = row.moving else {
-                self.open(&closed_by, from).await?;
-                break;
-            };
-            let mut tx = self.databases.begin(from).await?;
-            schemas::hand_on(&mut tx, &from.prefix, &closed_by, &next, self.clock.now()).await?;
-            tx.commit("leave a tenant's tables closed").await?;
-            closed_by = next;
+        // The move may have been given up while this attempt stood still, and its place opened, or closed by the next: then it
+        // stays as it is. Whoever gives it up after this look waits for the row, and opens it.
+        let row = tenants::get(&self.control, id).await?;
+        let leaves = row.is_some_and(|row| row.moving.as_ref() == Some(job) && row.place == *from);
+        if leaves {
+            tx.commit(WHAT).await?;
         }
-        Ok(())
+        Ok(leaves)
     }
 
     /// Opens what this job has closed.

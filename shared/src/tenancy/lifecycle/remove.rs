@@ -15,10 +15,10 @@ use crate::{
     db::{Bounded, DbError},
     ids::{JobId, TenantId, TraceId},
     jobs::DeprovisionTenant,
-    objects::{ObjectError, ObjectKey, Objects, Store},
+    objects::{ObjectError, ObjectKey, Store},
     placement::Spot,
     quota::roll_up::roll_up,
-    tenancy::{TenantState, migrate, store::places::Held},
+    tenancy::{TENANT_SCHEMA_VERSION, TenantDb, TenantState, migrate, store::places::Held},
 };
 
 /// Objects listed at a time.
@@ -143,34 +143,41 @@ impl Lifecycle {
         self.resolver.refresh(id).await?;
         self.nobody_at_work(id, job).await?;
         let hosts = tenants::hosts(&self.control, id).await?;
-        if !self.is_still_going(&row).await? {
-            return Ok(0);
+        let removed = self.take_down(&row, job, actor).await?;
+        // Also where another call ended it, which may have died before it told anybody.
+        let lost: Vec<String> = hosts.into_iter().map(|host| host.name).collect();
+        self.resolver.refresh_without(id, &lost).await?;
+        self.quota.forget(id).await;
+        Ok(removed)
+    }
+
+    async fn take_down(&self, row: &TenantRow, job: Option<&JobId>, actor: &Actor) -> Result<u64, RemoveError> {
+        let id = &row.id;
+        let removed = self.remove_objects(row).await?;
+        if !self.is_still_going(row).await? {
+            return Ok(removed);
         }
-        let removed = self.remove_objects(id).await?;
-        self.close_usage(&row).await?;
-        if row.step != REMOVED_OBJECTS {
-            self.give_room_back(id).await?;
+        let tables = self.tables_left(row).await?;
+        self.close_usage(row, tables.as_ref()).await?;
+        // Older tables say nothing of places: what they hold there is found by reconciliation.
+        if row.step != REMOVED_OBJECTS
+            && row.schema_version == TENANT_SCHEMA_VERSION
+            && let Some(tables) = &tables
+        {
+            self.give_room_back(row, tables).await?;
         }
         // Who had not heard of the removal yet when it was asked first; what that one has claimed is given back by the next try.
         self.nobody_at_work(id, job).await?;
         changes::step(&self.control, id, REMOVED_OBJECTS).await?;
         migrate::drop_place(&self.databases, &row.place).await?;
         // A worker may have placed a picture just before it learned that the tenant is going.
-        if !self.is_still_going(&row).await? {
-            return Ok(removed);
-        }
-        let late = self.remove_objects(id).await?;
+        let late = self.remove_objects(row).await?;
         let removed = removed.saturating_add(late);
         let entry = self.entry(actor, "tenant.removed", Some(id));
         let entry = entry.with(serde_json::json!({ "objects": removed, "place": row.place.to_string() }));
         let mut tx = self.control.begin_write().await?;
-        if !changes::forget(&mut tx, (id, &row.serial), job, &entry).await? {
-            return Ok(removed);
-        }
+        changes::forget(&mut tx, (id, &row.serial), job, &entry).await?;
         tx.commit().bounded("remove a tenant").await?;
-        let lost: Vec<String> = hosts.into_iter().map(|host| host.name).collect();
-        self.resolver.refresh_without(id, &lost).await?;
-        self.quota.forget(id).await;
         Ok(removed)
     }
 
@@ -191,19 +198,19 @@ impl Lifecycle {
 
     /// Rolls up what the ledger still has to tell, and closes the tenant's account. Tables that were never made, or are gone
     /// already, have nothing to tell.
-    async fn close_usage(&self, row: &TenantRow) -> Result<(), DbError> {
+    async fn close_usage(&self, row: &TenantRow, tables: Option<&TenantDb>) -> Result<(), DbError> {
         if metering::is_closed(&self.control, &row.id, &row.serial).await? {
             return Ok(());
         }
-        if let Some(db) = self.tables_left(row).await? {
-            roll_up(&self.control, &row.id, &db).await?;
+        if let Some(tables) = tables {
+            roll_up(&self.control, &row.id, tables).await?;
         }
         metering::close(&self.control, &row.id, &row.serial, self.clock.now()).await
     }
 
-    async fn remove_objects(&self, id: &TenantId) -> Result<u64, RemoveError> {
+    pub(in crate::tenancy) async fn remove_objects(&self, row: &TenantRow) -> Result<u64, RemoveError> {
         let mut removed = 0_u64;
-        for opened in self.storages.everywhere(id).await? {
+        for opened in self.storages.everywhere(&row.id).await? {
             let failed = |source| RemoveError::Objects {
                 spot: opened.spot.to_string(),
                 source,
@@ -213,7 +220,25 @@ impl Lifecycle {
                 Spot::Storage(_) => &[ObjectKey::MEDIA],
             };
             for folder in folders {
-                removed = removed.saturating_add(remove_below(&opened.objects, folder, id).await.map_err(failed)?);
+                // With its slash: `a` must not take `ab`'s.
+                let (prefix, mut after) = (format!("{folder}/{}/", row.id), None);
+                loop {
+                    let page = opened
+                        .objects
+                        .list(&prefix, after.as_ref(), PAGE)
+                        .await
+                        .map_err(failed)?;
+                    let Some(last) = page.last() else { break };
+                    after = Some(last.key.clone());
+                    // For each page: a process that stood still must not go on among a new tenant's pictures.
+                    if !self.is_still_going(row).await? {
+                        return Ok(removed);
+                    }
+                    for listed in &page {
+                        opened.objects.delete(&listed.key).await.map_err(failed)?;
+                        removed = removed.saturating_add(1);
+                    }
+                }
             }
         }
         Ok(removed)
@@ -221,11 +246,7 @@ impl Lifecycle {
 
     /// What lay in the provider's storages does not any more. By the place's name, which no other tenant ever has: again, it
     /// changes nothing.
-    async fn give_room_back(&self, id: &TenantId) -> Result<(), LifecycleError> {
-        let Some(tenant) = self.resolver.by_id(id).await? else {
-            return Ok(());
-        };
-        let Ok(tables) = tenant.tables() else { return Ok(()) };
+    async fn give_room_back(&self, row: &TenantRow, tables: &TenantDb) -> Result<(), LifecycleError> {
         let share = |held: &Held| Share {
             bytes: held.bytes,
             objects: held.objects,
@@ -236,7 +257,7 @@ impl Lifecycle {
             .iter()
             .map(|(spot, held)| (spot.clone(), share(held).negated()))
             .collect();
-        let by = Claimant::named(format!("gone:{}", tenant.context().place.prefix));
+        let by = Claimant::named(format!("gone:{}", row.place.prefix));
         storages::settle(&self.control, &by, &gone, now).await?;
         // Deleted, and still on their way out: each counted out by its own name, as its job would.
         for media in tables.hidden().await? {
@@ -251,7 +272,7 @@ impl Lifecycle {
             storages::settle(&self.control, &Claimant::named(format!("gone:{media}")), &gone, now).await?;
         }
         // Claimed by jobs that recorded nothing, and never will.
-        for job in storages::claimed(&self.control, id).await? {
+        for job in storages::claimed(&self.control, &row.id).await? {
             if !tables.is_settled(&job).await? {
                 storages::settle(&self.control, &Claimant::named(job.to_string()), &Shares::new(), now).await?;
             }
@@ -272,20 +293,5 @@ impl Lifecycle {
             dropped = dropped.saturating_add(1);
         }
         Ok(dropped)
-    }
-}
-
-async fn remove_below(objects: &Objects, folder: &str, id: &TenantId) -> Result<u64, ObjectError> {
-    // With its slash: `a` must not take `ab`'s.
-    let prefix = format!("{folder}/{id}/");
-    let (mut removed, mut after) = (0_u64, None);
-    loop {
-        let page = objects.list(&prefix, after.as_ref(), PAGE).await?;
-        let Some(last) = page.last() else { return Ok(removed) };
-        after = Some(last.key.clone());
-        for listed in &page {
-            objects.delete(&listed.key).await?;
-            removed = removed.saturating_add(1);
-        }
     }
 }

@@ -155,7 +155,8 @@ impl TenantTx {
         Ok(row.is_some())
     }
 
-    /// How many users there are, and administrators and managers among them.
+    /// How many users there are, and administrators and managers among them. Until the transaction ends nobody else counts
+    /// them so.
     ///
     /// # Errors
     /// When the database is away.
