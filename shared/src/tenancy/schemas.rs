@@ -104,11 +104,7 @@ pub(crate) async fn look(
     engine: Engine,
     prefix: &TablePrefix,
 ) -> Result<Option<Schema>, DbError> {
-    let sql = match engine {
-        Engine::Sqlite => LOOK,
-        Engine::Postgres => LOOK_LOCKED,
-    };
-    read(tx, sql, prefix).await
+    read(tx, engine, LOOK_LOCKED, prefix).await
 }
 
 /// The same for whoever is to change it: the only one until the transaction ends.
@@ -117,15 +113,20 @@ pub(crate) async fn look_alone(
     engine: Engine,
     prefix: &TablePrefix,
 ) -> Result<Option<Schema>, DbError> {
-    let sql = match engine {
-        Engine::Sqlite => LOOK,
-        Engine::Postgres => LOOK_ALONE,
-    };
-    read(tx, sql, prefix).await
+    read(tx, engine, LOOK_ALONE, prefix).await
 }
 
-async fn read(tx: &mut TenantTransaction, sql: Sql, prefix: &TablePrefix) -> Result<Option<Schema>, DbError> {
+async fn read(
+    tx: &mut TenantTransaction,
+    engine: Engine,
+    on_postgres: Sql,
+    prefix: &TablePrefix,
+) -> Result<Option<Schema>, DbError> {
     const WHAT: &str = "look at a tenant's schema";
+    let sql = match engine {
+        Engine::Sqlite => LOOK,
+        Engine::Postgres => on_postgres,
+    };
     let query = sql.query().bind(prefix.as_str().to_owned());
     let row = query.fetch_optional(&mut **tx).bounded(WHAT).await?;
     row.map(|row| {

@@ -15,6 +15,7 @@ mod provision;
 mod relocate;
 mod remove;
 mod stats;
+mod undo;
 
 pub use batch::{BatchError, Batches, FirstKeys, Received, Receiving, RowResult};
 pub use enforce::Enforced;

@@ -2,8 +2,9 @@
 //!
 //! Steps: *accepted* (id, hosts, place and job in one transaction) → *database* (made, where it has one of its own) →
 //! *tables* (with the first administrator and key, in one transaction) → *announced* (served, and every process told).
-//! On the control database's own server the last two are one transaction, of several tenants (see `make.rs`). Each step may be repeated; [`Lifecycle::undo`]
-//! takes back whatever there is of them. So a tenant is either served or gone, whenever its maker is killed.
+//! On the control database's own server the last two are one transaction, of several tenants (see `make.rs`). Each step may
+//! be repeated; [`Lifecycle::undo`] (`undo.rs`) takes back whatever there is of them. So a tenant is either served or gone,
+//! whenever its maker is killed.
 
 use super::{
     Lifecycle, LifecycleError, Placement,
@@ -17,7 +18,6 @@ use crate::{
         audit::Actor,
         changes::{self, Planned, Refused},
         jobs::{self, Claim, NewJob, Outcome, Settlement},
-        moves,
         tenants::{self, TenantRow},
     },
     db::{Bounded, DbError, Fault},
@@ -497,92 +497,15 @@ impl Lifecycle {
         migrate::drop_place(&self.databases, &row.place).await?;
         Err(Refused::Missing { id: row.id.clone() }.into())
     }
-
-    /// Takes back what there is of a tenant that was accepted and never served. Called twice it changes nothing.
-    ///
-    /// # Errors
-    /// When a database is away.
-    pub async fn undo(
-        &self,
-        id: &TenantId,
-        cause: &str,
-        actor: &Actor,
-        job: Option<&JobId>,
-    ) -> Result<(), LifecycleError> {
-        let Some(row) = tenants::get(&self.control, id).await? else {
-            // A call before this one may have died before it told anybody.
-            self.resolver.refresh(id).await?;
-            return Ok(());
-        };
-        self.undo_row(&row, cause, actor, job).await
-    }
-
-    /// Takes back what has come of `wanted`. A tenant that was accepted by the same id since stays.
-    ///
-    /// # Errors
-    /// When a database is away.
-    pub async fn undo_wanted(
-        &self,
-        (id, wanted): (&TenantId, &ProvisionTenant),
-        cause: &str,
-        actor: &Actor,
-        job: Option<&JobId>,
-    ) -> Result<(), LifecycleError> {
-        let row = tenants::get(&self.control, id).await?;
-        let (Some(row), Some(place)) = (row, place_of(wanted)) else {
-            return self.undo(id, cause, actor, job).await;
-        };
-        if row.place.prefix != place.prefix {
-            return Ok(());
-        }
-        self.undo_row(&row, cause, actor, job).await
-    }
-
-    async fn undo_row(
-        &self,
-        row: &TenantRow,
-        cause: &str,
-        actor: &Actor,
-        job: Option<&JobId>,
-    ) -> Result<(), LifecycleError> {
-        let id = &row.id;
-        match row.state {
-            // From here on no attempt that is still at work puts it into service.
-            TenantState::Provisioning => {
-                if !changes::begin_undo(&self.control, (id, &row.serial), cause, self.clock.now()).await? {
-                    return Ok(());
-                }
-            }
-            // A call before this one got as far as that; a removal does the same.
-            TenantState::Deleting => {}
-            TenantState::Active | TenantState::Suspended | TenantState::Leaving => return Ok(()),
-        }
-        let hosts = tenants::hosts(&self.control, id).await?;
-        migrate::drop_place(&self.databases, &row.place).await?;
-        let detail = serde_json::json!({ "cause": cause, "step": row.step });
-        let entry = self.entry(actor, "tenant.undo", Some(id)).with(detail);
-        let mut tx = self.control.begin_write().await?;
-        let gone = changes::forget(&mut tx, (id, &row.serial), job, &entry).await?;
-        if gone && !shared_with_control(&row.place) {
-            // What such an attempt makes after the drop goes as soon as it can be over.
-            let drop_after = self.clock.now().after(self.settings.linger);
-            moves::retire(&mut tx, id, &row.place, drop_after).await?;
-        }
-        tx.commit().bounded("undo a tenant").await?;
-        // Also where another call ended it, which may have died before it told anybody.
-        let lost: Vec<String> = hosts.into_iter().map(|host| host.name).collect();
-        self.resolver.refresh_without(id, &lost).await?;
-        Ok(())
-    }
 }
 
 /// Where its job says that it is; `None` in one that an older release wrote.
-fn place_of(wanted: &ProvisionTenant) -> Option<Place> {
+pub(super) fn place_of(wanted: &ProvisionTenant) -> Option<Place> {
     Place::try_from(wanted.at.as_ref()?).ok()
 }
 
 /// Whether one transaction of the control database makes the tables too.
-fn shared_with_control(place: &Place) -> bool {
+pub(super) fn shared_with_control(place: &Place) -> bool {
     place.server.is_main() && place.isolation == Isolation::Prefix
 }
 
